@@ -1,0 +1,1 @@
+//! Graph to Cranelift: JIT, and object file with C header

@@ -1,0 +1,1 @@
+//! Design to Verilog-2005 and test bench

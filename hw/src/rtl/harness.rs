@@ -1,0 +1,109 @@
+//! How a simulation drives a design: one definition for every simulator, so that cycle counts
+//! can be compared.
+//!
+//! Cycle 0 is the first cycle after reset. Sources and sinks are registers, updated at each
+//! clock edge:
+//! * A source offers the beats of all frames, back to back. It starts without an offer. At an
+//!   edge at which it holds no offer, or its offer is transferred, it offers the next beat if
+//!   there is one and it does not stall.
+//! * A sink starts not ready. At each edge it becomes ready unless it stalls.
+//! * Each port has a random generator that steps once at each edge ([`Stall`]). Without a stall
+//!   seed nothing stalls.
+
+use super::Design;
+
+/// What to feed to a design.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stimulus {
+    /// For each frame, for each stream input, the elements in stream order
+    /// (`beats * lanes` of them).
+    pub frames: Vec<Vec<Vec<i32>>>,
+    /// Seed of random source bubbles and sink back-pressure; 0: none.
+    pub stall_seed: u32,
+    /// Before the run proper, run that many cycles with the same stimulus and then reset.
+    pub reset_after: Option<u64>,
+}
+
+/// What a design answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    /// For each frame, for each stream output, the elements in stream order.
+    pub frames: Vec<Vec<Vec<i32>>>,
+    /// For each frame, the cycle in which its last beat on any output was transferred.
+    pub completions: Vec<u64>,
+    /// The cycle in which the first beat of any input was transferred.
+    pub first_transfer: u64,
+}
+
+impl Trace {
+    /// Cycles from one frame to the next, frames back to back: the distance of the last two
+    /// completions. `None` for fewer than two frames.
+    pub fn cycles_per_inference(&self) -> Option<u64> {
+        match self.completions[..] {
+            [.., before, last] => Some(last - before),
+            _ => None,
+        }
+    }
+
+    /// Cycles from the first beat in to the last beat of the first frame out.
+    pub fn latency(&self) -> Option<u64> {
+        self.completions.first().map(|completion| completion + 1 - self.first_transfer)
+    }
+}
+
+/// The random generator of one port: xorshift32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// State; 0 never stalls.
+    pub state: u32,
+}
+
+impl Stall {
+    /// Generator of stream input number `port`.
+    pub fn of_input(seed: u32, port: u32) -> Self {
+        Self::new(seed, port)
+    }
+
+    /// Generator of stream output number `port`.
+    pub fn of_output(seed: u32, port: u32) -> Self {
+        Self::new(seed, 0x100 + port)
+    }
+
+    fn new(seed: u32, port: u32) -> Self {
+        if seed == 0 {
+            return Self { state: 0 };
+        }
+        Self { state: (seed.wrapping_mul(0x9E37_79B9) ^ (port + 1).wrapping_mul(0x85EB_CA6B)) | 1 }
+    }
+
+    /// Steps at a clock edge and says whether the port stalls: three times of eight.
+    pub fn step(&mut self) -> bool {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 17;
+        self.state ^= self.state << 5;
+        self.state != 0 && self.state & 7 < 3
+    }
+}
+
+/// Cycles without a transfer on any port of the design after which a simulator reports a
+/// deadlock.
+pub fn patience(design: &Design) -> u64 {
+    let beats: u64 = design.inputs.iter().chain(&design.outputs).map(|port| port.beats).sum();
+    let buffered: u64 = design
+        .modules
+        .iter()
+        .flat_map(|module| {
+            let memories =
+                module.memories.iter().filter(|memory| memory.contents.is_none()).map(|m| u64::from(m.depth));
+            let engines = module.engines.iter().map(|engine| {
+                u64::from(engine.rows) * u64::from(engine.columns) * u64::from(engine.groups)
+                    + u64::from(engine.weight_depth()) * u64::from(engine.image_rows) * u64::from(engine.columns)
+                    + u64::from(engine.groups * engine.tap_steps())
+                        * u64::from(engine.image_rows)
+                        * u64::from(engine.columns)
+            });
+            memories.chain(engines).collect::<Vec<_>>()
+        })
+        .sum();
+    10_000 + 4 * (beats + buffered)
+}

@@ -1,0 +1,1 @@
+//! Built-in models with their data samples; random-graph generator

@@ -1,0 +1,1 @@
+//! Graph to Graph: e-graph rules, calibration, quantization

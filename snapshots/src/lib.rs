@@ -1,0 +1,1 @@
+//! Verification: insta suites per stage, and every executor against every other

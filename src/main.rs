@@ -1,0 +1,2 @@
+//! The lutweave command line.
+fn main() {}

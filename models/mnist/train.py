@@ -176,7 +176,7 @@ def main():
     parser.add_argument("--train", type=Path, required=True, help="training images (.npz)")
     parser.add_argument("--test", type=Path, required=True, help="test images (.npz)")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder for the results")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

@@ -76,9 +76,9 @@ impl Graph {
     /// What is wrong with the operands, as a diagnostic that names the node.
     pub fn add(&mut self, name: &str, op: Op, operands: &[NodeId]) -> Result<NodeId, Diagnostic> {
         let types: Vec<&TensorType> = operands.iter().map(|&id| &self.node(id).ty).collect();
-        let ty = op.infer(&types).map_err(|message| {
-            Diagnostic::error("invalid-operands", message).at(name).operator(op.name())
-        })?;
+        let ty = op
+            .infer(&types)
+            .map_err(|message| Diagnostic::error("invalid-operands", message).at(name).operator(op.name()))?;
         Ok(self.push(name, op, operands.to_vec(), ty))
     }
 

@@ -14,15 +14,13 @@
 //!
 //! This crate knows no file format, no device and no e-graph.
 
+mod convolve;
 pub mod diagnostic;
 pub mod graph;
 pub mod interpret;
 pub mod op;
 pub mod quant;
-pub mod split;
 pub mod tensor;
-pub mod text;
-pub mod validate;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use graph::{Graph, Node, NodeId};

@@ -1,5 +1,7 @@
 //! Integer arithmetic, defined once. Every backend implements exactly what stands here.
 
+use crate::op::shape;
+use crate::tensor::Element;
 use std::fmt;
 
 /// What the integers of an activation tensor stand for: `real = scale * (q - zero_point)`.
@@ -21,7 +23,7 @@ impl Quantization {
 
     /// The real value that an integer stands for.
     pub fn dequantize(self, q: i32) -> f32 {
-        (q - self.zero_point) as f32 * self.scale
+        (i64::from(q) - i64::from(self.zero_point)) as f32 * self.scale
     }
 }
 
@@ -60,12 +62,39 @@ impl Requantize {
         (multiplier, shift)
     }
 
+    /// Checks the table's lengths against the number of output channels, its ranges, and that the
+    /// output fits an element of at most 8 bits.
+    pub(crate) fn check(&self, channels: usize, element: Element) -> Result<(), String> {
+        for (what, length) in [("multipliers", self.multipliers.len()), ("shifts", self.shifts.len())] {
+            if length != 1 && length != channels {
+                return Err(format!("there are {length} {what} for {channels} output channels"));
+            }
+        }
+        if let Some(shift) = self.shifts.iter().find(|&&shift| shift > MAX_SHIFT) {
+            return Err(format!("shift {shift} exceeds {MAX_SHIFT}"));
+        }
+        check_output(self.zero_point, self.lo, self.hi, element)
+    }
+
     /// The output for an accumulator of a channel.
     pub fn apply(&self, channel: usize, accumulator: i32) -> i32 {
         let (multiplier, shift) = self.factor(channel);
         let product = i64::from(accumulator) * i64::from(multiplier);
         (round_shift(product, shift) + i64::from(self.zero_point)).clamp(i64::from(self.lo), i64::from(self.hi)) as i32
     }
+}
+
+/// Checks zero point and bounds of an integer result of at most 8 bits.
+pub(crate) fn check_output(zero_point: i32, lo: i32, hi: i32, element: Element) -> Result<(), String> {
+    let (least, most) = shape::narrow("the result", element)?;
+    let inside = |value: i32| (least..=most).contains(&i64::from(value));
+    if lo > hi || !inside(lo) || !inside(hi) {
+        return Err(format!("bounds {lo} to {hi} are not a range of {element}"));
+    }
+    if !inside(zero_point) {
+        return Err(format!("zero point {zero_point} is outside {element}"));
+    }
+    Ok(())
 }
 
 /// `(value + 2^(shift-1)) >> shift`: division by a power of two, halves rounded up. A shift of 0

@@ -1,5 +1,6 @@
 //! Functions of two reals.
 
+use super::{broadcast, shape};
 use crate::tensor::{Tensor, TensorType};
 
 /// A function of two reals, numpy broadcasting.
@@ -19,4 +20,72 @@ pub enum Binary {
     Min,
     /// `x` to the power of `y`.
     Pow,
+}
+
+impl Binary {
+    /// Every function, in declaration order.
+    pub const ALL: [Self; 7] = [Self::Add, Self::Sub, Self::Mul, Self::Div, Self::Max, Self::Min, Self::Pow];
+
+    /// The operator's name in the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Sub => "sub",
+            Self::Mul => "mul",
+            Self::Div => "div",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Pow => "pow",
+        }
+    }
+
+    /// The function's value. A NaN operand makes the result NaN.
+    pub fn apply(self, x: f32, y: f32) -> f32 {
+        match self {
+            Self::Add => x + y,
+            Self::Sub => x - y,
+            Self::Mul => x * y,
+            Self::Div => x / y,
+            Self::Max => {
+                if x.is_nan() || x > y {
+                    x
+                } else {
+                    y
+                }
+            }
+            Self::Min => {
+                if x.is_nan() || x < y {
+                    x
+                } else {
+                    y
+                }
+            }
+            Self::Pow => x.powf(y),
+        }
+    }
+}
+
+/// Type of the result.
+pub(crate) fn infer(operands: &[&TensorType]) -> Result<TensorType, String> {
+    let [x, y] = shape::exactly(operands)?;
+    shape::float("the first operand", x)?;
+    shape::float("the second operand", y)?;
+    Ok(TensorType::f32(broadcast::shape(&x.shape, &y.shape)?))
+}
+
+/// Value of the result.
+pub(crate) fn eval(binary: Binary, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+    let [x, y] = [operands[0], operands[1]];
+    let zip = |f: fn(f32, f32) -> f32| broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), f);
+    // One instance per function, so that the inner loop holds no dispatch.
+    let z = match binary {
+        Binary::Add => broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), |x, y| x + y),
+        Binary::Mul => broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), |x, y| x * y),
+        Binary::Sub => zip(|x, y| Binary::Sub.apply(x, y)),
+        Binary::Div => zip(|x, y| Binary::Div.apply(x, y)),
+        Binary::Max => zip(|x, y| Binary::Max.apply(x, y)),
+        Binary::Min => zip(|x, y| Binary::Min.apply(x, y)),
+        Binary::Pow => zip(|x, y| Binary::Pow.apply(x, y)),
+    };
+    Tensor::f32(ty.shape.clone(), z)
 }

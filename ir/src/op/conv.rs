@@ -1,5 +1,7 @@
 //! Float convolution, and the geometry it shares with the integer one.
 
+use super::shape::{self, Sweep};
+use crate::convolve::{self, Packed};
 use crate::tensor::{Tensor, TensorType};
 
 /// How a window of weights moves over an image. Vertical before horizontal.
@@ -20,4 +22,55 @@ pub struct Geometry {
 pub struct Conv {
     /// Strides, dilations, padding and groups.
     pub geometry: Geometry,
+}
+
+impl Geometry {
+    /// Stride and dilation 1, no padding, one group.
+    pub const PLAIN: Self = Self { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 };
+
+    /// Shape `[n,h',w',o]` of the result for `x [n,h,w,i]` and `w [o,kh,kw,i/groups]`.
+    pub(crate) fn infer(&self, x: &TensorType, w: &TensorType, b: Option<&TensorType>) -> Result<Vec<usize>, String> {
+        let [batch, height, width, inputs] = shape::rank4("the operand", x)?;
+        let [outputs, kernel_height, kernel_width, depth] = shape::rank4("the weights", w)?;
+        if self.groups == 0 || outputs % self.groups != 0 || depth.checked_mul(self.groups) != Some(inputs) {
+            return Err(format!("{} groups do not match the operand {x} and the weights {w}", self.groups));
+        }
+        if let Some(b) = b {
+            shape::vector("the bias", b, outputs)?;
+        }
+        let [vertical, horizontal] = self.sweeps([height, width], [kernel_height, kernel_width]);
+        shape::checked(vec![batch, vertical.positions()?, horizontal.positions()?, outputs])
+    }
+
+    pub(crate) fn sweeps(&self, image: [usize; 2], kernel: [usize; 2]) -> [Sweep; 2] {
+        Sweep::pair(image, kernel, self.strides, self.dilations, self.pads)
+    }
+}
+
+impl Conv {
+    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let (x, w, b) = shape::two_and_bias(operands)?;
+        shape::float("the operand", x)?;
+        shape::float("the weights", w)?;
+        if let Some(b) = b {
+            shape::float("the bias", b)?;
+        }
+        Ok(TensorType::f32(self.geometry.infer(x, w, b)?))
+    }
+
+    /// The weights in the order in which the evaluation reads them.
+    pub(crate) fn pack(&self, weights: &Tensor) -> Packed<f32> {
+        Packed::new(weights.f32s(), convolve::extents(&weights.shape), self.geometry.groups)
+    }
+
+    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        self.eval_packed(&self.pack(operands[1]), ty, operands)
+    }
+
+    pub(crate) fn eval_packed(&self, packed: &Packed<f32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        let x = operands[0];
+        let bias = operands.get(2).map(|bias| bias.f32s());
+        let y = convolve::convolve(x.f32s(), convolve::extents(&x.shape), packed, &self.geometry, bias, 0.0);
+        Tensor::f32(ty.shape.clone(), y)
+    }
 }

@@ -6,11 +6,14 @@
 pub mod argmax;
 pub mod batch_norm;
 pub mod binary;
+pub(crate) mod broadcast;
 pub mod concat;
 pub mod conv;
 pub mod dense;
 pub mod dequantize_weights;
+pub(crate) mod gather;
 pub mod pad;
+pub(crate) mod pointwise;
 pub mod pool;
 pub mod prelu;
 pub mod qadd;
@@ -21,6 +24,7 @@ pub mod quantize;
 pub mod reduce;
 pub mod reshape;
 pub mod resize;
+pub mod shape;
 pub mod slice;
 pub mod softmax;
 pub mod table;
@@ -207,6 +211,9 @@ impl Op {
     /// # Errors
     /// One sentence that says what is wrong with the operands or attributes.
     pub fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        for operand in operands {
+            shape::check_type(operand)?;
+        }
         match self {
             Self::Input | Self::Constant(_) => Err(format!("`{}` is not added with operands", self.name())),
             Self::Conv(conv) => conv.infer(operands),

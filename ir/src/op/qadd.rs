@@ -1,5 +1,7 @@
 //! Sum of two integer tensors of different scales, with a single rounding.
 
+use super::pointwise;
+use crate::quant;
 use crate::tensor::{Element, Tensor, TensorType};
 
 /// `y = clamp(((x0 * multipliers[0] + x1 * multipliers[1] + offset + 2^(shift-1)) >> shift)
@@ -23,4 +25,34 @@ pub struct QAdd {
     pub hi: i32,
     /// Element type of the result, at most 8 bits.
     pub element: Element,
+}
+
+/// The largest shift of a [`QAdd`].
+pub const MAX_ADD_SHIFT: u8 = 31;
+
+impl QAdd {
+    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let shape = pointwise::infer(operands)?;
+        if let Some(multiplier) = self.multipliers.iter().find(|multiplier| multiplier.unsigned_abs() > 0xffff) {
+            return Err(format!("multiplier {multiplier} has more than 16 bits and a sign"));
+        }
+        if self.shift > MAX_ADD_SHIFT {
+            return Err(format!("shift {} exceeds {MAX_ADD_SHIFT}", self.shift));
+        }
+        quant::check_output(self.zero_point, self.lo, self.hi, self.element)?;
+        Ok(TensorType::int(shape, self.element))
+    }
+
+    /// The output for two operands' elements.
+    pub fn apply(&self, x0: i32, x1: i32) -> i32 {
+        let sum = i64::from(x0) * i64::from(self.multipliers[0])
+            + i64::from(x1) * i64::from(self.multipliers[1])
+            + i64::from(self.offset);
+        let y = quant::round_shift(sum, self.shift) + i64::from(self.zero_point);
+        y.clamp(i64::from(self.lo), i64::from(self.hi)) as i32
+    }
+
+    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        pointwise::eval(ty, operands, |x0, x1| self.apply(x0, x1))
+    }
 }

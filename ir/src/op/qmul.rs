@@ -1,5 +1,6 @@
 //! Product of two integer tensors.
 
+use super::{pointwise, shape};
 use crate::quant::Requantize;
 use crate::tensor::{Element, Tensor, TensorType};
 
@@ -13,4 +14,27 @@ pub struct QMul {
     pub requantize: Requantize,
     /// Element type of the result, at most 8 bits.
     pub element: Element,
+}
+
+impl QMul {
+    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let shape = pointwise::infer(operands)?;
+        for (ty, zero_point) in operands.iter().zip(self.zero_points) {
+            let (lo, hi) = shape::integer("an operand", ty)?;
+            if !(lo..=hi).contains(&i64::from(zero_point)) {
+                return Err(format!("zero point {zero_point} is outside {}", ty.element));
+            }
+        }
+        self.requantize.check(1, self.element)?;
+        Ok(TensorType::int(shape, self.element))
+    }
+
+    /// The output for two operands' elements.
+    pub fn apply(&self, x0: i32, x1: i32) -> i32 {
+        self.requantize.apply(0, (x0 - self.zero_points[0]) * (x1 - self.zero_points[1]))
+    }
+
+    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        pointwise::eval(ty, operands, |x0, x1| self.apply(x0, x1))
+    }
 }

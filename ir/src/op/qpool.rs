@@ -1,6 +1,6 @@
 //! Integer average pooling.
 
-use super::Window;
+use super::{Window, shape};
 use crate::quant::Requantize;
 use crate::tensor::{Element, Tensor, TensorType};
 
@@ -20,4 +20,35 @@ pub struct QAveragePool {
     pub requantize: Requantize,
     /// Element type of the result, at most 8 bits.
     pub element: Element,
+}
+
+impl QAveragePool {
+    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [x] = shape::exactly(operands)?;
+        let (lo, hi) = shape::activation("the operand", x)?;
+        if x.shape.first() != Some(&1) {
+            return Err(format!("the operand's batch extent must be 1, but it is {x}"));
+        }
+        if self.window.dilations != [1, 1] {
+            return Err(format!("dilations {:?} are not 1", self.window.dilations));
+        }
+        if !(lo..=hi).contains(&i64::from(self.pad_value)) {
+            return Err(format!("padding value {} is outside {}", self.pad_value, x.element));
+        }
+        self.requantize.check(1, self.element)?;
+        Ok(TensorType::int(self.window.infer(x)?, self.element))
+    }
+
+    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        let x = operands[0];
+        let [vertical, horizontal] = self.window.sweeps([x.shape[1], x.shape[2]]);
+        let area = self.window.kernel[0] * self.window.kernel[1];
+        let mut y = Vec::with_capacity(ty.count());
+        self.window.fold(x.ints(), &x.shape, ty, self.bias, i32::wrapping_add, |row, column, sums| {
+            let padding = area - vertical.taps(row).len() * horizontal.taps(column).len();
+            let padded = (padding as i32).wrapping_mul(self.pad_value);
+            y.extend(sums.iter().map(|sum| self.requantize.apply(0, sum.wrapping_add(padded))));
+        });
+        Tensor::int(ty.shape.clone(), y)
+    }
 }

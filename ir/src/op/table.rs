@@ -1,5 +1,6 @@
 //! A pointwise integer function by table.
 
+use super::shape;
 use crate::tensor::{Element, Tensor, TensorType};
 use std::sync::Arc;
 
@@ -10,4 +11,26 @@ pub struct Table {
     pub entries: Arc<[i32]>,
     /// Element type of the result, at most 8 bits; holds every entry.
     pub element: Element,
+}
+
+impl Table {
+    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [x] = shape::exactly(operands)?;
+        let (lo, hi) = shape::activation("the operand", x)?;
+        let length = (hi - lo + 1) as usize;
+        if self.entries.len() != length {
+            return Err(format!("a table for {} has {length} entries, but this one {}", x.element, self.entries.len()));
+        }
+        let (lo, hi) = shape::narrow("the result", self.element)?;
+        if let Some(entry) = self.entries.iter().find(|&&entry| !(lo..=hi).contains(&i64::from(entry))) {
+            return Err(format!("entry {entry} is outside {}", self.element));
+        }
+        Ok(TensorType::int(x.shape.clone(), self.element))
+    }
+
+    pub(crate) fn eval(&self, types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        let (lo, _) = types[0].element.range().expect("invariant: a table's operand is an integer tensor");
+        let y: Vec<i32> = operands[0].ints().iter().map(|&x| self.entries[(i64::from(x) - lo) as usize]).collect();
+        Tensor::int(operands[0].shape.clone(), y)
+    }
 }

@@ -1,5 +1,6 @@
 //! Functions of one real.
 
+use super::shape;
 use crate::tensor::{Tensor, TensorType};
 
 /// A function of one real, with ONNX's meaning unless said otherwise.
@@ -65,4 +66,131 @@ pub enum Unary {
     Floor,
     /// Smallest integer not below.
     Ceil,
+}
+
+impl Unary {
+    /// The operator's name in the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Clip { .. } => "clip",
+            Self::LeakyRelu { .. } => "leaky_relu",
+            Self::Elu { .. } => "elu",
+            Self::Sigmoid => "sigmoid",
+            Self::HardSigmoid { .. } => "hard_sigmoid",
+            Self::HardSwish => "hard_swish",
+            Self::Silu => "silu",
+            Self::Tanh => "tanh",
+            Self::Mish => "mish",
+            Self::Softplus => "softplus",
+            Self::Gelu => "gelu",
+            Self::Erf => "erf",
+            Self::Exp => "exp",
+            Self::Log => "log",
+            Self::Sqrt => "sqrt",
+            Self::Reciprocal => "reciprocal",
+            Self::Abs => "abs",
+            Self::Neg => "neg",
+            Self::Round => "round",
+            Self::Floor => "floor",
+            Self::Ceil => "ceil",
+        }
+    }
+
+    /// The function's value. Transcendental functions are computed in double precision and
+    /// rounded once.
+    pub fn apply(self, x: f32) -> f32 {
+        let wide = f64::from(x);
+        match self {
+            Self::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            Self::Clip { lo, hi } => {
+                let raised = if x < lo { lo } else { x };
+                if raised > hi { hi } else { raised }
+            }
+            Self::LeakyRelu { alpha } => {
+                if x < 0.0 {
+                    alpha * x
+                } else {
+                    x
+                }
+            }
+            Self::Elu { alpha } => {
+                if x < 0.0 {
+                    (f64::from(alpha) * wide.exp_m1()) as f32
+                } else {
+                    x
+                }
+            }
+            Self::Sigmoid => sigmoid(wide) as f32,
+            Self::HardSigmoid { alpha, beta } => unit(alpha * x + beta),
+            Self::HardSwish => x * unit(x / 6.0 + 0.5),
+            Self::Silu => (wide * sigmoid(wide)) as f32,
+            Self::Tanh => wide.tanh() as f32,
+            Self::Mish => (wide * softplus(wide).tanh()) as f32,
+            Self::Softplus => softplus(wide) as f32,
+            Self::Gelu => (wide / 2.0 * (1.0 + erf(wide * std::f64::consts::FRAC_1_SQRT_2))) as f32,
+            Self::Erf => erf(wide) as f32,
+            Self::Exp => wide.exp() as f32,
+            Self::Log => wide.ln() as f32,
+            Self::Sqrt => x.sqrt(),
+            Self::Reciprocal => 1.0 / x,
+            Self::Abs => x.abs(),
+            Self::Neg => -x,
+            Self::Round => x.round_ties_even(),
+            Self::Floor => x.floor(),
+            Self::Ceil => x.ceil(),
+        }
+    }
+}
+
+/// Clamps to 0..1; a NaN stays.
+fn unit(x: f32) -> f32 {
+    x.clamp(0.0, 1.0)
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p() + if x.is_nan() { x } else { 0.0 }
+}
+
+/// The error function, by its series of positive terms
+/// `2/sqrt(pi) * exp(-x^2) * sum of 2^n x^(2n+1) / (2n+1)!!`.
+fn erf(x: f64) -> f64 {
+    // 1 - erf(6) is below the precision of f64.
+    if x.abs() >= 6.0 {
+        return x.signum();
+    }
+    let square = x * x;
+    let mut term = x;
+    let mut sum = x;
+    let mut divisor = 1.0;
+    while term.abs() > sum.abs() * 1e-17 {
+        divisor += 2.0;
+        term *= 2.0 * square / divisor;
+        sum += term;
+    }
+    std::f64::consts::FRAC_2_SQRT_PI * (-square).exp() * sum
+}
+
+/// Type of the result.
+pub(crate) fn infer(operands: &[&TensorType]) -> Result<TensorType, String> {
+    let [x] = shape::exactly(operands)?;
+    shape::float("the operand", x)?;
+    Ok(x.clone())
+}
+
+/// Value of the result.
+pub(crate) fn eval(unary: Unary, operands: &[&Tensor]) -> Tensor {
+    let x = operands[0];
+    let y: Vec<f32> = x.f32s().iter().map(|&x| unary.apply(x)).collect();
+    Tensor::f32(x.shape.clone(), y)
 }

@@ -195,7 +195,7 @@ impl Sweep {
         let positions = self.positions()?;
         let inside = |position: &usize| {
             let start = self.start(*position);
-            start >= 0 && start + ((self.kernel - 1) * self.dilation) as isize <= self.extent as isize - 1
+            start >= 0 && (start + ((self.kernel - 1) * self.dilation) as isize) < self.extent as isize
         };
         // Windows wholly inside are contiguous: only the ones before and after need a look.
         let before = (0..positions).take_while(|position| !inside(position));

@@ -256,9 +256,11 @@ fn rebuilt(graph: &Graph, outputs: &[NodeId]) -> Graph {
     for id in outputs {
         live[id.index()] = true;
     }
-    for id in graph.ids().rev().filter(|id| live[id.index()]).collect::<Vec<_>>() {
-        for operand in &graph.node(id).operands {
-            live[operand.index()] = true;
+    for id in graph.ids().rev() {
+        if live[id.index()] {
+            for operand in &graph.node(id).operands {
+                live[operand.index()] = true;
+            }
         }
     }
     let mut result = Graph::new(&graph.name);

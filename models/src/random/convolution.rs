@@ -6,8 +6,11 @@ use super::rescaling;
 use lutweave_ir::op::{Geometry, QConv};
 use lutweave_ir::{Element, Op, Tensor};
 
-/// Largest number of weights of one convolution.
+/// A convolution with more weights than this gets a kernel of one tap.
 const MOST_WEIGHTS: usize = 4096;
+
+/// A larger image is averaged before a dense layer.
+const MOST_FLATTENED: usize = 128;
 
 /// Extents of a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,8 @@ impl Builder<'_> {
             }
             _ => (1, self.channels()),
         };
+        let weights = vertical.kernel * horizontal.kernel * channels * (inputs / groups);
+        let [vertical, horizontal] = if weights > MOST_WEIGHTS { [Sweep::POINT; 2] } else { [vertical, horizontal] };
         let geometry = Sweep::geometry(vertical, horizontal, groups);
         let filter = Filter { kernel: [vertical.kernel, horizontal.kernel], geometry, channels };
         let target = self.target();
@@ -61,6 +66,9 @@ impl Builder<'_> {
         let pads = [total[0] / 2, total[1] / 2, total[0].div_ceil(2), total[1].div_ceil(2)];
         let inputs = self.extents(x)[2];
         let groups = if channels == inputs && self.random.chance(40) { inputs } else { 1 };
+        if kernel[0] * kernel[1] * channels * (inputs / groups) > MOST_WEIGHTS {
+            return self.pointwise(x, channels, target);
+        }
         let geometry = Geometry { strides: [1, 1], dilations, pads, groups };
         self.convolve(x, Filter { kernel, geometry, channels }, target)
     }
@@ -73,7 +81,7 @@ impl Builder<'_> {
     /// A pointwise convolution of a flattened image: a dense layer.
     pub fn dense(&mut self, x: Value) -> Value {
         let count = self.ty(x).count();
-        let x = if count * self.options.channels > MOST_WEIGHTS { self.global_average_pool(x) } else { x };
+        let x = if count > MOST_FLATTENED { self.global_average_pool(x) } else { x };
         let count = self.ty(x).count();
         let x = if self.random.chance(50) { self.reshaped(x, vec![1, count]) } else { x };
         let x = self.reshaped(x, vec![1, 1, 1, count]);

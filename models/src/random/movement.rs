@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, MOST_CHANNELS, Target, Value};
 use super::spread::{Spread, range};
-use lutweave_ir::Op;
+use lutweave_ir::{Op, TensorType};
 
 impl Builder<'_> {
     /// Values joined along the channels.
@@ -14,23 +14,23 @@ impl Builder<'_> {
         let mut parts = vec![x];
         let mut total = channels;
         for _ in 1..self.random.between(2, 3) {
-            let joins = |other: &lutweave_ir::TensorType| {
+            let room = MOST_CHANNELS.saturating_sub(total).max(1);
+            let joins = |other: &TensorType| {
                 other.shape.len() == 4
                     && other.shape[1..3] == [height, width]
+                    && other.shape[3] <= room
                     && other.element == ty.element
                     && other.quantization == ty.quantization
             };
             let part = match self.find(joins) {
                 Some(found) if found != x || self.random.chance(20) => found,
                 Some(_) | None => {
-                    let channels = self.channels();
+                    let channels = self.channels().min(room);
                     self.same_size(x, channels, target)
                 }
             };
             total += self.extents(part)[2];
-            if total <= MOST_CHANNELS {
-                parts.push(part);
-            }
+            parts.push(part);
         }
         if self.random.chance(50) {
             parts.reverse();

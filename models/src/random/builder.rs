@@ -27,10 +27,12 @@ pub struct Value(usize);
 
 /// An activation of the graph.
 #[derive(Clone, Debug)]
-struct Activation {
+pub struct Activation {
     node: NodeId,
     spread: Spread,
     used: bool,
+    /// An input, perhaps in another shape or order: nothing that a device would compute.
+    raw: bool,
 }
 
 /// The graph under construction.
@@ -87,12 +89,17 @@ impl<'o> Builder<'o> {
         };
         let ty = TensorType::int(shape, target.element).quantized(target.quantization);
         let node = self.graph.input(&format!("input{}", self.values.len()), ty);
-        self.values.push(Activation { node, spread: Spread::uniform(target.element), used: false });
+        self.values.push(Activation { node, spread: Spread::uniform(target.element), used: false, raw: true });
     }
 
     fn choose(&mut self, remaining: usize) -> Step {
-        let fitting: Vec<Step> =
-            self.options.steps.iter().copied().filter(|step| step.most_operators() <= remaining).collect();
+        let fitting: Vec<Step> = self
+            .options
+            .steps
+            .iter()
+            .copied()
+            .filter(|step| step.most_operators() <= remaining && (self.operators > 0 || !step.is_layout()))
+            .collect();
         let steps = if fitting.is_empty() { &self.options.steps } else { &fitting };
         let mut ticket = self.random.below(steps.iter().map(|step| step.weight()).sum());
         for &step in steps {
@@ -106,7 +113,10 @@ impl<'o> Builder<'o> {
 
     fn step(&mut self, step: Step) {
         let x = match step {
-            Step::Add | Step::Multiply | Step::Table | Step::Reshape => self.any(),
+            Step::Add | Step::Multiply | Step::Table => self.find(|_, _| true),
+            // On an input it would be the host's work.
+            Step::Reshape => self.find(|x, _| !x.raw).or_else(|| self.find(|_, _| true)),
+            Step::Transpose => self.find(|x, ty| !x.raw && ty.shape.len() == 4).or_else(|| self.image()),
             Step::Convolution
             | Step::Dense
             | Step::AveragePool
@@ -116,9 +126,9 @@ impl<'o> Builder<'o> {
             | Step::Concat
             | Step::Slice
             | Step::Pad
-            | Step::Resize
-            | Step::Transpose => self.image(),
+            | Step::Resize => self.image(),
         };
+        let x = x.expect("invariant: the first input is an image");
         match step {
             Step::Convolution => self.convolution(x),
             Step::Dense => self.dense(x),
@@ -176,18 +186,14 @@ impl<'o> Builder<'o> {
     }
 
     /// An image `[1,h,w,c]`, if possible one without a user.
-    pub fn image(&mut self) -> Value {
-        self.find(|ty| ty.shape.len() == 4).expect("invariant: the first input is an image")
+    fn image(&mut self) -> Option<Value> {
+        self.find(|_, ty| ty.shape.len() == 4)
     }
 
-    /// A value of any shape, if possible one without a user.
-    fn any(&mut self) -> Value {
-        self.find(|_| true).expect("invariant: there is an input")
-    }
-
-    /// A value with a suitable type, if there is one; mostly one without a user.
-    pub fn find(&mut self, suitable: impl Fn(&TensorType) -> bool) -> Option<Value> {
-        let all: Vec<Value> = (0..self.values.len()).map(Value).filter(|&x| suitable(self.ty(x))).collect();
+    /// A suitable value, if there is one; mostly one without a user.
+    pub fn find(&mut self, suitable: impl Fn(&Activation, &TensorType) -> bool) -> Option<Value> {
+        let all: Vec<Value> =
+            (0..self.values.len()).map(Value).filter(|&x| suitable(&self.values[x.0], self.ty(x))).collect();
         let unused: Vec<Value> = all.iter().copied().filter(|x| !self.values[x.0].used).collect();
         let choices = if unused.is_empty() || self.random.chance(25) { all } else { unused };
         if choices.is_empty() { None } else { Some(self.random.pick(&choices)) }
@@ -220,18 +226,23 @@ impl<'o> Builder<'o> {
         let mut ty = op.infer(&types).unwrap_or_else(|message| unreachable!("operands of {op:?} fit: {message}"));
         ty.quantization = target.map_or(ty.quantization, |target| Some(target.quantization));
         let name = format!("{}{}", op.name(), self.operators);
+        let layout = matches!(op, Op::Reshape { .. } | Op::Transpose { .. });
         let node = self.graph.add_typed(&name, op, &operands, ty).expect("invariant: the type was inferred");
         for x in values {
             self.values[x.0].used = true;
         }
         self.operators += 1;
-        self.values.push(Activation { node, spread, used: false });
+        let raw = layout && self.values[values[0].0].raw;
+        self.values.push(Activation { node, spread, used: false, raw });
         Value(self.values.len() - 1)
     }
 
     /// The last values and some that are used further. No input is an output.
     fn outputs(&mut self) -> Vec<NodeId> {
-        let computed = self.values[self.inputs..].to_vec();
+        let mut computed: Vec<Activation> = self.values.iter().filter(|value| !value.raw).cloned().collect();
+        if computed.is_empty() {
+            computed = self.values[self.inputs..].to_vec();
+        }
         let mut outputs: Vec<NodeId> =
             computed.iter().rev().filter(|value| !value.used).map(|value| value.node).collect();
         outputs.truncate(self.options.outputs);

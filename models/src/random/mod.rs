@@ -99,6 +99,11 @@ impl Step {
         }
     }
 
+    /// Whether it only moves elements in a way that the host does at the graph's edges.
+    fn is_layout(self) -> bool {
+        matches!(self, Self::Reshape | Self::Transpose)
+    }
+
     /// How often the step is chosen, among all that may be.
     fn weight(self) -> usize {
         match self {
@@ -162,7 +167,11 @@ impl Default for RandomOptions {
     }
 }
 
-/// A random integer graph; the same for the same seed and options.
+/// A random integer graph; the same for the same seed and options. No input is unused, and none
+/// is an output. Every operator computes something that an output depends on.
+///
+/// [`lutweave_ir::split`] finds a core in it, unless the options leave only reshapes and
+/// transposes; what it cuts off are reshapes and transposes at the edges.
 ///
 /// # Panics
 /// If the options leave nothing to choose from or state an element or width that they may not.

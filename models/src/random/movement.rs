@@ -1,6 +1,6 @@
 //! Random joins, boxes, frames and shapes.
 
-use super::builder::{Builder, MOST_CHANNELS, Target, Value};
+use super::builder::{Activation, Builder, MOST_CHANNELS, Target, Value};
 use super::spread::{Spread, range};
 use lutweave_ir::{Op, TensorType};
 
@@ -15,7 +15,7 @@ impl Builder<'_> {
         let mut total = channels;
         for _ in 1..self.random.between(2, 3) {
             let room = MOST_CHANNELS.saturating_sub(total).max(1);
-            let joins = |other: &TensorType| {
+            let joins = |_: &Activation, other: &TensorType| {
                 other.shape.len() == 4
                     && other.shape[1..3] == [height, width]
                     && other.shape[3] <= room

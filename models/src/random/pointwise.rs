@@ -89,7 +89,7 @@ impl Builder<'_> {
         let shape = self.ty(x).shape.clone();
         if self.random.chance(25) && shape.len() == 4 {
             let vector = [1, 1, 1, shape[3]];
-            let found = self.find(|ty| ty.shape == vector);
+            let found = self.find(|_, ty| ty.shape == vector);
             return found.unwrap_or_else(|| self.global_average_pool(x));
         }
         let others: Vec<Value> = self.others(x);

@@ -26,3 +26,19 @@ pub fn any_graph(options: RandomOptions) -> impl Strategy<Value = Drawn> {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    #[test]
+    fn graphs_shrink_to_fewer_operators() {
+        let mut runner = TestRunner::deterministic();
+        let mut tree = any_graph(RandomOptions::default()).new_tree(&mut runner).expect("a graph is always found");
+        let seed = tree.current().seed;
+        while tree.simplify() {}
+        assert_eq!((tree.current().seed, tree.current().operators), (seed, 1));
+    }
+}

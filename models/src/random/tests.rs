@@ -94,6 +94,26 @@ fn inputs_have_their_types_and_reach_the_extremes() {
 }
 
 #[test]
+fn graphs_are_valid() {
+    for (seed, graph) in graphs(300) {
+        if let Err(faults) = lutweave_ir::validate::validate(&graph) {
+            panic!("seed {seed}: {faults:?}");
+        }
+    }
+}
+
+#[test]
+fn graphs_have_a_core_that_is_valid() {
+    for (seed, graph) in graphs(300) {
+        let split = lutweave_ir::split::split(&graph).unwrap_or_else(|faults| panic!("seed {seed}: {faults:?}"));
+        assert_eq!(split.bypassed(), 0, "seed {seed}");
+        if let Err(faults) = lutweave_ir::validate::validate(&split.core) {
+            panic!("seed {seed}: {faults:?}");
+        }
+    }
+}
+
+#[test]
 fn outputs_vary() {
     let (mut constant, mut outputs, mut levels) = (0, 0, Vec::new());
     for (seed, graph) in graphs(300) {
@@ -170,7 +190,7 @@ fn every_feature_occurs() {
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");
 }
 
-const FEATURES: [&str; 55] = [
+const FEATURES: [&str; 56] = [
     "activation i4",
     "activation i8",
     "activation u4",
@@ -208,6 +228,7 @@ const FEATURES: [&str; 55] = [
     "conv: weights of 9 bits",
     "extent 1",
     "fork",
+    "inputs: several",
     "max pool: dilated",
     "max pool: overlapping",
     "max pool: padded",
@@ -231,6 +252,9 @@ const FEATURES: [&str; 55] = [
 fn features(graph: &Graph) -> BTreeSet<&'static str> {
     let mut found = BTreeSet::new();
     let users = graph.users();
+    if graph.inputs().len() > 1 {
+        found.insert("inputs: several");
+    }
     if graph.outputs().len() > 1 {
         found.insert("outputs: several");
     }

@@ -12,6 +12,9 @@ const MOST_WEIGHTS: usize = 4096;
 /// A larger image is averaged before a dense layer.
 const MOST_FLATTENED: usize = 128;
 
+/// A larger bias might leave no room for the products in 32 bits.
+const MOST_BIAS: i32 = 1 << 30;
+
 /// Extents of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter {
@@ -102,7 +105,12 @@ impl Builder<'_> {
             let sum: f64 = row.iter().map(|&weight| f64::from(weight)).sum();
             let squares: f64 = row.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
             let deviation = (spread.deviation * squares.sqrt()).max(1.0);
-            bias.push((-sum * spread.mean + self.random.real(-0.7, 0.7) * deviation).round() as i32);
+            bias.push(if self.random.chance(1) {
+                // Saturates the channel, and needs an accumulator of 31 bits.
+                self.random.integer(-MOST_BIAS, MOST_BIAS)
+            } else {
+                (-sum * spread.mean + self.random.real(-0.7, 0.7) * deviation).round() as i32
+            });
             deviations.push(deviation);
         }
         let (requantize, spread) = rescaling::per_channel(&mut self.random, &deviations, target);

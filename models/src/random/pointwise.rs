@@ -114,7 +114,11 @@ impl Builder<'_> {
         let factors = [0, 1].map(|index| parts[index] * wanted / spreads[index].deviation);
         let largest = factors.iter().fold(0.0f64, |largest, factor| largest.max(factor.abs()));
         let most = (65_535.0 / largest).log2().floor().clamp(0.0, 30.0) as usize;
-        let shift = if self.random.chance(60) { most } else { self.random.between(0, most) };
+        let shift = match self.random.below(10) {
+            0 => 0,
+            1..=3 => self.random.between(0, most),
+            _ => most,
+        };
         let scale = (shift as f64).exp2();
         let multiplier = |factor: f64| {
             let rounded = (factor * scale).round().clamp(-65_535.0, 65_535.0) as i32;

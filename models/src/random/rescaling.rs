@@ -28,7 +28,7 @@ pub fn per_channel(random: &mut SplitMix64, deviations: &[f64], target: Target) 
     let reals: Vec<f64> = deviations.iter().map(|deviation| wanted / deviation * random.real(0.7, 1.4)).collect();
     let smallest = reals.iter().copied().fold(f64::INFINITY, f64::min);
     let largest = reals.iter().copied().fold(0.0, f64::max);
-    let (multipliers, shifts) = match random.below(4) {
+    let (mut multipliers, shifts) = match random.below(4) {
         0 => {
             let (multiplier, shift) = coarse(random, smallest);
             (vec![multiplier], vec![shift])
@@ -46,6 +46,11 @@ pub fn per_channel(random: &mut SplitMix64, deviations: &[f64], target: Target) 
         }
         _ => reals.iter().map(|&real| coarse(random, real)).unzip(),
     };
+    if multipliers.len() > 1 && random.chance(4) {
+        // What becomes of a factor that is too small.
+        let channel = random.below(multipliers.len());
+        multipliers[channel] = 0;
+    }
     let zero_point = target.quantization.zero_point;
     let requantize = Requantize { multipliers, shifts, zero_point, lo, hi };
     let spread = Spread::new(f64::from(zero_point), wanted);

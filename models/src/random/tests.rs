@@ -190,7 +190,7 @@ fn every_feature_occurs() {
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");
 }
 
-const FEATURES: [&str; 56] = [
+const FEATURES: [&str; 58] = [
     "activation i4",
     "activation i8",
     "activation u4",
@@ -208,6 +208,7 @@ const FEATURES: [&str; 56] = [
     "concat: three",
     "concat: two",
     "conv: asymmetric pads",
+    "conv: bias of 28 bits or more",
     "conv: channel multiplier",
     "conv: common multiplier",
     "conv: common multiplier and shift",
@@ -223,6 +224,7 @@ const FEATURES: [&str; 56] = [
     "conv: stride 1",
     "conv: stride 2",
     "conv: stride 3",
+    "conv: multiplier 0",
     "conv: weights of 4 bits",
     "conv: weights of 8 bits",
     "conv: weights of 9 bits",
@@ -308,6 +310,9 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(weights.element == Element::Int { bits: 9, signed: true }, "conv: weights of 9 bits");
                 put(clipped(&conv.requantize, conv.element), "relu or clip");
                 put(matches!(graph.node(node.operands[0]).op, Op::Reshape { .. }), "conv: dense layer");
+                let bias = graph.constant_of(node.operands[2]).expect("a constant bias");
+                put(bias.ints().iter().any(|bias| bias.unsigned_abs() >= 1 << 27), "conv: bias of 28 bits or more");
+                put(conv.requantize.multipliers.contains(&0), "conv: multiplier 0");
                 let lengths = (conv.requantize.multipliers.len(), conv.requantize.shifts.len());
                 put(lengths == (1, 1), "conv: common multiplier and shift");
                 put(lengths.0 > 1 && lengths.1 == 1, "conv: common shift");

@@ -4,6 +4,10 @@
 //! column holds `groups` words. One issued step reads the words of some taps of one window and
 //! one channel group and reduces them into accumulators; the steps from `first` to `last` form
 //! one result. Steps need not be issued in neighbouring cycles.
+//!
+//! A word filled in cycle `t` is readable by steps issued from cycle `t + 1` on, and may be
+//! refilled from the cycle after the last step that reads it was issued. (In Verilog the fill is
+//! therefore registered once before the memory, as the step's address is.)
 
 use super::{Expr, SignalId, Ty};
 

@@ -25,6 +25,8 @@ pub enum Expr {
     Shr(Box<Expr>, u32),
     /// `a >> b`, arithmetic, `b` unsigned and at most 63.
     ShrBy(Box<Expr>, Box<Expr>),
+    /// The low `constant` bits of a scalar, as an unsigned number.
+    Low(Box<Expr>, u32),
     /// Conjunction of bits.
     And(Box<Expr>, Box<Expr>),
     /// Disjunction of bits.
@@ -95,6 +97,7 @@ impl Expr {
                 Ty { bits: a.bits.saturating_sub(*by).max(1), ..a }
             }
             Self::ShrBy(a, _) => of(a),
+            Self::Low(_, bits) => Ty::unsigned(*bits),
             Self::And(..) | Self::Or(..) | Self::Not(_) | Self::Eq(..) | Self::Lt(..) => Ty::BIT,
             Self::Mux(_, a, b) => {
                 let (a, b) = (of(a), of(b));

@@ -1,0 +1,13 @@
+//! Generators of the dataflow's blocks: each makes one [`crate::rtl::Module`].
+
+pub mod concat;
+pub mod convert;
+pub mod fork;
+pub mod global;
+pub mod inlet;
+pub mod pointwise;
+pub mod queue;
+pub mod requantize;
+pub mod reshape;
+pub mod upsample;
+pub mod window;

@@ -1,0 +1,220 @@
+//! The requantizer: bias, multiplication, rounding shift, zero point and clamp, one stage each.
+
+use crate::rtl::build::Builder;
+use crate::rtl::expr::{Expr, add, mul};
+use crate::rtl::{PipelineId, SignalId, Statement, Ty};
+use lutweave_ir::Requantize;
+
+/// A pipeline from accumulators to activations.
+#[derive(Clone, Copy, Debug)]
+pub struct Requantizer {
+    pipeline: PipelineId,
+    /// 1 when [`Requantizer::result`] holds a result.
+    pub valid: SignalId,
+    /// The activations, one lane per accumulator lane.
+    pub result: SignalId,
+    /// Stages from launch to result.
+    pub latency: u32,
+    addressed: bool,
+}
+
+/// Per-channel constants of a requantizer.
+#[derive(Clone, Debug)]
+pub struct Parameters<'a> {
+    /// Added to the accumulator: one per channel, or one for all.
+    pub biases: &'a [i64],
+    /// Multipliers, shifts, zero point and bounds.
+    pub requantize: &'a Requantize,
+    /// Number of channels.
+    pub channels: usize,
+}
+
+/// Lane `index` of a signal, which may be a scalar.
+pub fn lane(builder: &Builder, signal: SignalId, index: u32) -> Expr {
+    if builder.ty(&signal.into()).lanes == 1 { Expr::Signal(signal) } else { Expr::Lane(signal, index) }
+}
+
+/// A vector of `lanes` expressions, or the scalar itself for one lane. The lane type holds all.
+pub fn vector(builder: &Builder, lanes: Vec<Expr>) -> Expr {
+    if lanes.len() == 1 {
+        return lanes.into_iter().next().expect("one lane");
+    }
+    let ty = lanes.iter().map(|lane| builder.ty(lane)).reduce(crate::rtl::expr::union).expect("at least one lane");
+    Expr::Pack(ty, lanes)
+}
+
+impl Requantizer {
+    /// A requantizer of accumulators of type `accumulator` (with its lanes) whose beats run
+    /// through the channels in order; the result has type `element` with as many lanes. A factor
+    /// wider than `wide` bits is multiplied in two parts.
+    pub fn new(builder: &mut Builder, parameters: &Parameters, accumulator: Ty, element: Ty, wide: u32) -> Self {
+        let lanes = accumulator.lanes;
+        let beats = (parameters.channels as u32 / lanes).max(1);
+        let table = Table::new(parameters);
+        let addressed = table.varies && beats > 1;
+        let address = ("channel", Ty::holding(u64::from(beats - 1)));
+        let inputs: Vec<(&str, Ty)> =
+            [("accumulator", accumulator)].into_iter().chain(addressed.then_some(address)).collect();
+        let (pipeline, arguments) = builder.pipeline("requantize", &inputs);
+        let accumulator = arguments[0];
+
+        builder.next_stage(pipeline);
+        let constant = |builder: &mut Builder, name: &str, values: &[i64]| -> Vec<Expr> {
+            if values.iter().all(|value| *value == values[0]) {
+                return vec![Expr::Const(values[0]); lanes as usize];
+            }
+            if !addressed {
+                return values.iter().map(|&value| Expr::Const(value)).collect();
+            }
+            let (lo, hi) = (values.iter().min().expect("a channel"), values.iter().max().expect("a channel"));
+            let word = Ty::range((*lo).min(0), (*hi).max(0)).by(lanes);
+            let rom = builder.rom(&format!("{name}_rom"), word, values.to_vec());
+            let register = builder.stage(pipeline, name, Expr::Rom(rom, Box::new(arguments[1].into())));
+            (0..lanes).map(|index| lane(builder, register, index)).collect()
+        };
+        let mut biases = constant(builder, "bias", &table.biases);
+        let mut multipliers = constant(builder, "multiplier", &table.multipliers);
+        let mut shifts = constant(builder, "shift", &table.shifts);
+        let carry = |builder: &mut Builder, name: &str, values: &mut Vec<Expr>| {
+            if values.iter().any(|value| !matches!(value, Expr::Const(_))) {
+                let value = vector(builder, values.clone());
+                let register = builder.stage(pipeline, name, value);
+                *values = (0..lanes).map(|index| lane(builder, register, index)).collect();
+            }
+        };
+        let sums = builder.stage(pipeline, "accumulator_0", accumulator.into());
+
+        builder.next_stage(pipeline);
+        let values = (0..lanes as usize)
+            .map(|index| add(lane(builder, sums, index as u32), std::mem::replace(&mut biases[index], Expr::Const(0))))
+            .collect();
+        let value = vector(builder, values);
+        // The biased accumulator fits 32 bits by validation of the graph.
+        let mut ty = builder.ty(&value);
+        ty.bits = ty.bits.min(32);
+        let sums = builder.stage_typed(pipeline, "sum", ty, value);
+        carry(builder, "multiplier_1", &mut multipliers);
+        carry(builder, "shift_1", &mut shifts);
+
+        // A sum that is wider than a hardware multiplier is split into an unsigned low part and
+        // a signed high part.
+        let low_bits = wide - 1;
+        let split = ty.bits > wide && table.multipliers.iter().any(|&multiplier| multiplier.count_ones() > 1);
+        builder.next_stage(pipeline);
+        let products = |builder: &Builder, part: &dyn Fn(Expr) -> Expr| {
+            let values = (0..lanes)
+                .map(|index| mul(part(lane(builder, sums, index)), multipliers[index as usize].clone()))
+                .collect();
+            vector(builder, values)
+        };
+        let mut product = if split {
+            let high = products(builder, &|sum| Expr::Shr(Box::new(sum), low_bits));
+            let high = builder.stage(pipeline, "product_high", high);
+            // low = sum - (high << low_bits), an unsigned number of low_bits bits.
+            let low_ty = Ty::unsigned(low_bits).by(lanes);
+            let low_values = (0..lanes)
+                .map(|index| {
+                    mul(Expr::Low(Box::new(lane(builder, sums, index)), low_bits), multipliers[index as usize].clone())
+                })
+                .collect();
+            debug_assert_eq!(low_ty.bits, low_bits);
+            let low = vector(builder, low_values);
+            let low = builder.stage(pipeline, "product_low", low);
+            carry(builder, "shift_2", &mut shifts);
+            builder.next_stage(pipeline);
+            let values = (0..lanes)
+                .map(|index| add(Expr::Shl(Box::new(lane(builder, high, index)), low_bits), lane(builder, low, index)))
+                .collect();
+            let value = vector(builder, values);
+            builder.stage(pipeline, "product", value)
+        } else {
+            let value = products(builder, &|sum| sum);
+            builder.stage(pipeline, "product", value)
+        };
+        carry(builder, "shift_3", &mut shifts);
+
+        // ((p >> (s-1)) + 1) >> 1 equals (p + 2^(s-1)) >> s, and shifts by one amount a lane.
+        let least = *table.shifts.iter().min().expect("a channel");
+        if table.shifts.iter().any(|&shift| shift != least) {
+            builder.next_stage(pipeline);
+            let values = (0..lanes)
+                .map(|index| {
+                    let common = Expr::Shr(Box::new(lane(builder, product, index)), (least - 1) as u32);
+                    let amount = match &shifts[index as usize] {
+                        Expr::Const(shift) => Expr::Const(shift - least),
+                        shift => Expr::Low(Box::new(crate::rtl::expr::sub(shift.clone(), least)), 6),
+                    };
+                    Expr::ShrBy(Box::new(common), Box::new(amount))
+                })
+                .collect();
+            let value = vector(builder, values);
+            product = builder.stage(pipeline, "aligned", value);
+        } else {
+            builder.next_stage(pipeline);
+            let values = (0..lanes)
+                .map(|index| Expr::Shr(Box::new(lane(builder, product, index)), (least - 1) as u32))
+                .collect();
+            let value = vector(builder, values);
+            product = builder.stage(pipeline, "aligned", value);
+        }
+
+        let requantize = parameters.requantize;
+        builder.next_stage(pipeline);
+        let values = (0..lanes).map(|index| Expr::Shr(Box::new(add(lane(builder, product, index), 1)), 1)).collect();
+        let value = vector(builder, values);
+        let rounded = builder.stage(pipeline, "rounded", value);
+
+        builder.next_stage(pipeline);
+        let values = (0..lanes)
+            .map(|index| {
+                let sum = add(lane(builder, rounded, index), i64::from(requantize.zero_point));
+                Expr::Clamp(Box::new(sum), i64::from(requantize.lo), i64::from(requantize.hi))
+            })
+            .collect();
+        let value = vector(builder, values);
+        let result = builder.stage_typed(pipeline, "activation", element.by(lanes), value);
+        let latency = builder.stages_of(pipeline);
+        Self { pipeline, valid: builder.valid_of(pipeline), result, latency, addressed }
+    }
+
+    /// Launches accumulators of beat number `beat` of a pixel.
+    pub fn launch(&self, accumulators: Expr, beat: Expr) -> Statement {
+        let mut arguments = vec![accumulators];
+        if self.addressed {
+            arguments.push(beat);
+        }
+        Statement::Launch { pipeline: self.pipeline, arguments }
+    }
+
+    /// True if [`Requantizer::launch`] uses the beat number.
+    pub fn is_addressed(&self) -> bool {
+        self.addressed
+    }
+}
+
+/// The constants of all channels, with shifts of at least 1.
+struct Table {
+    biases: Vec<i64>,
+    multipliers: Vec<i64>,
+    shifts: Vec<i64>,
+    varies: bool,
+}
+
+impl Table {
+    fn new(parameters: &Parameters) -> Self {
+        let channels = parameters.channels;
+        let biases: Vec<i64> = (0..channels)
+            .map(|channel| if parameters.biases.len() == 1 { parameters.biases[0] } else { parameters.biases[channel] })
+            .collect();
+        // (a * 2m + 1) >> 1 equals a * m, so that every shift is at least 1.
+        let (multipliers, shifts): (Vec<i64>, Vec<i64>) = (0..channels)
+            .map(|channel| {
+                let (multiplier, shift) = parameters.requantize.factor(channel);
+                if shift == 0 { (2 * i64::from(multiplier), 1) } else { (i64::from(multiplier), i64::from(shift)) }
+            })
+            .unzip();
+        let varies =
+            [&biases, &multipliers, &shifts].iter().any(|values| values.iter().any(|value| *value != values[0]));
+        Self { biases, multipliers, shifts, varies }
+    }
+}

@@ -1,0 +1,399 @@
+//! Convolution and pooling: a window memory, an engine, a requantizer and a queue.
+//!
+//! The writer fills the ring of rows with the input stream; the reader walks over the output
+//! positions and issues a window as soon as its last pixel is there and the queue has room for
+//! the result. Both run at the same time; a row is given back to the writer when the reader has
+//! issued the last window that reads it.
+
+use super::queue::ReservedQueue;
+use super::requantize::{Parameters, Requantizer};
+use crate::rtl::build::{Builder, EngineShape, Level, add_modulo, advance, branch, by_counter, set, when};
+use crate::rtl::engine::{ParallelTaps, Reduce, Step};
+use crate::rtl::expr::{Expr, add, all, and, eq, lt, not, or, sub};
+use crate::rtl::{Module, Statement, Ty};
+
+/// Sizes of a window operation. Vertical before horizontal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Rows, columns and channels of the input.
+    pub input: [u32; 3],
+    /// Rows, columns and channels of the output.
+    pub output: [u32; 3],
+    /// Kernel.
+    pub kernel: [u32; 2],
+    /// Distance between windows.
+    pub strides: [u32; 2],
+    /// Distance between taps.
+    pub dilations: [u32; 2],
+    /// Padding at top and left.
+    pub pads: [u32; 2],
+}
+
+impl Extent {
+    /// Rows that a window spans, less one.
+    fn span(&self, axis: usize) -> u32 {
+        (self.kernel[axis] - 1) * self.dilations[axis]
+    }
+
+    /// Rows of the ring: those of a window, and those that arrive while it is read.
+    pub fn ring_rows(&self) -> u32 {
+        self.span(0) + 1 + self.strides[0]
+    }
+}
+
+/// How a window operation is folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folding {
+    /// Taps read in one step.
+    pub parallel: ParallelTaps,
+    /// Channels read in one step (SIMD); divides the channels of a convolution group.
+    pub lanes: u32,
+    /// Output channels computed at once (PE); divides the outputs of a group. Equal to `lanes`
+    /// for depthwise convolutions and pools.
+    pub outputs: u32,
+    /// Lanes of the output stream; divides `outputs`.
+    pub stream: u32,
+}
+
+/// What is computed over a window.
+#[derive(Clone, Debug)]
+pub enum Computation<'a> {
+    /// Convolution with `groups` groups, weights `[o, kh, kw, i / groups]`.
+    Convolution {
+        /// Channel groups.
+        groups: u32,
+        /// Weights in row-major order.
+        weights: &'a [i32],
+        /// Width of a weight.
+        weight_bits: u32,
+        /// Bias and requantization.
+        parameters: Parameters<'a>,
+    },
+    /// Sum over the window, requantized.
+    Sum(Parameters<'a>),
+    /// Maximum over the window.
+    Max,
+}
+
+/// A window operation to generate.
+#[derive(Clone, Debug)]
+pub struct Window<'a> {
+    /// Name of the module.
+    pub name: &'a str,
+    /// One line about it.
+    pub summary: String,
+    /// Sizes.
+    pub extent: Extent,
+    /// Folding.
+    pub folding: Folding,
+    /// What is computed.
+    pub computation: Computation<'a>,
+    /// What positions outside the image read.
+    pub pad_value: i64,
+    /// Lane type of the input.
+    pub input: Ty,
+    /// Lane type of the output.
+    pub output: Ty,
+    /// Lane type of the accumulators; holds every partial sum.
+    pub accumulator: Ty,
+    /// Width of the wider operand of a hardware multiplier.
+    pub multiplier_width: u32,
+}
+
+/// Counts that follow from extent, folding and computation.
+struct Nest {
+    /// Words that one result reads per tap step.
+    words: u32,
+    /// Tap steps of a window.
+    taps: u32,
+    /// Results of a convolution group (or of all channels without groups).
+    results: u32,
+    /// Convolution groups with words of their own.
+    groups: u32,
+    /// Depthwise: each result reads a word of its own.
+    depthwise: bool,
+}
+
+impl Nest {
+    /// Steps of one result.
+    fn steps(&self) -> u32 {
+        self.words * self.taps
+    }
+}
+
+impl Window<'_> {
+    fn nest(&self) -> Nest {
+        let Extent { input: [_, _, channels], output: [_, _, outputs], kernel, .. } = self.extent;
+        let Folding { parallel, lanes, outputs: folded, .. } = self.folding;
+        let taps = match parallel {
+            ParallelTaps::One => kernel[0] * kernel[1],
+            ParallelTaps::Row => kernel[0],
+            ParallelTaps::All => 1,
+        };
+        match self.computation {
+            Computation::Convolution { groups, .. } if !self.is_depthwise() => Nest {
+                words: channels / groups / lanes,
+                taps,
+                results: outputs / groups / folded,
+                groups,
+                depthwise: false,
+            },
+            Computation::Convolution { .. } | Computation::Sum(_) | Computation::Max => {
+                Nest { words: 1, taps, results: channels / lanes, groups: 1, depthwise: true }
+            }
+        }
+    }
+
+    fn is_depthwise(&self) -> bool {
+        match self.computation {
+            Computation::Convolution { groups, .. } => {
+                groups > 1 && groups == self.extent.input[2] && groups == self.extent.output[2]
+            }
+            Computation::Sum(_) | Computation::Max => true,
+        }
+    }
+
+    fn reduce(&self, nest: &Nest) -> Reduce {
+        let Extent { input: [_, _, channels], kernel: [height, width], .. } = self.extent;
+        let Folding { lanes, outputs, .. } = self.folding;
+        let Computation::Convolution { groups, weights, weight_bits, .. } = self.computation else {
+            return if matches!(self.computation, Computation::Max) { Reduce::Max } else { Reduce::Sum };
+        };
+        let group_channels = channels / groups;
+        let taps = height * width / nest.taps;
+        let weight = |output: u32, tap: u32, channel: u32| {
+            weights[((output * height * width + tap) * group_channels + channel) as usize] as i16
+        };
+        let mut ordered = Vec::with_capacity(weights.len());
+        if nest.depthwise {
+            for result in 0..nest.results {
+                for tap in 0..height * width {
+                    ordered.extend((0..lanes).map(|lane| weight(result * lanes + lane, tap, 0)));
+                }
+            }
+            return Reduce::Depthwise { weights: ordered, weight_bits };
+        }
+        for result in 0..nest.groups * nest.results {
+            for step in 0..nest.taps {
+                for word in 0..nest.words {
+                    for output in 0..outputs {
+                        for tap in 0..taps {
+                            ordered.extend(
+                                (0..lanes).map(|lane| {
+                                    weight(result * outputs + output, step * taps + tap, word * lanes + lane)
+                                }),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        Reduce::Dense { outputs, weights: ordered, weight_bits }
+    }
+
+    /// The module.
+    pub fn generate(&self) -> Module {
+        let extent = self.extent;
+        let Extent { input: [height, width, channels], output: [out_height, out_width, out_channels], .. } = extent;
+        let folding = self.folding;
+        let nest = self.nest();
+        let rows = extent.ring_rows();
+        let word_count = channels / folding.lanes;
+        let mut b = Builder::new(self.name, self.summary.clone());
+        let input = b.input("in", self.input.by(folding.lanes));
+
+        // Writer.
+        let mut write_word = Level::new(&mut b, "write_word", word_count);
+        let mut write_column = Level::new(&mut b, "write_column", width);
+        let write_ring = b.register("write_ring", Ty::holding(u64::from(rows - 1)), 0);
+        // Complete rows from the first row still needed on; negative while skipped rows arrive.
+        let rows_ahead =
+            b.register("rows_ahead", Ty::range(-i64::from(height.max(extent.strides[0])), i64::from(rows)), 0);
+        let ready = b.ready(input, lt(rows_ahead, i64::from(rows)));
+        let fill = b.wire("fill", and(input.valid, ready));
+        let row_done = b.wire("row_done", all([fill.into(), write_word.at_end(), write_column.at_end()]));
+
+        // Reader.
+        let word = Level::new(&mut b, "word", nest.words);
+        let tap = Level::new(&mut b, "tap", nest.taps);
+        let result = Level::new(&mut b, "result", nest.results);
+        let mut group = Level::new(&mut b, "group", nest.groups);
+        let mut column = Level::new(&mut b, "column", out_width);
+        let mut row = Level::new(&mut b, "row", out_height);
+
+        let span = [i64::from(extent.span(0)), i64::from(extent.span(1))];
+        let top_of = |y: u32| i64::from(y * extent.strides[0]) - i64::from(extent.pads[0]);
+        let left_of = |x: u32| i64::from(x * extent.strides[1]) - i64::from(extent.pads[1]);
+        let top = b.register("top", Ty::range(top_of(0).min(0), top_of(out_height - 1).max(0)), top_of(0));
+        let left = b.register("left", Ty::range(left_of(0).min(0), left_of(out_width - 1).max(0)), left_of(0));
+        let start_ring = (i64::from(rows) - i64::from(extent.pads[0] % rows)) % i64::from(rows);
+        let ring = b.register("ring", Ty::holding(u64::from(rows - 1)), start_ring);
+
+        // First row needed by the windows of output row y, and complete rows needed beyond it.
+        let base_of = |y: u32| top_of(y).clamp(0, i64::from(height));
+        let needs: Vec<i64> = (0..out_height)
+            .map(|y| {
+                let bottom = (top_of(y) + span[0]).min(i64::from(height) - 1);
+                if bottom < base_of(y) { -i64::from(height.max(extent.strides[0])) - 1 } else { bottom - base_of(y) }
+            })
+            .collect();
+        let freed: Vec<i64> = (0..out_height)
+            .map(|y| if y + 1 == out_height { i64::from(height) } else { base_of(y + 1) } - base_of(y))
+            .collect();
+        let rows_needed = by_counter(&row.value(), &needs);
+        let columns_needed = Expr::Clamp(Box::new(add(left, span[1] + 1)), 0, i64::from(width));
+        let columns_needed = b.wire("columns_needed", columns_needed);
+        let rows_needed = b.wire("rows_needed", rows_needed);
+        let available = b.wire(
+            "available",
+            or(
+                lt(rows_needed, rows_ahead),
+                and(eq(rows_needed, rows_ahead), not(lt(write_column.value(), columns_needed))),
+            ),
+        );
+
+        let beats = folding.outputs / folding.stream;
+        let steps = nest.steps();
+        let (engine, engine_valid, engine_result) = b.engine(
+            "engine",
+            EngineShape {
+                word: self.input.by(folding.lanes),
+                rows,
+                columns: width,
+                groups: word_count,
+                image_rows: height,
+                kernel: extent.kernel,
+                dilations: extent.dilations,
+                pad_value: self.pad_value,
+                parallel: folding.parallel,
+                reduce: self.reduce(&nest),
+                accumulator: self.accumulator,
+            },
+        );
+        let requantizer = match &self.computation {
+            Computation::Convolution { parameters, .. } | Computation::Sum(parameters) => {
+                let accumulator = self.accumulator.by(folding.stream);
+                Some(Requantizer::new(&mut b, parameters, accumulator, self.output, self.multiplier_width))
+            }
+            Computation::Max => None,
+        };
+        let latency = steps + b.engine_latency(engine) + beats + requantizer.map_or(0, |r| r.latency) + 4;
+        let depth = ((latency.div_ceil(steps) + 1) * beats).next_power_of_two().max(4);
+        let queue = ReservedQueue::new(&mut b, "out", self.output.by(folding.stream), depth);
+
+        let first = (steps > 1).then(|| b.register("first", Ty::BIT, 1));
+        let first_value = first.map_or(Expr::Const(1), Expr::Signal);
+        let start = b.wire("start", and(available, queue.has_free(beats)));
+        let issue = match first {
+            Some(first) => b.wire("issue", or(not(first), start)),
+            None => start,
+        };
+        let last = b.wire("last", and(word.at_end(), tap.at_end()));
+        let row_end =
+            b.wire("row_end", all([issue.into(), last.into(), result.at_end(), group.at_end(), column.at_end()]));
+
+        let addresses = match &self.computation {
+            Computation::Convolution { .. } => nest.groups * nest.results * steps,
+            Computation::Sum(_) | Computation::Max => 1,
+        };
+        let mut address = Level::new(&mut b, "address", addresses);
+        let address_value = address.value();
+        address.on_step.clear();
+
+        let word_value = if nest.depthwise {
+            result.value()
+        } else if nest.groups > 1 {
+            let base = b.register("group_base", Ty::holding(u64::from(word_count - 1)), 0);
+            group.on_step.push(set(base, add(base, i64::from(nest.words))));
+            group.on_wrap.push(set(base, 0));
+            add(base, word.value())
+        } else {
+            word.value()
+        };
+
+        let step = Step {
+            ring: ring.into(),
+            row: top.into(),
+            column: left.into(),
+            group: word_value,
+            tap: tap.value(),
+            address: address_value,
+            first: first_value,
+            last: last.into(),
+        };
+        column.on_step.push(set(left, add(left, i64::from(extent.strides[1]))));
+        column.on_wrap.push(set(left, left_of(0)));
+        row.on_step.push(set(top, add(top, i64::from(extent.strides[0]))));
+        row.on_step.push(set(ring, add_modulo(ring, extent.strides[0], rows)));
+        row.on_wrap.push(set(top, top_of(0)));
+        let next_frame =
+            (i64::from(height) - i64::from((out_height - 1) * extent.strides[0])).rem_euclid(i64::from(rows));
+        row.on_wrap.push(set(ring, add_modulo(ring, next_frame as u32, rows)));
+        let freed = by_counter(&row.value(), &freed);
+
+        let mut issued = vec![Statement::Issue { engine, step }];
+        if let Some(first) = first {
+            issued.push(set(first, last));
+        }
+        issued.extend(advance(vec![address]));
+        let mut levels = if nest.depthwise { vec![tap, result] } else { vec![word, tap, result, group] };
+        levels.extend([column, row]);
+        issued.extend(advance(levels));
+
+        write_word.on_step.clear();
+        write_column.on_wrap.push(set(write_ring, add_modulo(write_ring, 1, rows)));
+        let mut filled = vec![Statement::Fill {
+            engine,
+            row: write_ring.into(),
+            column: write_column.value(),
+            group: write_word.value(),
+            data: input.data.into(),
+        }];
+        filled.extend(advance(vec![write_word, write_column]));
+
+        let mut statements = vec![
+            when(fill, filled),
+            when(issue, issued),
+            branch(
+                row_end,
+                vec![set(rows_ahead, add(sub(rows_ahead, freed), row_done))],
+                vec![when(row_done, vec![set(rows_ahead, add(rows_ahead, 1))])],
+            ),
+        ];
+
+        let (push, data) = match requantizer {
+            None => (engine_valid, engine_result),
+            Some(requantizer) => {
+                let mut channel = Level::new(&mut b, "channel", out_channels / folding.stream);
+                if !requantizer.is_addressed() {
+                    channel = Level { counter: None, count: 1, on_step: vec![], on_wrap: vec![] };
+                }
+                let beat_of_pixel = channel.value();
+                if beats == 1 {
+                    let mut launch = vec![requantizer.launch(engine_result.into(), beat_of_pixel)];
+                    launch.extend(advance(vec![channel]));
+                    statements.push(when(engine_valid, launch));
+                } else {
+                    let hold = b.data_register("hold", self.accumulator.by(folding.outputs));
+                    let draining = b.register("draining", Ty::BIT, 0);
+                    let mut beat = Level::new(&mut b, "beat", beats);
+                    let slice = Expr::SliceAt { signal: hold, index: Box::new(beat.value()), lanes: folding.stream };
+                    let mut drain = vec![requantizer.launch(slice, beat_of_pixel)];
+                    drain.extend(advance(vec![channel]));
+                    beat.on_wrap.push(set(draining, engine_valid));
+                    drain.extend(advance(vec![beat]));
+                    statements.push(branch(draining, drain, vec![when(engine_valid, vec![set(draining, 1)])]));
+                    statements.push(when(engine_valid, vec![set(hold, engine_result)]));
+                }
+                (requantizer.valid, requantizer.result)
+            }
+        };
+        let reserve = and(issue, step_is_first(first));
+        statements.extend(queue.serve(reserve, beats, &push.into(), data.into()));
+        b.finish(statements)
+    }
+}
+
+fn step_is_first(first: Option<crate::rtl::SignalId>) -> Expr {
+    first.map_or(Expr::Const(1), Expr::Signal)
+}

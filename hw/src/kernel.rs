@@ -1,0 +1,228 @@
+//! The closed set of kernels that hardware is planned in, and the one place that says what the
+//! hardware refuses.
+
+use crate::block::window::Extent;
+use lutweave_ir::op::{Geometry, Window as PoolWindow};
+use lutweave_ir::{Diagnostic, Graph, Node, NodeId, Op, TensorType};
+
+/// What a node of an integer graph is to the hardware. Extents are in elements.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kernel {
+    /// A stream input.
+    Input,
+    /// Weights and biases: part of the kernels that read them.
+    Constant,
+    /// Convolution over windows.
+    Convolution {
+        /// Sizes; a convolution that sees its whole input at once, or one pixel at a time, has
+        /// been reshaped to the smallest window memory.
+        extent: Extent,
+        /// Channel groups.
+        groups: u32,
+    },
+    /// Sum or maximum over windows.
+    Pool {
+        /// Sizes.
+        extent: Extent,
+        /// Maximum instead of sum.
+        max: bool,
+    },
+    /// Sum over the whole image.
+    Global {
+        /// Pixels.
+        pixels: u32,
+        /// Channels.
+        channels: u32,
+    },
+    /// Function by table.
+    Table,
+    /// Sum or product of two streams.
+    Pair {
+        /// The second operand is one pixel for all positions.
+        broadcast: bool,
+    },
+    /// Unit-by-unit concatenation.
+    Concat {
+        /// Units of a frame.
+        units: u32,
+        /// Elements that each operand gives to a unit.
+        parts: Vec<u32>,
+    },
+    /// Strided box. Per axis (rows, columns, channels): extent, start, size, step.
+    Crop([[u32; 4]; 3]),
+    /// Padding. Per axis: extent of the result, elements before, extent of the operand.
+    Pad([[u32; 3]; 3]),
+    /// Nearest-neighbour upsampling of an image of rows, columns and channels.
+    Upsample {
+        /// Extents of the operand.
+        input: [u32; 3],
+        /// Vertical and horizontal factor.
+        factors: [u32; 2],
+    },
+    /// The same stream under another shape.
+    Reshape,
+}
+
+/// The kernel of a node of a core graph.
+///
+/// # Errors
+/// A diagnostic if the node has no hardware.
+pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
+    let node = graph.node(id);
+    let refuse = |message: String, help: &str| {
+        Err(Diagnostic::error("no-hardware", message).at(&node.name).operator(node.op.name()).help(help))
+    };
+    let Some(output) = image(&node.ty) else {
+        return match node.op {
+            Op::Constant(_) => Ok(Kernel::Constant),
+            _ => refuse(
+                format!("the shape of {} is not an image, a row or a vector of batch 1", node.ty),
+                "export the model with a batch size of 1 and tensors of at most 4 axes",
+            ),
+        };
+    };
+    if node.ty.element.range().is_none() && !matches!(node.op, Op::Constant(_)) {
+        return refuse(
+            format!("its result is {}", node.ty.element),
+            "only the integer core of a model becomes hardware",
+        );
+    }
+    let windows = match node.op {
+        Op::QConv(_) => 1,
+        Op::Input | Op::Constant(_) => 0,
+        _ => node.operands.len(),
+    };
+    for &operand in &node.operands[..windows] {
+        if matches!(graph.node(operand).op, Op::Constant(_)) {
+            return refuse(
+                format!("operand `{}` is a constant", graph.node(operand).name),
+                "constants that act on data must be per channel, so that they fold into a convolution",
+            );
+        }
+    }
+    let operand = |position: usize| -> [u32; 3] { image(&graph.node(node.operands[position]).ty).unwrap_or([1, 1, 1]) };
+    Ok(match &node.op {
+        Op::Input => Kernel::Input,
+        Op::Constant(_) => Kernel::Constant,
+        Op::QConv(conv) => {
+            let weights = &graph.node(node.operands[1]).ty.shape;
+            let kernel = [weights[1] as u32, weights[2] as u32];
+            convolution(operand(0), output, kernel, &conv.geometry)
+        }
+        Op::MaxPool(window) => Kernel::Pool { extent: pool_extent(operand(0), output, window), max: true },
+        Op::QAveragePool(pool) => {
+            let input = operand(0);
+            let whole = pool.window.pads == [0; 4]
+                && [input[0] as usize, input[1] as usize] == pool.window.kernel
+                && output[0] * output[1] == 1;
+            if whole {
+                Kernel::Global { pixels: input[0] * input[1], channels: input[2] }
+            } else {
+                Kernel::Pool { extent: pool_extent(input, output, &pool.window), max: false }
+            }
+        }
+        Op::Table(_) => Kernel::Table,
+        Op::QAdd(_) | Op::QMul(_) => Kernel::Pair { broadcast: operand(0) != operand(1) },
+        Op::Concat { axis } => {
+            let inner = |id: &NodeId| graph.node(*id).ty.shape[*axis..].iter().product::<usize>() as u32;
+            Kernel::Concat {
+                units: node.ty.shape[..*axis].iter().product::<usize>() as u32,
+                parts: node.operands.iter().map(inner).collect(),
+            }
+        }
+        Op::Slice { starts, sizes, steps } => {
+            let input = operand(0);
+            let [starts, sizes, steps] = [last_three(starts, 0), last_three(sizes, 1), last_three(steps, 1)];
+            Kernel::Crop([0, 1, 2].map(|axis| [input[axis], starts[axis], sizes[axis], steps[axis]]))
+        }
+        Op::Pad { before, after, .. } => {
+            let input = operand(0);
+            let batch = node.ty.shape.len() == 4 && before[0] + after[0] > 0;
+            if batch {
+                return refuse("it pads the batch axis".into(), "pad rows, columns or channels only");
+            }
+            let before = last_three(before, 0);
+            Kernel::Pad([0, 1, 2].map(|axis| [output[axis], before[axis], input[axis]]))
+        }
+        Op::Resize { factors } => {
+            Kernel::Upsample { input: operand(0), factors: [factors[0] as u32, factors[1] as u32] }
+        }
+        Op::Reshape { .. } => Kernel::Reshape,
+        Op::Transpose { .. } => {
+            return refuse(
+                "a transposition would have to keep a whole image".into(),
+                "move the transposition to the start or end of the model, where the host does it",
+            );
+        }
+        Op::Conv(_)
+        | Op::Dense
+        | Op::BatchNorm { .. }
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::PRelu
+        | Op::AveragePool(_)
+        | Op::ReduceMean { .. }
+        | Op::Softmax { .. }
+        | Op::ArgMax { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize
+        | Op::DequantizeWeights(_) => {
+            return refuse("it is not an integer operator".into(), "quantize the model before planning hardware");
+        }
+    })
+}
+
+/// Elements of a node's result.
+pub fn elements(node: &Node) -> u64 {
+    node.ty.count() as u64
+}
+
+fn image(ty: &TensorType) -> Option<[u32; 3]> {
+    ty.image().map(|(height, width, channels)| [height as u32, width as u32, channels as u32])
+}
+
+fn last_three(values: &[usize], default: u32) -> [u32; 3] {
+    let mut result = [default; 3];
+    for (place, value) in result.iter_mut().rev().zip(values.iter().rev()) {
+        *place = *value as u32;
+    }
+    result
+}
+
+fn convolution(input: [u32; 3], output: [u32; 3], kernel: [u32; 2], geometry: &Geometry) -> Kernel {
+    let pair = |values: [usize; 2]| [values[0] as u32, values[1] as u32];
+    let groups = geometry.groups as u32;
+    let unpadded = geometry.pads == [0; 4];
+    let (input, output, kernel, geometry) =
+        if unpadded && groups == 1 && kernel == [input[0], input[1]] && geometry.dilations == [1, 1] {
+            // Sees everything at once: a vector times a matrix.
+            let all = input[0] * input[1] * input[2];
+            ([1, 1, all], output, [1, 1], Geometry { strides: [1, 1], ..*geometry })
+        } else if unpadded && kernel == [1, 1] && geometry.strides == [1, 1] {
+            // One pixel at a time: rows of one pixel.
+            ([input[0] * input[1], 1, input[2]], [output[0] * output[1], 1, output[2]], kernel, *geometry)
+        } else {
+            (input, output, kernel, *geometry)
+        };
+    let extent = Extent {
+        input,
+        output,
+        kernel,
+        strides: pair(geometry.strides),
+        dilations: pair(geometry.dilations),
+        pads: [geometry.pads[0] as u32, geometry.pads[1] as u32],
+    };
+    Kernel::Convolution { extent, groups }
+}
+
+fn pool_extent(input: [u32; 3], output: [u32; 3], window: &PoolWindow) -> Extent {
+    let pair = |values: [usize; 2]| [values[0] as u32, values[1] as u32];
+    Extent {
+        input,
+        output,
+        kernel: pair(window.kernel),
+        strides: pair(window.strides),
+        dilations: pair(window.dilations),
+        pads: [window.pads[0] as u32, window.pads[1] as u32],
+    }
+}

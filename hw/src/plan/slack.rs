@@ -1,0 +1,108 @@
+//! Queue depths at joins.
+//!
+//! Every stage can hold back a part of a frame before it must give results: a window kernel the
+//! rows of its ring, a mean over the image a whole frame. Where paths of different length meet,
+//! the shorter ones get queues that hold what the longest can. Then a fork above is never
+//! blocked by a full queue while the longer path still waits for input, so the network cannot
+//! deadlock and the join does not slow it down.
+
+use super::Stage;
+use crate::kernel::{Kernel, elements};
+use lutweave_ir::{Graph, NodeId};
+
+/// Sets [`Stage::slack`] of every stage.
+pub fn assign(graph: &Graph, stages: &mut [Stage]) {
+    let bottleneck = stages.iter().map(|stage| stage.cycles).max().unwrap_or(1).max(1);
+    // What the longest path from the inputs to a node holds, in frames.
+    let mut depth = vec![0.0f64; graph.nodes().len()];
+    for stage in stages.iter_mut() {
+        let id = stage.node;
+        let node = graph.node(id);
+        let operands: Vec<NodeId> = node.operands[..stage.input_lanes.len()].to_vec();
+        let arrivals: Vec<f64> = operands
+            .iter()
+            .enumerate()
+            .map(|(position, operand)| depth[operand.index()] + waits(&stage.kernel, position))
+            .collect();
+        let longest = arrivals.iter().copied().fold(0.0, f64::max);
+        for (position, operand) in operands.iter().enumerate() {
+            let frames = longest - depth[operand.index()];
+            if operands.len() > 1 && frames > 0.0 {
+                let frame = elements(graph.node(*operand));
+                let row = graph.node(*operand).ty.image().map_or(0, |(_, width, channels)| width * channels) as u64;
+                stage.slack[position] = (frames * frame as f64).ceil() as u64 + row + MARGIN;
+            } else if operands.len() > 1 {
+                stage.slack[position] = MARGIN;
+            }
+        }
+        depth[id.index()] = longest + held(stage, longest, bottleneck as f64);
+    }
+}
+
+/// Elements added to every queue at a join for the registers and small queues of the blocks.
+const MARGIN: u64 = 64;
+
+/// Part of a frame during which a stage leaves an operand waiting for the others.
+fn waits(kernel: &Kernel, position: usize) -> f64 {
+    match kernel {
+        // The later operands of a concatenation wait until the first gave its part.
+        Kernel::Concat { units, .. } => {
+            if position > 0 {
+                0.0
+            } else {
+                1.0 / f64::from(*units)
+            }
+        }
+        Kernel::Input
+        | Kernel::Constant
+        | Kernel::Convolution { .. }
+        | Kernel::Pool { .. }
+        | Kernel::Global { .. }
+        | Kernel::Table
+        | Kernel::Pair { .. }
+        | Kernel::Crop(_)
+        | Kernel::Pad(_)
+        | Kernel::Upsample { .. }
+        | Kernel::Reshape => 0.0,
+    }
+}
+
+/// Cycles that the registers and small queues of a block delay a beat, at most.
+const LATENCY: f64 = 64.0;
+
+/// Frames that a stage holds at most. `before` is what the path to it holds.
+fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
+    let latency = LATENCY / bottleneck.max(LATENCY);
+    let rows = match &stage.kernel {
+        Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => {
+            if extent.input[0] == 1 && before >= 1.0 {
+                // The whole frame is already waited for: only the time of the stage counts.
+                stage.cycles as f64 / bottleneck
+            } else {
+                f64::from(extent.ring_rows() + 1) / f64::from(extent.input[0])
+            }
+        }
+        Kernel::Global { .. } => 1.0,
+        Kernel::Upsample { input, .. } => 3.0 / f64::from(input[0]),
+        Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
+        Kernel::Pad(_) | Kernel::Crop(_) => row_share(&stage.kernel).min(1.0),
+        Kernel::Table | Kernel::Pair { .. } | Kernel::Input | Kernel::Constant | Kernel::Reshape => 0.0,
+    };
+    rows + latency
+}
+
+/// Largest part of a frame that a crop swallows, or a padding adds, in one piece.
+fn row_share(kernel: &Kernel) -> f64 {
+    match kernel {
+        Kernel::Crop(axes) => {
+            let [extent, start, size, step] = axes[0];
+            let end = start + (size - 1) * step + 1;
+            f64::from(start.max(extent - end) + 1) / f64::from(extent)
+        }
+        Kernel::Pad(axes) => {
+            let [outer, before, inner] = axes[0];
+            f64::from(before.max(outer - before - inner) + 1) / f64::from(outer)
+        }
+        _ => 0.0,
+    }
+}

@@ -20,7 +20,11 @@ pub mod graph;
 pub mod interpret;
 pub mod op;
 pub mod quant;
+pub mod range;
+pub mod split;
 pub mod tensor;
+pub mod text;
+pub mod validate;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use graph::{Graph, Node, NodeId};

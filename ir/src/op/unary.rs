@@ -97,6 +97,33 @@ impl Unary {
         }
     }
 
+    /// The function's parameters, in declaration order.
+    pub fn parameters(self) -> Vec<f32> {
+        match self {
+            Self::Clip { lo, hi } => vec![lo, hi],
+            Self::LeakyRelu { alpha } | Self::Elu { alpha } => vec![alpha],
+            Self::HardSigmoid { alpha, beta } => vec![alpha, beta],
+            Self::Relu
+            | Self::Sigmoid
+            | Self::HardSwish
+            | Self::Silu
+            | Self::Tanh
+            | Self::Mish
+            | Self::Softplus
+            | Self::Gelu
+            | Self::Erf
+            | Self::Exp
+            | Self::Log
+            | Self::Sqrt
+            | Self::Reciprocal
+            | Self::Abs
+            | Self::Neg
+            | Self::Round
+            | Self::Floor
+            | Self::Ceil => Vec::new(),
+        }
+    }
+
     /// The function's value. Transcendental functions are computed in double precision and
     /// rounded once.
     pub fn apply(self, x: f32) -> f32 {

@@ -1,0 +1,154 @@
+//! The validator, run between all passes.
+//!
+//! Promise: a backend that is given a graph for which [`validate`] returns `Ok` may refuse it
+//! with a diagnostic, but does not panic, and its integer arithmetic never leaves 32 bits before
+//! the multiplication of a requantization.
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::graph::{Graph, Node, NodeId};
+use crate::interpret::check_value;
+use crate::op::{Op, QAveragePool, QConv, QMul, shape};
+use crate::range;
+use crate::tensor::TensorType;
+use std::collections::HashSet;
+
+/// Weights of integer convolutions have at most this many bits, sign included.
+pub const MAX_WEIGHT_BITS: u8 = 9;
+
+/// Checks everything that the graph's builder could not, and again what it could.
+///
+/// # Errors
+/// All faults: operands out of order, types that inference does not give, values outside their
+/// element type, weights that are no constants or too wide, accumulators that leave 32 bits,
+/// quantization parameters at odds with the arithmetic, missing outputs.
+pub fn validate(graph: &Graph) -> Result<(), Diagnostics> {
+    let mut faults = Vec::new();
+    let mut names = HashSet::new();
+    let mut inputs = Vec::new();
+    for id in graph.ids() {
+        let node = graph.node(id);
+        if !names.insert(&node.name) {
+            faults.push(fault(node, "invalid-graph", "another node has the same name".to_owned()));
+        }
+        if matches!(node.op, Op::Input) {
+            inputs.push(id);
+        }
+        if let Err(message) = check_node(graph, id) {
+            faults.push(fault(node, "invalid-graph", message));
+        }
+    }
+    if inputs != graph.inputs() {
+        faults.push(
+            Diagnostic::error("invalid-graph", "the list of inputs is not that of the input nodes").at(&graph.name),
+        );
+    }
+    if graph.outputs().is_empty() {
+        faults.push(Diagnostic::error("invalid-graph", "the graph has no outputs").at(&graph.name));
+    }
+    if let Some(output) = graph.outputs().iter().find(|output| output.index() >= graph.nodes().len()) {
+        faults.push(Diagnostic::error("invalid-graph", format!("output {output} does not exist")).at(&graph.name));
+    }
+    // Range analysis reads constants, so it runs only once they are known to match their types.
+    if faults.is_empty() {
+        faults.extend(graph.ids().filter_map(|id| check_arithmetic(graph, id).err()));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Diagnostics(faults)) }
+}
+
+fn fault(node: &Node, code: &'static str, message: String) -> Diagnostic {
+    Diagnostic::error(code, message).at(&node.name).operator(node.op.name())
+}
+
+fn check_node(graph: &Graph, id: NodeId) -> Result<(), String> {
+    let node = graph.node(id);
+    shape::check_type(&node.ty)?;
+    if let Some(operand) = node.operands.iter().find(|operand| **operand >= id) {
+        return Err(format!("operand {operand} does not come before the node"));
+    }
+    match &node.op {
+        Op::Input | Op::Constant(_) if !node.operands.is_empty() => Err(format!("`{}` has operands", node.op.name())),
+        Op::Input => Ok(()),
+        Op::Constant(value) => check_value(&node.ty, value),
+        op => {
+            check_inferred(graph, node)?;
+            check_attributes(op)?;
+            check_quantization(node)
+        }
+    }
+}
+
+/// The stated type is the inferred one; where inference knows quantization parameters, they
+/// agree too.
+fn check_inferred(graph: &Graph, node: &Node) -> Result<(), String> {
+    let types: Vec<&TensorType> = node.operands.iter().map(|&id| &graph.node(id).ty).collect();
+    let inferred = node.op.infer(&types)?;
+    let quantization_known = inferred.quantization.is_some();
+    if inferred.shape != node.ty.shape
+        || inferred.element != node.ty.element
+        || (quantization_known && inferred.quantization != node.ty.quantization)
+    {
+        return Err(format!("stated type {} is not the inferred {inferred}", node.ty));
+    }
+    Ok(())
+}
+
+/// Float attributes are numbers.
+fn check_attributes(op: &Op) -> Result<(), String> {
+    let not_numbers = if let Op::Unary(unary) = op {
+        unary.parameters().iter().any(|parameter| parameter.is_nan())
+    } else if let Op::BatchNorm { epsilon: value } | Op::Pad { value, .. } = op {
+        value.is_nan()
+    } else {
+        false
+    };
+    if not_numbers { Err("an attribute is not a number".to_owned()) } else { Ok(()) }
+}
+
+/// The zero point that the arithmetic adds is the one that the type states.
+fn check_quantization(node: &Node) -> Result<(), String> {
+    let added = if let Op::QConv(QConv { requantize, .. })
+    | Op::QAveragePool(QAveragePool { requantize, .. })
+    | Op::QMul(QMul { requantize, .. }) = &node.op
+    {
+        requantize.zero_point
+    } else if let Op::QAdd(add) = &node.op {
+        add.zero_point
+    } else {
+        return Ok(());
+    };
+    match node.ty.quantization {
+        Some(stated) if added != stated.zero_point => {
+            Err(format!("the requantization adds zero point {added}, but the type states {}", stated.zero_point))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Weights and bias of integer convolutions are constants of few bits, and no partial sum leaves
+/// 32 bits, for any input.
+fn check_arithmetic(graph: &Graph, id: NodeId) -> Result<(), Diagnostic> {
+    let node = graph.node(id);
+    if !matches!(node.op, Op::QConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_)) {
+        return Ok(());
+    }
+    if matches!(node.op, Op::QConv(_)) {
+        check_weights(graph, node).map_err(|message| fault(node, "invalid-graph", message))?;
+    }
+    let (lo, hi) = range::accumulator_range(graph, id);
+    if lo < i64::from(i32::MIN) || hi > i64::from(i32::MAX) {
+        let message = format!("the accumulator can reach {lo} to {hi}, which leaves 32 bits");
+        let help = "split the node into a sum of smaller ones, or use smaller weights or scales";
+        return Err(fault(node, "accumulator-overflow", message).help(help));
+    }
+    Ok(())
+}
+
+fn check_weights(graph: &Graph, node: &Node) -> Result<(), String> {
+    let weights = graph.constant_of(node.operands[1]).ok_or("the weights are not a constant")?;
+    graph.constant_of(node.operands[2]).ok_or("the bias is not a constant")?;
+    let limit = 1 << (MAX_WEIGHT_BITS - 1);
+    match weights.ints().iter().find(|&&w| !(-limit..limit).contains(&w)) {
+        None => Ok(()),
+        Some(w) => Err(format!("weight {w} has more than {MAX_WEIGHT_BITS} bits")),
+    }
+}

@@ -1,0 +1,228 @@
+//! The importer's state: which name stands for which value, and how nodes enter the graph.
+
+use crate::literal::{Literal, MAX_FOLDED, Numbers};
+use crate::node::Node;
+use crate::value::{Value, Weights};
+use lutweave_ir::op::DequantizeWeights;
+use lutweave_ir::tensor::Data;
+use lutweave_ir::{Diagnostic, Element, Graph, NodeId, Op, Quantization, TensorType};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+/// State of one import.
+pub struct Importer {
+    /// The graph so far.
+    pub graph: Graph,
+    /// Version of ONNX's own operator set.
+    pub opset: i64,
+    /// Name of the node being imported: new graph nodes get it.
+    pub current: String,
+    /// Operator of the node being imported.
+    pub current_operator: String,
+    /// What integer inputs must stand for, as found by their users; see [`Importer::as_real`].
+    pub demands: BTreeMap<NodeId, Quantization>,
+    /// Transposes so far by operand and permutation.
+    pub transposed: HashMap<(NodeId, Vec<usize>), NodeId>,
+    /// Directory of tensors outside the file.
+    pub base: Option<PathBuf>,
+    /// Elements of constants computed so far.
+    computed: usize,
+    /// What constants are named after.
+    role: &'static str,
+}
+
+/// Most elements of all constants that the importer computes.
+const MAX_COMPUTED: usize = 1 << 28;
+
+impl Importer {
+    /// An importer into an empty graph.
+    pub fn new(name: &str, opset: i64, base: Option<PathBuf>) -> Self {
+        Self {
+            graph: Graph::new(name),
+            opset,
+            current: String::new(),
+            current_operator: String::new(),
+            demands: BTreeMap::new(),
+            transposed: HashMap::new(),
+            base,
+            computed: 0,
+            role: "constant",
+        }
+    }
+
+    /// Counts what a node computed at compile time, so that no file makes that take long.
+    pub fn charge(&mut self, results: &[Value]) -> Result<(), Diagnostic> {
+        let elements = results.iter().map(|value| match value {
+            Value::Constant(literal) => literal.count(),
+            Value::Weights(weights) => weights.integers.count(),
+            Value::Runtime(_) | Value::Poisoned => 0,
+        });
+        self.spend(elements.sum())
+    }
+
+    fn spend(&mut self, elements: usize) -> Result<(), Diagnostic> {
+        self.computed = self.computed.saturating_add(elements);
+        if self.computed > MAX_COMPUTED {
+            return Err(self
+                .error("too-large", "the model's constant expressions have more than 2^28 elements in all")
+                .help("fold them before export"));
+        }
+        Ok(())
+    }
+
+    /// Type of a graph node.
+    pub fn ty(&self, id: NodeId) -> &TensorType {
+        &self.graph.node(id).ty
+    }
+
+    /// Shape of a graph node.
+    pub fn shape(&self, id: NodeId) -> &[usize] {
+        &self.graph.node(id).ty.shape
+    }
+
+    /// Shape of a value of the model.
+    pub fn shape_of<'a>(&'a self, value: &'a Value) -> &'a [usize] {
+        match value {
+            Value::Runtime(id) => self.shape(*id),
+            Value::Constant(literal) => &literal.shape,
+            Value::Weights(weights) => &weights.integers.shape,
+            Value::Poisoned => &[],
+        }
+    }
+
+    /// Adds an operator under the current name. Cheap functions of constants are evaluated.
+    ///
+    /// # Errors
+    /// What inference says about the operands.
+    pub fn emit(&mut self, op: Op, operands: &[NodeId]) -> Result<NodeId, Diagnostic> {
+        if let Some(id) = self.fold(&op, operands)? {
+            return Ok(id);
+        }
+        let (at, operator) = (self.current.clone(), self.current_operator.clone());
+        let name = match op {
+            Op::Transpose { .. } if operator != "Transpose" => format!("{at}/transpose"),
+            Op::Reshape { .. } if !matches!(&operator[..], "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => {
+                format!("{at}/reshape")
+            }
+            Op::DequantizeWeights(_) => format!("{at}/{}", self.role),
+            _ => at.clone(),
+        };
+        self.graph.add(&name, op, operands).map_err(|diagnostic| diagnostic.at(at).operator(operator))
+    }
+
+    fn fold(&mut self, op: &Op, operands: &[NodeId]) -> Result<Option<NodeId>, Diagnostic> {
+        let cheap = match op {
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::PRelu
+            | Op::ReduceMean { .. }
+            | Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Transpose { .. }
+            | Op::Reshape { .. }
+            | Op::BatchNorm { .. }
+            | Op::Softmax { .. } => true,
+            Op::Input
+            | Op::Constant(_)
+            | Op::Conv(_)
+            | Op::Dense
+            | Op::MaxPool(_)
+            | Op::AveragePool(_)
+            | Op::Resize { .. }
+            | Op::ArgMax { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize
+            | Op::DequantizeWeights(_)
+            | Op::QConv(_)
+            | Op::QAveragePool(_)
+            | Op::QAdd(_)
+            | Op::QMul(_)
+            | Op::Table(_) => false,
+        };
+        if !cheap || operands.is_empty() {
+            return Ok(None);
+        }
+        let constants: Option<Vec<_>> = operands.iter().map(|&id| self.graph.constant_of(id)).collect();
+        let Some(constants) = constants else { return Ok(None) };
+        let types: Vec<&TensorType> = operands.iter().map(|&id| self.ty(id)).collect();
+        let ty = op.infer(&types).map_err(|message| self.error("invalid-operands", message))?;
+        if ty.count() > MAX_FOLDED {
+            return Err(self.error("too-large", format!("the constant result {ty} has more than 2^24 elements")));
+        }
+        let value = op.eval(&ty, &types, &constants);
+        self.spend(ty.count())?;
+        let name = format!("{}/{}", self.current, self.role);
+        Ok(Some(self.graph.constant(&name, value, ty)))
+    }
+
+    /// An error about the current node.
+    pub fn error(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::error(code, message).at(self.current.clone()).operator(self.current_operator.clone())
+    }
+
+    /// Adds a literal as a constant node.
+    pub fn constant(&mut self, literal: &Literal) -> Result<NodeId, Diagnostic> {
+        let (tensor, ty) = literal.to_tensor().map_err(|message| self.error("unsupported-constant", message))?;
+        let name = format!("{}/{}", self.current, self.role);
+        Ok(self.graph.constant(&name, tensor, ty))
+    }
+
+    /// A graph node for a constant that plays a role, such as `weights`, in the current node.
+    pub fn node_as(&mut self, value: &Value, role: &'static str) -> Result<NodeId, Diagnostic> {
+        let before = std::mem::replace(&mut self.role, role);
+        let id = self.node(value);
+        self.role = before;
+        id
+    }
+
+    /// A graph node for a value. Integers of quantized weights stay integers.
+    pub fn node(&mut self, value: &Value) -> Result<NodeId, Diagnostic> {
+        match value {
+            Value::Runtime(id) => Ok(*id),
+            Value::Constant(literal) => self.constant(literal),
+            Value::Weights(weights) => {
+                let integers = self.constant(&weights.integers)?;
+                let Weights { axis, scales, zero_points, .. } = weights.clone();
+                let positive = scales.iter().all(|scale| scale.is_finite() && *scale > 0.0);
+                if !positive {
+                    return self.constant(&weights.dequantized());
+                }
+                self.emit(Op::DequantizeWeights(DequantizeWeights { axis, scales, zero_points }), &[integers])
+            }
+            // Nodes with a poisoned operand are not imported.
+            Value::Poisoned => Err(self.error("internal", "an operand was refused")),
+        }
+    }
+
+    /// A graph node for a float operand.
+    pub fn float(&mut self, node: &Node, index: usize) -> Result<NodeId, Diagnostic> {
+        let id = self.node(node.operand(index)?)?;
+        self.require_float(node, id)?;
+        Ok(id)
+    }
+
+    /// Refuses integers where the operator computes with reals.
+    pub fn require_float(&self, node: &Node, id: NodeId) -> Result<(), Diagnostic> {
+        match self.ty(id).element {
+            Element::F32 => Ok(()),
+            element => Err(node
+                .error("integer-arithmetic", format!("the operand is a run-time tensor of {element}, not of floats"))
+                .help("put a DequantizeLinear (or a Cast to float) before it and a QuantizeLinear behind it")),
+        }
+    }
+
+    /// The value of a graph node that a finished operator returned.
+    pub fn value(&self, id: NodeId) -> Value {
+        let node = self.graph.node(id);
+        let Op::Constant(tensor) = &node.op else { return Value::Runtime(id) };
+        let numbers = match (&tensor.data, node.ty.element) {
+            (Data::F32(data), _) => (Numbers::Float(data.clone()), crate::literal::Kind::Float),
+            (Data::Int(data), Element::Int { bits, signed }) => {
+                (Numbers::Int(data.iter().map(|&v| v.into()).collect()), crate::literal::Kind::Int { bits, signed })
+            }
+            (Data::Int(_), Element::F32) => return Value::Runtime(id),
+        };
+        Value::Constant(Literal { shape: tensor.shape.clone(), kind: numbers.1, numbers: numbers.0 })
+    }
+}

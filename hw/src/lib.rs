@@ -5,8 +5,10 @@
 //! [`rtl::Design`].
 
 pub mod block;
+pub mod cost;
 pub mod device;
 pub mod elaborate;
+pub mod fit;
 pub mod kernel;
 pub mod plan;
 pub mod rtl;

@@ -1,0 +1,151 @@
+//! What a design needs of a device: an estimate from the design itself, before any synthesis.
+//!
+//! The generator owns the netlist, so registers, multipliers and memories are counted rather
+//! than guessed; logic is priced per operator and bit. The coefficients were fitted to Yosys
+//! (see `scripts/calibrate`), and a test holds the estimate to its stated error.
+
+mod engine;
+mod logic;
+
+use crate::device::Device;
+use crate::rtl::{Design, Memory, MemoryStyle, Module, SignalKind};
+use serde::Serialize;
+use std::ops::AddAssign;
+
+/// Parts of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Resources {
+    /// Look-up tables, those used as memory included.
+    pub lut: u64,
+    /// Flip-flops.
+    pub ff: u64,
+    /// Hardware multipliers.
+    pub dsp: u64,
+    /// Block RAMs.
+    pub bram: u64,
+}
+
+impl AddAssign for Resources {
+    fn add_assign(&mut self, other: Self) {
+        self.lut += other.lut;
+        self.ff += other.ff;
+        self.dsp += other.dsp;
+        self.bram += other.bram;
+    }
+}
+
+impl Resources {
+    /// The largest share of the device that any kind of part takes; above 1 it does not fit.
+    pub fn share(&self, device: &Device) -> f64 {
+        let share = |used: u64, available: u64| used as f64 / available.max(1) as f64;
+        share(self.lut, device.lut)
+            .max(share(self.ff, device.ff))
+            .max(share(self.dsp, device.dsp))
+            .max(share(self.bram, device.bram))
+    }
+}
+
+/// Resources of a whole design.
+pub fn estimate(design: &Design, device: &Device) -> Resources {
+    let mut total = Resources::default();
+    for module in &design.modules {
+        total += estimate_module(module, device);
+    }
+    for port in design.inputs.iter().chain(&design.outputs) {
+        let bits = u64::from(crate::rtl::Ty::holding(port.beats).bits);
+        total += Resources { lut: 2 * bits, ff: bits + 1, dsp: 0, bram: 0 };
+    }
+    total
+}
+
+/// Resources of one module.
+pub fn estimate_module(module: &Module, device: &Device) -> Resources {
+    let mut total = Resources::default();
+    for signal in &module.signals {
+        let width = u64::from(signal.ty.width());
+        match &signal.kind {
+            SignalKind::Register { .. } => total.ff += width,
+            SignalKind::Wire(value) => total += logic::expression(module, value, device),
+            SignalKind::Stage { value, .. } => {
+                total.ff += width;
+                total += logic::expression(module, value, device);
+            }
+            SignalKind::InputValid
+            | SignalKind::InputData
+            | SignalKind::OutputReady
+            | SignalKind::Parameter(_)
+            | SignalKind::PipelineValid(_)
+            | SignalKind::EngineValid(_)
+            | SignalKind::EngineResult(_) => {}
+        }
+    }
+    for pipeline in &module.pipelines {
+        total.ff += u64::from(pipeline.stages);
+    }
+    for statement in &module.statements {
+        total += logic::statement(module, statement, device);
+    }
+    for memory in &module.memories {
+        total += of_memory(memory, device);
+    }
+    for engine in &module.engines {
+        total += engine::of_engine(module, engine, device);
+    }
+    total
+}
+
+fn of_memory(memory: &Memory, device: &Device) -> Resources {
+    let width = u64::from(memory.word.width());
+    let depth = u64::from(memory.depth);
+    match memory.style {
+        MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
+        MemoryStyle::Distributed => {
+            let lut = match &memory.contents {
+                Some(_) => rom_luts(width, depth, device),
+                None => ram_luts(width, depth, device),
+            };
+            Resources { lut, ..Resources::default() }
+        }
+    }
+}
+
+/// Block RAMs of a simple dual-port memory, over the aspect ratios that the device has.
+pub(crate) fn block_rams(width: u64, depth: u64, device: &Device) -> u64 {
+    let mut best = u64::MAX;
+    let mut ratio = u64::from(device.bram_width);
+    let mut words = device.bram_bits / ratio;
+    while ratio >= 1 {
+        best = best.min(width.div_ceil(ratio) * depth.div_ceil(words));
+        // Narrow ratios lose the parity bits.
+        ratio = if ratio % 9 == 0 && ratio > 9 {
+            ratio / 2
+        } else if ratio == 9 {
+            4
+        } else {
+            ratio / 2
+        };
+        words *= 2;
+    }
+    best
+}
+
+/// LUTs of a ROM in logic. Contents that repeat cost less; this is the fitted mean.
+pub(crate) fn rom_luts(width: u64, depth: u64, device: &Device) -> u64 {
+    if depth <= 1 {
+        return 0;
+    }
+    let per_lut = 1u64 << device.lut_inputs;
+    if depth <= per_lut { width * 4 / 5 } else { width * depth.div_ceil(per_lut) * 9 / 10 }
+}
+
+/// LUTs of a small dual-port RAM.
+pub(crate) fn ram_luts(width: u64, depth: u64, device: &Device) -> u64 {
+    if device.lut_inputs == 6 {
+        // RAM32M: 6 bits of 32 words in 4 LUTs; RAM64M: 3 bits of 64 words in 4 LUTs.
+        if depth <= 32 { width.div_ceil(6) * 4 } else { width.div_ceil(3) * 4 * depth.div_ceil(64) }
+    } else {
+        // 4 bits of 16 words in 4 LUTs and 2 of decoding, and a multiplexer between banks.
+        let banks = depth.div_ceil(16);
+        width.div_ceil(4) * 6 * banks + if banks > 1 { width * (banks - 1) } else { 0 }
+    }
+}

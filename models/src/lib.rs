@@ -1,7 +1,7 @@
-//! Models and graphs that need no file: the [built-in models](built_in) with the data that
+//! Models and graphs that need no file: the [built-in models](built_in()) with the data that
 //! calibrates and judges them, and a [generator of random graphs](random) for property tests.
 
-pub mod built_in;
+mod built_in;
 pub mod random;
 
 pub use built_in::{BuiltIn, built_in, find};

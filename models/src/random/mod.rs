@@ -3,7 +3,7 @@
 //! [`random_graph`] makes small valid graphs that reach all integer operators and the shapes of
 //! real networks: residuals over several operators, squeeze and excitation, branches, flattened
 //! dense layers, values that are an output and used further. Rescaling parameters follow
-//! from estimates of how the values [spread](spread::Spread), so that outputs are not constant.
+//! from estimates of how the values spread, so that outputs are not constant.
 
 mod builder;
 mod convolution;
@@ -170,7 +170,7 @@ impl Default for RandomOptions {
 /// A random integer graph; the same for the same seed and options. No input is unused, and none
 /// is an output. Every operator computes something that an output depends on.
 ///
-/// [`lutweave_ir::split`] finds a core in it, unless the options leave only reshapes and
+/// [`lutweave_ir::split::split`] finds a core in it, unless the options leave only reshapes and
 /// transposes; what it cuts off are reshapes and transposes at the edges.
 ///
 /// # Panics

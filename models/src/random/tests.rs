@@ -103,6 +103,15 @@ fn graphs_are_valid() {
 }
 
 #[test]
+fn graphs_survive_their_text() {
+    for (seed, graph) in graphs(100) {
+        let text = lutweave_ir::text::print(&graph);
+        let parsed = lutweave_ir::text::parse(&text).unwrap_or_else(|fault| panic!("seed {seed}: {fault:?}\n{text}"));
+        assert_eq!(parsed, graph, "seed {seed}");
+    }
+}
+
+#[test]
 fn graphs_have_a_core_that_is_valid() {
     for (seed, graph) in graphs(300) {
         let split = lutweave_ir::split::split(&graph).unwrap_or_else(|faults| panic!("seed {seed}: {faults:?}"));

@@ -1,0 +1,242 @@
+//! Convolutions: choice of kernel and packing of weights.
+
+use super::window::{Bordered, Layout, Sliding};
+use super::{ByteRange, Lowering, byte_range, image};
+use crate::program::{Dense, Depthwise, Kernel, Requantizer, Walk};
+use lutweave_ir::op::QConv;
+use lutweave_ir::{Diagnostic, NodeId};
+
+/// Channels of a block.
+const BLOCK: usize = 16;
+
+/// Taps of a window that a depthwise kernel unrolls; larger windows loop over rows.
+const UNROLLED_TAPS: usize = 25;
+
+/// A convolution's constants, with the operand's offset folded into the biases.
+struct Constants<'a> {
+    /// `[o,kh,kw,i/groups]`.
+    weights: &'a [i32],
+    biases: Vec<i32>,
+    /// Largest magnitude of every channel's accumulator.
+    bounds: Vec<f64>,
+    /// Extents after the first.
+    kernel: [usize; 3],
+    /// The dot product of bytes serves.
+    dot4: bool,
+}
+
+impl Constants<'_> {
+    fn weight(&self, channel: usize, tap: [usize; 3]) -> i32 {
+        let [kh, kw, depth] = self.kernel;
+        self.weights[((channel * kh + tap[0]) * kw + tap[1]) * depth + tap[2]]
+    }
+
+    /// Elements of one 32-bit lane of a dot product.
+    fn lane(&self) -> usize {
+        if self.dot4 { 4 } else { 2 }
+    }
+
+    fn push(&self, bytes: &mut Vec<u8>, weight: i32) {
+        if self.dot4 {
+            bytes.push(weight as i8 as u8);
+        } else {
+            bytes.extend((weight as i16).to_le_bytes());
+        }
+    }
+}
+
+impl Lowering<'_> {
+    pub(super) fn convolution(&mut self, id: NodeId, conv: &QConv) -> Result<(), Diagnostic> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let extents = image(self.operand_type(node, 0))?;
+        let [height, width, channels] = image(&node.ty)?;
+        let input = byte_range(self.operand_type(node, 0).element)?;
+        let output = byte_range(node.ty.element)?;
+        let kernel = &self.operand_type(node, 1).shape;
+        let kernel = [kernel[1], kernel[2], kernel[3]];
+        let source = self.data(node.operands[0])?;
+        let weights = self.constant(node.operands[1], "weight operand")?;
+        let biases = self.constant(node.operands[2], "bias operand")?;
+        let constants = fold(weights, biases, kernel, input, self.capabilities.dot4)?;
+        let geometry = &conv.geometry;
+        let sliding = Sliding {
+            image: extents,
+            output: [height, width],
+            kernel: [kernel[0], kernel[1]],
+            strides: geometry.strides,
+            dilations: geometry.dilations,
+            pads: [geometry.pads[0], geometry.pads[1]],
+        };
+        let depthwise = geometry.groups > 1 && geometry.groups == channels && kernel[2] == 1;
+        let layout = Layout {
+            groups: if depthwise { 1 } else { geometry.groups },
+            widen: !depthwise && !constants.dot4,
+            border: (conv.pad_value - input.least) as u8,
+        };
+        let mut kernels = Vec::new();
+        let bordered = self.bordered(&mut kernels, source, &sliding, layout);
+        let per_group = channels / layout.groups;
+        let slots: Vec<Option<usize>> = (0..layout.groups)
+            .flat_map(|group| {
+                let slot = move |index| (index < per_group).then_some(group * per_group + index);
+                (0..per_group.next_multiple_of(BLOCK)).map(slot)
+            })
+            .collect();
+        let bounds = &constants.bounds;
+        let requantizer = self.requantizer(&conv.requantize, &slots, output, |channel| bounds[channel]);
+        let biases = slots.iter().map(|slot| slot.map_or(0, |channel| constants.biases[channel]));
+        let biases = self.program.table(biases.flat_map(i32::to_le_bytes));
+        let target = self.result(id);
+        let walk = Walk {
+            rows: height,
+            columns: width,
+            source_row: geometry.strides[0] * bordered.width * bordered.pixel,
+            source_column: geometry.strides[1] * bordered.pixel,
+            target_row: width * channels,
+            target_column: channels,
+        }
+        .flattened();
+        kernels.push(if depthwise {
+            Kernel::Depthwise(self.depthwise(&constants, &sliding, bordered, requantizer, biases, (walk, target)))
+        } else {
+            let groups = (geometry.groups, per_group);
+            Kernel::Dense(self.dense(&constants, &sliding, bordered, requantizer, biases, (walk, target), groups))
+        });
+        self.push(kernels);
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn dense(
+        &mut self,
+        constants: &Constants,
+        sliding: &Sliding,
+        bordered: Bordered,
+        requantizer: Requantizer,
+        biases: usize,
+        (walk, target): (Walk, crate::program::Location),
+        (groups, channels): (usize, usize),
+    ) -> Dense {
+        let [kh, kw, depth] = constants.kernel;
+        let [row, column] =
+            [sliding.dilations[0] * bordered.width * bordered.pixel, sliding.dilations[1] * bordered.pixel];
+        // Neighbouring taps are one run of memory: a row of the window, or all of it.
+        let joined_row = kw == 1 || sliding.dilations[1] == 1;
+        let joined_all = joined_row && (kh == 1 || row == kw * bordered.pixel);
+        let (taps, run) = match (joined_all, joined_row) {
+            (true, _) => ([(1, 0), (1, 0)], kh * kw * depth),
+            (false, true) => ([(1, 0), (kh, row)], kw * depth),
+            (false, false) => ([(kh, row), (kw, column)], depth),
+        };
+        let lane = constants.lane();
+        let units = run.div_ceil(lane);
+        let runs = taps[0].0 * taps[1].0;
+        let mut bytes = Vec::new();
+        for group in 0..groups {
+            for block in (0..channels).step_by(BLOCK) {
+                let lanes = (channels - block).min(BLOCK).next_multiple_of(4);
+                for (tap, unit) in (0..runs).flat_map(|tap| (0..units).map(move |unit| (tap, unit))) {
+                    for (channel, element) in (0..lanes).flat_map(|c| (0..lane).map(move |e| (block + c, e))) {
+                        let index = unit * lane + element;
+                        let valid = index < run && channel < channels;
+                        let flat = tap * run + index;
+                        let position = [flat / (kw * depth), flat / depth % kw, flat % depth];
+                        let weight = if valid { constants.weight(group * channels + channel, position) } else { 0 };
+                        constants.push(&mut bytes, weight);
+                    }
+                }
+            }
+        }
+        Dense {
+            source: bordered.location,
+            target,
+            walk,
+            groups,
+            group_stride: bordered.plane,
+            channels,
+            taps,
+            units,
+            dot4: constants.dot4,
+            weights: self.program.table(bytes),
+            biases,
+            requantizer,
+        }
+    }
+
+    fn depthwise(
+        &mut self,
+        constants: &Constants,
+        sliding: &Sliding,
+        bordered: Bordered,
+        requantizer: Requantizer,
+        biases: usize,
+        (walk, target): (Walk, crate::program::Location),
+    ) -> Depthwise {
+        let [kh, kw, _] = constants.kernel;
+        let channels = constants.biases.len();
+        let tap = |y: usize, x: usize| {
+            (y * sliding.dilations[0] * bordered.width + x * sliding.dilations[1]) * bordered.pixel
+        };
+        let unrolled = kh * kw <= UNROLLED_TAPS;
+        let unrolled_rows = if unrolled { kh } else { 1 };
+        let positions: Vec<(usize, usize)> = (0..unrolled_rows).flat_map(|y| (0..kw).map(move |x| (y, x))).collect();
+        let rows = kh / unrolled_rows;
+        let lane = constants.lane();
+        let mut bytes = Vec::new();
+        for block in (0..channels).step_by(BLOCK) {
+            for (row, group) in (0..rows).flat_map(|row| positions.chunks(lane).map(move |group| (row, group))) {
+                for (channel, element) in (0..BLOCK).flat_map(|c| (0..lane).map(move |e| (block + c, e))) {
+                    let weight = match group.get(element) {
+                        Some(&(y, x)) if channel < channels => constants.weight(channel, [row + y, x, 0]),
+                        Some(_) | None => 0,
+                    };
+                    constants.push(&mut bytes, weight);
+                }
+            }
+        }
+        Depthwise {
+            source: bordered.location,
+            target,
+            walk,
+            channels,
+            row: positions.iter().map(|&(y, x)| tap(y, x)).collect(),
+            rows: (rows, tap(1, 0)),
+            dot4: constants.dot4,
+            weights: self.program.table(bytes),
+            biases,
+            requantizer,
+        }
+    }
+}
+
+/// Folds the operand's smallest value into the biases: `sum w * x = sum w * byte + least * sum w`.
+fn fold<'a>(
+    weights: &'a [i32],
+    biases: &[i32],
+    kernel: [usize; 3],
+    input: ByteRange,
+    dot4: bool,
+) -> Result<Constants<'a>, Diagnostic> {
+    if let Some(weight) = weights.iter().find(|&&weight| i16::try_from(weight).is_err()) {
+        return Err(Diagnostic::error("unsupported-weights", format!("weight {weight} does not fit 16 bits"))
+            .help("quantize the weights to at most 8 bits"));
+    }
+    let per_channel = kernel.iter().product();
+    let mut folded = Vec::with_capacity(biases.len());
+    let mut bounds = Vec::with_capacity(biases.len());
+    for (channel, &bias) in weights.chunks_exact(per_channel).zip(biases) {
+        let sum: i64 = channel.iter().map(|&weight| i64::from(weight)).sum();
+        let bias = i64::from(bias) + sum * i64::from(input.least);
+        let extreme = |keep: fn(i64) -> bool| {
+            let terms = channel.iter().map(|&weight| i64::from(weight)).filter(|&weight| keep(weight));
+            bias + terms.sum::<i64>() * i64::from(input.span)
+        };
+        let bound = extreme(|weight| weight > 0).abs().max(extreme(|weight| weight < 0).abs());
+        // Additions modulo 2^32 give the accumulator, which fits; only it matters.
+        folded.push(bias as i32);
+        bounds.push((bound as f64).min(2_147_483_648.0));
+    }
+    let dot4 = dot4 && weights.iter().all(|&weight| i8::try_from(weight).is_ok());
+    Ok(Constants { weights, biases: folded, bounds, kernel, dot4 })
+}

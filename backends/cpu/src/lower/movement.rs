@@ -1,0 +1,109 @@
+//! Operators that move elements.
+
+use super::{Lowering, byte_range, run};
+use crate::program::{Copy, Dimension, Fill, Kernel, Location};
+use lutweave_ir::{Diagnostic, NodeId};
+
+impl Lowering<'_> {
+    pub(super) fn concat(&mut self, id: NodeId, axis: usize) -> Result<(), Diagnostic> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        byte_range(node.ty.element)?;
+        let outer: usize = node.ty.shape[..axis].iter().product();
+        let total: usize = node.ty.shape[axis..].iter().product();
+        let sources = node.operands.iter().map(|&operand| self.data(operand)).collect::<Result<Vec<_>, _>>()?;
+        let target = self.result(id);
+        let mut kernels = Vec::new();
+        let mut offset = 0;
+        for (position, source) in sources.into_iter().enumerate() {
+            let length: usize = self.operand_type(node, position).shape[axis..].iter().product();
+            let dimensions = vec![Dimension { count: outer, source: length, target: total }, run(length)];
+            kernels.push(copy(source, target.plus(offset), dimensions));
+            offset += length;
+        }
+        self.push(kernels);
+        Ok(())
+    }
+
+    pub(super) fn slice(&mut self, id: NodeId, starts: &[usize], steps: &[usize]) -> Result<(), Diagnostic> {
+        let node = self.graph.node(id);
+        let sources = strides(&self.operand_type(node, 0).shape);
+        let offset = starts.iter().zip(&sources).map(|(start, stride)| start * stride).sum();
+        let sources: Vec<usize> = sources.iter().zip(steps).map(|(stride, step)| stride * step).collect();
+        self.gather(id, offset, &sources)
+    }
+
+    pub(super) fn transpose(&mut self, id: NodeId, permutation: &[usize]) -> Result<(), Diagnostic> {
+        let node = self.graph.node(id);
+        let sources = strides(&self.operand_type(node, 0).shape);
+        let sources: Vec<usize> = permutation.iter().map(|&axis| sources[axis]).collect();
+        self.gather(id, 0, &sources)
+    }
+
+    /// Fills the result in order from elements at a distance of `sources` along its axes.
+    fn gather(&mut self, id: NodeId, offset: usize, sources: &[usize]) -> Result<(), Diagnostic> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        byte_range(node.ty.element)?;
+        let source = self.data(node.operands[0])?.plus(offset);
+        let dimensions = box_of(&node.ty.shape, sources, &strides(&node.ty.shape));
+        let target = self.result(id);
+        self.push(vec![copy(source, target, dimensions)]);
+        Ok(())
+    }
+
+    pub(super) fn pad(&mut self, id: NodeId, before: &[usize], value: f32) -> Result<(), Diagnostic> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let range = byte_range(node.ty.element)?;
+        let shape = &self.operand_type(node, 0).shape;
+        let targets = strides(&node.ty.shape);
+        let offset = before.iter().zip(&targets).map(|(before, stride)| before * stride).sum();
+        let dimensions = box_of(shape, &strides(shape), &targets);
+        let source = self.data(node.operands[0])?;
+        let target = self.result(id);
+        let run = node.ty.count();
+        let value = (value as i32 - range.least) as u8;
+        let fill = Fill { target, rows: 1, stride: run, run, value, widen: false };
+        self.push(vec![Kernel::Fill(fill), copy(source, target.plus(offset), dimensions)]);
+        Ok(())
+    }
+
+    pub(super) fn resize(&mut self, id: NodeId, [fy, fx]: [usize; 2]) -> Result<(), Diagnostic> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        byte_range(node.ty.element)?;
+        let shape = &self.operand_type(node, 0).shape;
+        let [n, h, w, c] = [shape[0], shape[1], shape[2], shape[3]];
+        let row = fx * w * c;
+        let dimensions = vec![
+            Dimension { count: n * h, source: w * c, target: fy * row },
+            Dimension { count: fy, source: 0, target: row },
+            Dimension { count: w, source: c, target: fx * c },
+            Dimension { count: fx, source: 0, target: c },
+            run(c),
+        ];
+        let source = self.data(node.operands[0])?;
+        let target = self.result(id);
+        self.push(vec![copy(source, target, dimensions)]);
+        Ok(())
+    }
+}
+
+fn copy(source: Location, target: Location, dimensions: Vec<Dimension>) -> Kernel {
+    Kernel::Copy(Copy { source, target, dimensions, add: 0, widen: false })
+}
+
+fn box_of(shape: &[usize], sources: &[usize], targets: &[usize]) -> Vec<Dimension> {
+    let levels = shape.iter().zip(sources).zip(targets);
+    levels.map(|((&count, &source), &target)| Dimension { count, source, target }).collect()
+}
+
+/// Row-major strides.
+fn strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    strides
+}

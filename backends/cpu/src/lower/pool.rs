@@ -1,0 +1,69 @@
+//! Pools.
+
+use super::window::{Layout, Sliding};
+use super::{Lowering, byte_range, image};
+use crate::program::{Kernel, Pool, Pooling, Walk};
+use lutweave_ir::op::{QAveragePool, Window};
+use lutweave_ir::{Diagnostic, NodeId};
+
+impl Lowering<'_> {
+    pub(super) fn max_pool(&mut self, id: NodeId, window: &Window) -> Result<(), Diagnostic> {
+        // The border reads the smallest byte, and every window overlaps the image.
+        byte_range(self.graph.node(id).ty.element)?;
+        self.pool(id, window, 0, Pooling::Max)
+    }
+
+    pub(super) fn average_pool(&mut self, id: NodeId, pool: &QAveragePool) -> Result<(), Diagnostic> {
+        let node = self.graph.node(id);
+        let input = byte_range(self.operand_type(node, 0).element)?;
+        let output = byte_range(node.ty.element)?;
+        let area = (pool.window.kernel[0] * pool.window.kernel[1]) as i64;
+        let bias = i64::from(pool.bias) + area * i64::from(input.least);
+        let most = bias + area * i64::from(input.span);
+        let bound = (bias.abs().max(most.abs()) as f64).min(2_147_483_648.0);
+        let requantizer = self.shared_requantizer(&pool.requantize, output, bound);
+        let pooling = Pooling::Sum { bias: bias as i32, requantizer };
+        self.pool(id, &pool.window, (pool.pad_value - input.least) as u8, pooling)
+    }
+
+    fn pool(&mut self, id: NodeId, window: &Window, border: u8, pooling: Pooling) -> Result<(), Diagnostic> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let extents = image(self.operand_type(node, 0))?;
+        let [height, width, channels] = image(&node.ty)?;
+        let source = self.data(node.operands[0])?;
+        let sliding = Sliding {
+            image: extents,
+            output: [height, width],
+            kernel: window.kernel,
+            strides: window.strides,
+            dilations: window.dilations,
+            pads: [window.pads[0], window.pads[1]],
+        };
+        let mut kernels = Vec::new();
+        let layout = Layout { groups: 1, widen: false, border };
+        let bordered = self.bordered(&mut kernels, source, &sliding, layout);
+        let target = self.result(id);
+        let row = bordered.width * bordered.pixel;
+        let walk = Walk {
+            rows: height,
+            columns: width,
+            source_row: window.strides[0] * row,
+            source_column: window.strides[1] * bordered.pixel,
+            target_row: width * channels,
+            target_column: channels,
+        };
+        let taps =
+            [(window.kernel[0], window.dilations[0] * row), (window.kernel[1], window.dilations[1] * bordered.pixel)];
+        kernels.push(Kernel::Pool(Pool {
+            source: bordered.location,
+            target,
+            walk: walk.flattened(),
+            channels,
+            taps,
+            pooling,
+        }));
+        self.push(kernels);
+        Ok(())
+    }
+}

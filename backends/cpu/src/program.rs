@@ -1,0 +1,304 @@
+//! What lowering decides and emission writes out: loop kernels over bytes at known places.
+//!
+//! Every activation is held as one byte, its distance from the smallest value of its element
+//! type, so that kernels see unsigned numbers only. Buffers have [`SLACK`] readable and
+//! writable bytes after their end: kernels read, and pointwise kernels write, whole vectors.
+
+/// Bytes after the end of every buffer that a kernel may touch.
+pub(crate) const SLACK: usize = 16;
+
+/// Alignment of the arena, of every buffer and of every table.
+pub(crate) const ALIGNMENT: usize = 64;
+
+/// Memory that a kernel reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// A buffer in the arena, by index.
+    Buffer(usize),
+    /// Constants; offsets count from the start of the ROM.
+    Rom,
+    /// An input of the caller.
+    Input(usize),
+    /// An output of the caller.
+    Output(usize),
+}
+
+/// A place in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub space: Space,
+    pub offset: usize,
+}
+
+impl Location {
+    pub fn buffer(index: usize) -> Self {
+        Self { space: Space::Buffer(index), offset: 0 }
+    }
+
+    pub fn rom(offset: usize) -> Self {
+        Self { space: Space::Rom, offset }
+    }
+
+    #[must_use]
+    pub fn plus(self, offset: usize) -> Self {
+        Self { offset: self.offset + offset, ..self }
+    }
+}
+
+/// One level of a loop nest over two arrays; strides count elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dimension {
+    pub count: usize,
+    pub source: usize,
+    pub target: usize,
+}
+
+/// Copies a box of elements; outermost dimension first.
+#[derive(Clone, Debug)]
+pub(crate) struct Copy {
+    pub source: Location,
+    pub target: Location,
+    pub dimensions: Vec<Dimension>,
+    /// Added to every byte, modulo 256.
+    pub add: u8,
+    /// The target holds 16-bit elements.
+    pub widen: bool,
+}
+
+/// Fills runs of elements with a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    pub target: Location,
+    pub rows: usize,
+    /// Distance between runs, in elements.
+    pub stride: usize,
+    /// Elements of a run.
+    pub run: usize,
+    pub value: u8,
+    /// The target holds 16-bit elements.
+    pub widen: bool,
+}
+
+/// How accumulators become output bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Requantizer {
+    /// Offset in the ROM of one `f64` factor per channel, padded to whole blocks of 16.
+    pub factors: usize,
+    pub rounding: Rounding,
+    /// Zero point as a byte.
+    pub zero_point: i32,
+    /// Smallest output byte.
+    pub lo: u8,
+    /// Largest output byte.
+    pub hi: u8,
+}
+
+/// How the product of accumulator and factor is rounded half up; see `emit::requantize`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rounding {
+    /// All shifts are at most 32. `clamp` if products may exceed 2^17.
+    Fixed { clamp: bool },
+    /// Any shifts; offset in the ROM of one `f64` tie breaker per channel, laid out as factors.
+    TieBreak { ties: usize },
+}
+
+/// A strided walk over the taps of a window: `[(count, byte stride); 2]`, outer first.
+pub(crate) type Taps = [(usize, usize); 2];
+
+/// Distances in bytes of a walk over output pixels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    pub rows: usize,
+    pub columns: usize,
+    pub source_row: usize,
+    pub source_column: usize,
+    pub target_row: usize,
+    pub target_column: usize,
+}
+
+impl Walk {
+    /// The same pixels with as many as possible in a row.
+    #[must_use]
+    pub fn flattened(self) -> Self {
+        if self.columns == 1 {
+            Self { rows: 1, columns: self.rows, source_column: self.source_row, target_column: self.target_row, ..self }
+        } else if self.source_row == self.columns * self.source_column
+            && self.target_row == self.columns * self.target_column
+        {
+            Self { rows: 1, columns: self.rows * self.columns, ..self }
+        } else {
+            self
+        }
+    }
+}
+
+/// Convolution that sums over channels: a dot product per output over runs of input bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Dense {
+    pub source: Location,
+    pub target: Location,
+    pub walk: Walk,
+    pub groups: usize,
+    /// Bytes between the groups' planes in the source.
+    pub group_stride: usize,
+    /// Output channels of a group.
+    pub channels: usize,
+    pub taps: Taps,
+    /// 4-byte units in the run of every tap.
+    pub units: usize,
+    /// Units hold four bytes if true, else two 16-bit elements.
+    pub dot4: bool,
+    /// ROM offset: group, block of 16 channels, tap, unit, channel, element.
+    pub weights: usize,
+    /// ROM offset of `i32` biases: group, channels padded to 16.
+    pub biases: usize,
+    pub requantizer: Requantizer,
+}
+
+/// Convolution of every channel with its own window.
+#[derive(Clone, Debug)]
+pub(crate) struct Depthwise {
+    pub source: Location,
+    pub target: Location,
+    pub walk: Walk,
+    pub channels: usize,
+    /// Byte offsets of the taps of one window row.
+    pub row: Vec<usize>,
+    /// Window rows and the bytes between them.
+    pub rows: (usize, usize),
+    /// Taps go to the dot product in fours if true, else in pairs of 16-bit elements.
+    pub dot4: bool,
+    /// ROM offset: block of 16 channels, window row, tap group, channel, tap.
+    pub weights: usize,
+    /// ROM offset of `i32` biases, padded to 16 channels.
+    pub biases: usize,
+    pub requantizer: Requantizer,
+}
+
+/// What a pool computes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pooling {
+    Max,
+    /// Requantized sum plus bias.
+    Sum {
+        bias: i32,
+        requantizer: Requantizer,
+    },
+}
+
+/// Pooling of every channel over windows.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pub source: Location,
+    pub target: Location,
+    pub walk: Walk,
+    pub channels: usize,
+    pub taps: Taps,
+    pub pooling: Pooling,
+}
+
+/// A function of bytes at equal positions, the second operand repeated for every row.
+#[derive(Clone, Debug)]
+pub(crate) struct Pointwise {
+    pub sources: [Location; 2],
+    pub target: Location,
+    /// 1 if the operands have the same shape.
+    pub rows: usize,
+    pub length: usize,
+    pub function: PointwiseFunction,
+}
+
+/// `clamp(((x0 * multipliers[0] + x1 * multipliers[1] + offset) >> shift) + zero_point, lo, hi)`;
+/// the sum fits 32 bits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sum {
+    pub multipliers: [i32; 2],
+    /// With the rounding term.
+    pub offset: i32,
+    pub shift: u8,
+    pub zero_point: i32,
+    /// What the shifted sum is confined to where adding the zero point could overflow.
+    pub limits: Option<(i32, i32)>,
+    pub lo: u8,
+    pub hi: u8,
+}
+
+/// What a pointwise kernel computes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PointwiseFunction {
+    Add(Sum),
+    /// Requantized `(x0 - zero_points[0]) * (x1 - zero_points[1])`.
+    Multiply {
+        zero_points: [i32; 2],
+        requantizer: Requantizer,
+    },
+}
+
+/// A byte function by a table of 256 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookup {
+    pub source: Location,
+    pub target: Location,
+    pub length: usize,
+    /// ROM offset.
+    pub table: usize,
+}
+
+/// One loop nest.
+#[derive(Clone, Debug)]
+pub(crate) enum Kernel {
+    Copy(Copy),
+    Fill(Fill),
+    Dense(Dense),
+    Depthwise(Depthwise),
+    Pool(Pool),
+    Pointwise(Pointwise),
+    Lookup(Lookup),
+}
+
+/// The kernels of one node; they become one function.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub kernels: Vec<Kernel>,
+}
+
+impl Kernel {
+    /// The places it touches.
+    pub fn locations(&self) -> Vec<Location> {
+        match self {
+            Self::Copy(copy) => vec![copy.source, copy.target],
+            Self::Fill(fill) => vec![fill.target],
+            Self::Dense(dense) => vec![dense.source, dense.target],
+            Self::Depthwise(depthwise) => vec![depthwise.source, depthwise.target],
+            Self::Pool(pool) => vec![pool.source, pool.target],
+            Self::Pointwise(pointwise) => vec![pointwise.sources[0], pointwise.sources[1], pointwise.target],
+            Self::Lookup(lookup) => vec![lookup.source, lookup.target],
+        }
+    }
+}
+
+/// A graph as kernels, constants and buffers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Program {
+    pub steps: Vec<Step>,
+    /// All constants; every table starts at a multiple of [`ALIGNMENT`].
+    pub rom: Vec<u8>,
+    /// Sizes of the buffers in bytes, without slack.
+    pub buffers: Vec<usize>,
+}
+
+impl Program {
+    /// A new buffer.
+    pub fn buffer(&mut self, size: usize) -> usize {
+        self.buffers.push(size);
+        self.buffers.len() - 1
+    }
+
+    /// Adds a table to the ROM and returns its offset.
+    pub fn table(&mut self, bytes: impl IntoIterator<Item = u8>) -> usize {
+        let offset = self.rom.len();
+        self.rom.extend(bytes);
+        self.rom.resize((self.rom.len() + SLACK).next_multiple_of(ALIGNMENT), 0);
+        offset
+    }
+}

@@ -1,0 +1,42 @@
+//! Compiled code equals the interpreter on random graphs, at every feature level.
+
+mod support;
+
+use lutweave_cpu::{Features, Options, compile_jit_with};
+use lutweave_ir::{Graph, Tensor, interpret};
+use proptest::prelude::*;
+use support::Choices;
+
+fn levels() -> Vec<Features> {
+    let levels = [Features::Baseline, Features::Avx2, Features::Native];
+    let verify = true;
+    let empty = Graph::new("empty");
+    levels.into_iter().filter(|&features| compile_jit_with(&empty, Options { features, verify }).is_ok()).collect()
+}
+
+fn check(graph: &Graph, samples: &[Vec<Tensor>]) -> Result<(), TestCaseError> {
+    for features in levels() {
+        let jit = compile_jit_with(graph, Options { features, verify: true })
+            .map_err(|diagnostics| TestCaseError::fail(format!("{features:?}: {diagnostics}")))?;
+        for inputs in samples {
+            let expected = interpret::run(graph, inputs).expect("generated inputs match");
+            let found = jit.run(inputs).expect("generated inputs match");
+            prop_assert_eq!(&found, &expected, "{:?}", features);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_graphs(numbers in prop::collection::vec(any::<u32>(), 1..160), seed in any::<u64>()) {
+        let mut choices = Choices::new(&numbers, seed);
+        let graph = support::graph(&mut choices);
+        let samples: Vec<Vec<Tensor>> = (0..2)
+            .map(|_| graph.inputs().iter().map(|&id| choices.tensor(&graph.node(id).ty)).collect())
+            .collect();
+        check(&graph, &samples)?;
+    }
+}

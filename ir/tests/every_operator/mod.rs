@@ -1,0 +1,111 @@
+//! A graph that has every operator once.
+
+use lutweave_ir::op::*;
+use lutweave_ir::{Element, Graph, Op, Quantization, Requantize, Tensor, TensorType};
+
+fn requantize(multipliers: Vec<u16>) -> Requantize {
+    Requantize { multipliers, shifts: vec![20], zero_point: -3, lo: -128, hi: 127 }
+}
+
+const WINDOW: Window = Window { kernel: [2, 2], strides: [2, 1], dilations: [1, 1], pads: [0, 1, 0, 0] };
+
+/// The graph.
+pub fn graph() -> Graph {
+    let mut graph = Graph::new("every \"operator\"");
+    let mut outputs = Vec::new();
+    let reals = |count: usize| (0..count).map(|v| (v as f32 - 7.0) / 9.0).collect::<Vec<_>>();
+    let geometry = Geometry { strides: [1, 2], dilations: [2, 1], pads: [2, 1, 2, 1], groups: 2 };
+    let mut add = |graph: &mut Graph, name: &str, op: Op, operands: &[_]| {
+        let id = graph.add(name, op, operands).unwrap();
+        outputs.push(id);
+        id
+    };
+
+    let x = graph.input("image", TensorType::f32([1, 4, 4, 4]));
+    let w = graph.constant("w", Tensor::f32([6, 3, 3, 2], reals(108)), TensorType::f32([6, 3, 3, 2]));
+    let c4 = graph.constant("c4", Tensor::f32([4], reals(4)), TensorType::f32([4]));
+    let c6 = graph.constant("c6", Tensor::f32([6], reals(6)), TensorType::f32([6]));
+    add(&mut graph, "conv", Op::Conv(Conv { geometry }), &[x, w, c6]);
+    let d = graph.constant("d", Tensor::f32([5, 4], reals(20)), TensorType::f32([5, 4]));
+    add(&mut graph, "dense", Op::Dense, &[x, d]);
+    let variance = graph.constant("variance", Tensor::f32([4], vec![0.5; 4]), TensorType::f32([4]));
+    add(&mut graph, "norm", Op::BatchNorm { epsilon: 1e-5 }, &[x, c4, c4, c4, variance]);
+    let unaries = [
+        Unary::Relu,
+        Unary::Clip { lo: -1.5, hi: f32::INFINITY },
+        Unary::LeakyRelu { alpha: 0.1 },
+        Unary::Elu { alpha: 1.0 },
+        Unary::Sigmoid,
+        Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
+        Unary::HardSwish,
+        Unary::Silu,
+        Unary::Tanh,
+        Unary::Mish,
+        Unary::Softplus,
+        Unary::Gelu,
+        Unary::Erf,
+        Unary::Exp,
+        Unary::Log,
+        Unary::Sqrt,
+        Unary::Reciprocal,
+        Unary::Abs,
+        Unary::Neg,
+        Unary::Round,
+        Unary::Floor,
+        Unary::Ceil,
+    ];
+    for unary in unaries {
+        add(&mut graph, unary.name(), Op::Unary(unary), &[x]);
+    }
+    for binary in Binary::ALL {
+        add(&mut graph, binary.name(), Op::Binary(binary), &[x, c4]);
+    }
+    add(&mut graph, "prelu", Op::PRelu, &[x, c4]);
+    add(&mut graph, "max", Op::MaxPool(WINDOW), &[x]);
+    add(&mut graph, "average", Op::AveragePool(AveragePool { window: WINDOW, counted_pads: None }), &[x]);
+    let counted = Op::AveragePool(AveragePool { window: WINDOW, counted_pads: Some([0, 1, 0, 0]) });
+    add(&mut graph, "counted", counted, &[x]);
+    add(&mut graph, "mean", Op::ReduceMean { axes: vec![1, 2], keep: false }, &[x]);
+    add(&mut graph, "concat", Op::Concat { axis: 3 }, &[x, x]);
+    let slice = Op::Slice { starts: vec![0, 1, 0, 3], sizes: vec![1, 2, 4, 1], steps: vec![1, 2, 1, 1] };
+    add(&mut graph, "slice", slice, &[x]);
+    let pad = Op::Pad { before: vec![0, 1, 0, 0], after: vec![0, 0, 2, 0], value: -0.5 };
+    add(&mut graph, "pad", pad, &[x]);
+    add(&mut graph, "resize", Op::Resize { factors: [2, 3] }, &[x]);
+    add(&mut graph, "transpose", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[x]);
+    add(&mut graph, "reshape", Op::Reshape { shape: vec![1, 64] }, &[x]);
+    add(&mut graph, "softmax", Op::Softmax { axis: 3 }, &[x]);
+    add(&mut graph, "argmax", Op::ArgMax { axis: 3, keep: false, last: true }, &[x]);
+
+    let quantization = Quantization { scale: 0.012_345_678, zero_point: -3 };
+    let q = add(&mut graph, "quantize", Op::Quantize { element: Element::I8, quantization }, &[x]);
+    let ints = |count: usize| (0..count as i32).map(|v| v * 7 % 255 - 127).collect::<Vec<_>>();
+    let qw = graph.constant("qw", Tensor::int([6, 3, 3, 2], ints(108)), TensorType::int([6, 3, 3, 2], Element::I8));
+    let qb = graph.constant("qb", Tensor::int([6], vec![-70_000, 1, 2, 3, 4, 5]), TensorType::int([6], Element::I32));
+    let weights = DequantizeWeights { axis: 1, scales: vec![0.5, 0.25, 1.0], zero_points: vec![0, 1, -1] };
+    add(&mut graph, "weights", Op::DequantizeWeights(weights), &[qw]);
+    let qconv =
+        QConv { geometry, pad_value: -3, requantize: requantize(vec![1, 2, 3, 4, 5, 65535]), element: Element::I8 };
+    let ty = TensorType::int([1, 4, 2, 6], Element::I8).quantized(quantization);
+    let conv = graph.add_typed("qconv", Op::QConv(qconv), &[q, qw, qb], ty).unwrap();
+    add(&mut graph, "dequantize", Op::Dequantize, &[conv]);
+    let pool =
+        QAveragePool { window: WINDOW, pad_value: -3, bias: 12, requantize: requantize(vec![9]), element: Element::I8 };
+    add(&mut graph, "qpool", Op::QAveragePool(pool), &[q]);
+    let sum = QAdd {
+        multipliers: [300, -400],
+        offset: -9,
+        shift: 10,
+        zero_point: 4,
+        lo: 0,
+        hi: 15,
+        element: Element::Int { bits: 4, signed: false },
+    };
+    add(&mut graph, "qadd", Op::QAdd(sum), &[q, q]);
+    let product = QMul { zero_points: [-3, -3], requantize: requantize(vec![77]), element: Element::I8 };
+    let product = add(&mut graph, "qmul", Op::QMul(product), &[q, q]);
+    let table = Table { entries: (0..256).map(|v| v / 2).collect(), element: Element::U8 };
+    add(&mut graph, "table", Op::Table(table), &[product]);
+    graph.set_outputs(outputs);
+    graph
+}

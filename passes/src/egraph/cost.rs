@@ -1,0 +1,70 @@
+//! What a term costs: products, elements moved, and a penalty for transposes.
+
+use super::term::{Term, name};
+use super::typing::{EGraph, Facts};
+use lutweave_ir::op::{AveragePool, QAveragePool, Window};
+use lutweave_ir::{Op, TensorType};
+
+/// Charged for a transpose on top of its elements: a stream has to be stored to be reordered.
+const TRANSPOSE: u64 = 1_000_000;
+/// Per element of a transpose.
+const TRANSPOSE_ELEMENT: u64 = 64;
+/// Per element of a function that needs a table or a transcendental function.
+const TABLE_ELEMENT: u64 = 4;
+
+/// Cost of one term, without its operands. Constant expressions cost nothing: they are computed
+/// once, when the graph is rebuilt.
+pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
+    match term.name {
+        name::INPUT | name::CONSTANT | name::OUTPUTS => return 0,
+        name::CHANNEL_SCALE | name::CHANNEL_BIAS => return 2 * elements(egraph, term) + 2,
+        _ => {}
+    }
+    let Some(op) = egraph.op(term) else { return 0 };
+    let types: Option<Vec<&TensorType>> = term.children.iter().map(|&child| egraph.ty(child)).collect();
+    let Some((types, ty)) = types.and_then(|types| op.infer(&types).ok().map(|ty| (types, ty))) else {
+        return u64::from(u32::MAX);
+    };
+    let count = ty.count() as u64;
+    let operand = types.first().map_or(0, |ty| ty.count() as u64);
+    match op {
+        Op::Input | Op::Constant(_) => 0,
+        Op::Conv(_) | Op::QConv(_) | Op::Dense => op.macs(&ty, &types) + 1,
+        Op::BatchNorm { .. } => 4 * count + 1,
+        Op::Unary(_) | Op::Table(_) => {
+            let clamp = matches!(term.name, "relu" | "clip" | "leaky_relu");
+            if clamp && follows_linear(egraph, term) {
+                1 + u64::from(term.name != "relu")
+            } else if clamp {
+                count + u64::from(term.name != "relu")
+            } else {
+                TABLE_ELEMENT * count
+            }
+        }
+        Op::PRelu => TABLE_ELEMENT * count + 1,
+        Op::Binary(_) | Op::QAdd(_) | Op::QMul(_) => 2 * count + 1,
+        Op::MaxPool(window)
+        | Op::AveragePool(AveragePool { window, .. })
+        | Op::QAveragePool(QAveragePool { window, .. }) => count * taps(window),
+        Op::ReduceMean { .. } => 2 * operand,
+        Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
+        Op::Transpose { .. } => TRANSPOSE + TRANSPOSE_ELEMENT * count,
+        Op::Reshape { .. } => 1,
+        Op::Softmax { .. } | Op::ArgMax { .. } => TABLE_ELEMENT * operand,
+        Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count,
+    }
+}
+
+fn elements(egraph: &EGraph, term: &Term) -> u64 {
+    egraph.shape(term.children[0]).iter().map(|&extent| extent as u64).product()
+}
+
+fn taps(window: &Window) -> u64 {
+    (window.kernel[0] * window.kernel[1]) as u64
+}
+
+/// The operand comes from a layer that clamps its result for free.
+fn follows_linear(egraph: &EGraph, term: &Term) -> bool {
+    const LINEAR: &[&str] = &["conv", "dense", "add", "sub", "mul", "average_pool", "qconv", "qadd", "qmul"];
+    egraph[term.children[0]].nodes.iter().any(|term| LINEAR.contains(&term.name))
+}

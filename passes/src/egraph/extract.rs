@@ -1,0 +1,229 @@
+//! Extraction: one term per class, without cycles, at the least total cost.
+//!
+//! A term is chosen per class, so that a shared class is paid once. Bottom-up greedy choice over
+//! sets of classes, then single exchanges as long as they pay; never costlier than the graph
+//! that was encoded, which is itself a candidate.
+
+use super::build::Encoded;
+use super::cost::cost;
+use super::term::Term;
+use super::typing::Facts;
+use egg::{Id, Language};
+use std::collections::HashMap;
+
+/// Rounds of exchanges after the greedy choice.
+const EXCHANGE_ROUNDS: usize = 4;
+
+/// A term per class that depends on inputs, from the root down.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The chosen term of every class that the root needs.
+    pub terms: HashMap<Id, Term>,
+    /// Total cost of the chosen terms.
+    pub cost: u64,
+    /// Total cost of the terms of the encoded graph, equal ones counted once.
+    pub cost_before: u64,
+}
+
+struct Alternative {
+    term: Term,
+    cost: u64,
+    /// Operands that depend on inputs, as positions in the problem.
+    operands: Vec<usize>,
+}
+
+struct Problem {
+    classes: Vec<Id>,
+    alternatives: Vec<Vec<Alternative>>,
+    root: usize,
+}
+
+type Selection = Vec<Option<usize>>;
+
+/// Chooses.
+pub fn extract(encoded: &Encoded) -> Choice {
+    let problem = Problem::new(encoded);
+    let original = problem.original(encoded);
+    let cost_before = problem.total(&original).unwrap_or(u64::MAX);
+    let greedy = problem.greedy();
+    let mut best = match problem.total(&greedy) {
+        // On a tie the original stays, so that a second run changes nothing.
+        Some(cost) if cost < cost_before => (cost, greedy),
+        Some(_) | None => {
+            let mut merged = original.clone();
+            merged.iter_mut().zip(greedy).for_each(|(own, other)| *own = own.or(other));
+            (cost_before, merged)
+        }
+    };
+    for _ in 0..EXCHANGE_ROUNDS {
+        if !problem.exchange(&mut best) {
+            break;
+        }
+    }
+    let (cost, selection) = best;
+    let mut terms = HashMap::new();
+    for class in problem.reachable(&selection).unwrap_or_default() {
+        if let Some(alternative) = problem.chosen(&selection, class) {
+            terms.insert(problem.classes[class], alternative.term.clone());
+        }
+    }
+    Choice { terms, cost, cost_before }
+}
+
+impl Problem {
+    fn new(encoded: &Encoded) -> Self {
+        let egraph = &encoded.egraph;
+        let mut classes: Vec<Id> =
+            egraph.classes().map(|class| class.id).filter(|&id| !egraph.is_constant(id)).collect();
+        classes.sort_unstable();
+        let index: HashMap<Id, usize> = classes.iter().enumerate().map(|(index, &id)| (id, index)).collect();
+        let alternatives = classes.iter().map(|&class| {
+            let terms = egraph[class].nodes.iter().filter(|term| !term.children().contains(&class));
+            let alternative = |term: &Term| {
+                let mut operands: Vec<usize> =
+                    term.children.iter().filter_map(|&child| index.get(&egraph.find(child)).copied()).collect();
+                operands.sort_unstable();
+                operands.dedup();
+                Alternative { cost: cost(egraph, term), term: term.clone(), operands }
+            };
+            terms.map(alternative).collect()
+        });
+        Self { alternatives: alternatives.collect(), root: index[&egraph.find(encoded.root)], classes }
+    }
+
+    fn chosen(&self, selection: &Selection, class: usize) -> Option<&Alternative> {
+        self.alternatives[class].get(selection[class]?)
+    }
+
+    /// The terms of the encoded graph: per class the first one, which cannot form a cycle since
+    /// its operands come before it.
+    fn original(&self, encoded: &Encoded) -> Selection {
+        let egraph = &encoded.egraph;
+        let mut selection = vec![None; self.classes.len()];
+        let root = Term { name: super::term::name::OUTPUTS, payload: 0, children: Vec::new() };
+        for (term, &class) in encoded.terms.iter().zip(&encoded.classes).chain([(&root, &encoded.root)]) {
+            let Ok(class) = self.classes.binary_search(&egraph.find(class)) else { continue };
+            if selection[class].is_none() {
+                let term = term.clone().map_children(|child| egraph.find(child));
+                let same = |alternative: &Alternative| {
+                    alternative.term == term || class == self.root && alternative.term.name == root.name
+                };
+                selection[class] = self.alternatives[class].iter().position(same);
+            }
+        }
+        selection
+    }
+
+    /// Bottom-up: the cost of a term is the cost of the set of classes it needs.
+    fn greedy(&self) -> Selection {
+        let count = self.classes.len();
+        let words = count.div_ceil(64);
+        let mut selection: Selection = vec![None; count];
+        let mut sets: Vec<Option<(u64, Vec<u64>)>> = vec![None; count];
+        let mut own = vec![0u64; count];
+        let mut changed = true;
+        let mut rounds = 0;
+        while changed && rounds <= count {
+            changed = false;
+            rounds += 1;
+            for class in 0..count {
+                for (index, alternative) in self.alternatives[class].iter().enumerate() {
+                    let mut set = vec![0u64; words];
+                    let ready = alternative.operands.iter().all(|&operand| {
+                        sets[operand].as_ref().is_some_and(|(_, other)| {
+                            set.iter_mut().zip(other).for_each(|(word, other)| *word |= other);
+                            true
+                        })
+                    });
+                    if !ready || set[class / 64] >> (class % 64) & 1 == 1 {
+                        continue;
+                    }
+                    let total = members(&set).map(|member| own[member]).sum::<u64>() + alternative.cost;
+                    if sets[class].as_ref().is_none_or(|(best, _)| total < *best) {
+                        set[class / 64] |= 1 << (class % 64);
+                        sets[class] = Some((total, set));
+                        own[class] = alternative.cost;
+                        selection[class] = Some(index);
+                        changed = true;
+                    }
+                }
+            }
+        }
+        selection
+    }
+
+    /// The classes that the root needs, operands first; `None` if the choice has a cycle or a gap.
+    fn reachable(&self, selection: &Selection) -> Option<Vec<usize>> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Mark {
+            New,
+            Open,
+            Done,
+        }
+        let mut marks = vec![Mark::New; self.classes.len()];
+        let mut order = Vec::new();
+        let mut stack = vec![(self.root, 0)];
+        marks[self.root] = Mark::Open;
+        while let Some((class, next)) = stack.pop() {
+            let alternative = self.chosen(selection, class)?;
+            match alternative.operands.get(next) {
+                Some(&operand) => {
+                    stack.push((class, next + 1));
+                    match marks[operand] {
+                        Mark::New => {
+                            marks[operand] = Mark::Open;
+                            stack.push((operand, 0));
+                        }
+                        Mark::Open => return None,
+                        Mark::Done => {}
+                    }
+                }
+                None => {
+                    marks[class] = Mark::Done;
+                    order.push(class);
+                }
+            }
+        }
+        Some(order)
+    }
+
+    fn total(&self, selection: &Selection) -> Option<u64> {
+        let reachable = self.reachable(selection)?;
+        reachable.into_iter().map(|class| self.chosen(selection, class).map(|chosen| chosen.cost)).sum()
+    }
+
+    /// One pass of single exchanges; true if one paid.
+    fn exchange(&self, best: &mut (u64, Selection)) -> bool {
+        let mut improved = false;
+        for class in self.reachable(&best.1).unwrap_or_default() {
+            for index in 0..self.alternatives[class].len() {
+                let before = best.1[class];
+                if before == Some(index) {
+                    continue;
+                }
+                best.1[class] = Some(index);
+                match self.total(&best.1) {
+                    Some(total) if total < best.0 => {
+                        best.0 = total;
+                        improved = true;
+                    }
+                    Some(_) | None => best.1[class] = before,
+                }
+            }
+        }
+        improved
+    }
+}
+
+fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
+    set.iter().enumerate().flat_map(|(word, &bits)| {
+        let mut rest = bits;
+        std::iter::from_fn(move || {
+            let bit = rest.trailing_zeros() as usize;
+            (rest != 0).then(|| {
+                rest &= rest - 1;
+                word * 64 + bit
+            })
+        })
+    })
+}

@@ -1,0 +1,123 @@
+//! Rules as data, and their translation to egg.
+
+use super::pattern::{Match, Pattern, candidates};
+use super::term::Term;
+use super::typing::{EGraph, Typing};
+use egg::{Applier, Id, PatternAst, Rewrite, SearchMatches, Searcher, Subst, Symbol, Var};
+
+/// In which arithmetic a rule is an equality.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RuleClass {
+    /// Over the reals; floating-point results differ by rounding.
+    Real,
+    /// Bit-exact, on integers and floats.
+    Integer,
+}
+
+/// A condition without which a rule would be wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard {
+    /// What must hold, in a few words.
+    pub name: &'static str,
+    /// Decides it for a match.
+    pub holds: fn(&EGraph, &Match) -> bool,
+}
+
+/// A rewrite rule. Applying it to a match adds a term that equals the matched class.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleSpec {
+    /// Unique, kebab-case.
+    pub name: &'static str,
+    /// In which arithmetic it holds.
+    pub class: RuleClass,
+    /// Pattern of the left-hand side, see [`super::pattern`].
+    pub lhs: &'static str,
+    /// The right-hand side for readers; `apply` builds it.
+    pub rhs: &'static str,
+    /// What must hold for it to be true.
+    pub guards: &'static [Guard],
+    /// Why it is true, or what it is for.
+    pub why: &'static str,
+    /// Builds the right-hand side; `None` if it does not exist for this match or gains nothing.
+    pub apply: fn(&mut EGraph, &Match) -> Option<Id>,
+    /// Rewrites constant expressions instead of values that depend on inputs.
+    pub constants: bool,
+}
+
+/// A rule with some of its guards ignored: tests delete guards to see that they are needed.
+#[derive(Clone)]
+struct Engine {
+    spec: RuleSpec,
+    pattern: Pattern,
+    ignored: Option<&'static str>,
+}
+
+impl Engine {
+    fn matches(&self, egraph: &EGraph, class: Id) -> Vec<Match> {
+        let mut matches = self.pattern.matches(egraph, class);
+        matches.retain(|found| {
+            self.spec.guards.iter().all(|guard| self.ignored == Some(guard.name) || (guard.holds)(egraph, found))
+        });
+        matches
+    }
+}
+
+impl Searcher<Term, Typing> for Engine {
+    fn search_eclass_with_limit(&self, egraph: &EGraph, eclass: Id, _: usize) -> Option<SearchMatches<'_, Term>> {
+        if self.matches(egraph, eclass).is_empty() {
+            return None;
+        }
+        // The applier matches again, since a substitution cannot carry attributes.
+        Some(SearchMatches { eclass, substs: vec![Subst::default()], ast: None })
+    }
+
+    fn search_with_limit(&self, egraph: &EGraph, limit: usize) -> Vec<SearchMatches<'_, Term>> {
+        candidates(egraph, self.pattern.root_names(), self.spec.constants)
+            .into_iter()
+            .filter_map(|class| self.search_eclass_with_limit(egraph, class, limit))
+            .take(limit)
+            .collect()
+    }
+
+    fn vars(&self) -> Vec<Var> {
+        Vec::new()
+    }
+}
+
+impl Applier<Term, Typing> for Engine {
+    fn apply_one(
+        &self,
+        egraph: &mut EGraph,
+        eclass: Id,
+        _: &Subst,
+        _: Option<&PatternAst<Term>>,
+        rule: Symbol,
+    ) -> Vec<Id> {
+        let mut changed = Vec::new();
+        for found in self.matches(egraph, eclass) {
+            let Some(new) = (self.spec.apply)(egraph, &found) else { continue };
+            let types = [eclass, new].map(|id| egraph[id].data.ty.clone());
+            if types[0] != types[1] {
+                let [old, new] = types.map(|ty| ty.map_or_else(|| "nothing".to_owned(), |ty| ty.to_string()));
+                egraph.analysis.conflict(format!("rule `{rule}` replaces {old} by {new}"));
+            } else if egraph.union(eclass, new) {
+                changed.push(new);
+            }
+        }
+        changed
+    }
+}
+
+impl RuleSpec {
+    /// The rule as an egg rewrite.
+    pub fn rewrite(&self) -> Rewrite<Term, Typing> {
+        self.rewrite_without(None)
+    }
+
+    /// The rule as an egg rewrite that ignores the guard of a name. For tests of guards only:
+    /// such a rule is wrong.
+    pub fn rewrite_without(&self, guard: Option<&'static str>) -> Rewrite<Term, Typing> {
+        let engine = Engine { spec: *self, pattern: Pattern::parse(self.lhs), ignored: guard };
+        Rewrite::new(self.name, engine.clone(), engine).expect("invariant: no variables to bind")
+    }
+}

@@ -1,0 +1,165 @@
+//! Every rule is true, every guard is needed, and clean-up keeps the function.
+
+mod affine_cases;
+mod function_cases;
+mod integer_cases;
+mod movement_cases;
+mod random;
+mod soundness;
+
+use lutweave_ir::interpret;
+use lutweave_ir::{Graph, Op};
+use lutweave_passes::cleanup::{simplify, simplify_integer};
+use lutweave_passes::egraph::{Pattern, RuleClass, RuleSpec};
+use lutweave_passes::rules::{float_rules, integer_rules, rule_table};
+use random::Random;
+use soundness::{Tolerance, check, difference};
+use std::collections::BTreeSet;
+
+/// A family of small graphs.
+pub struct Case {
+    /// What it is.
+    pub name: &'static str,
+    /// Rules that it is meant to fire, or to tempt.
+    pub rules: &'static [&'static str],
+    /// Makes one graph of the family.
+    pub build: fn(u64) -> Graph,
+}
+
+/// Graphs per family.
+const SEEDS: u64 = 40;
+
+fn cases() -> impl Iterator<Item = &'static Case> {
+    affine_cases::CASES
+        .iter()
+        .chain(function_cases::CASES)
+        .chain(movement_cases::CASES)
+        .chain(integer_cases::CASES)
+}
+
+fn is_integer(case: &Case) -> bool {
+    integer_cases::CASES.iter().any(|other| other.name == case.name)
+}
+
+/// The rule sets a case is checked with: all rules, up to rounding, and the exact ones, exactly.
+fn settings(case: &Case) -> Vec<(Vec<RuleSpec>, Tolerance)> {
+    let all = if is_integer(case) { integer_rules() } else { float_rules() };
+    let exact = all.iter().copied().filter(|rule| rule.class == RuleClass::Integer).collect();
+    // Rounding may move a value over a quantization step, so that graphs with steps are checked
+    // with exact rules only.
+    if is_integer(case) || case.name.contains("quantization") {
+        return vec![(exact, Tolerance::Exact)];
+    }
+    vec![(all, Tolerance::Rounding), (exact, Tolerance::Exact)]
+}
+
+#[test]
+fn every_e_node_of_a_class_has_its_value() {
+    let mut fired = BTreeSet::new();
+    for case in cases() {
+        for (rules, tolerance) in settings(case) {
+            let rewrites: Vec<_> = rules.iter().map(RuleSpec::rewrite).collect();
+            for seed in 0..SEEDS {
+                match check(&(case.build)(seed), &rewrites, tolerance, seed) {
+                    Ok(report) => fired.extend(report.fired.iter().map(|(name, _)| *name)),
+                    Err(message) => panic!("{} {seed}: {message}", case.name),
+                }
+            }
+        }
+    }
+    let silent: Vec<&str> = rule_table().iter().map(|rule| rule.name).filter(|name| !fired.contains(name)).collect();
+    assert!(silent.is_empty(), "rules that no case fires: {silent:?}");
+}
+
+#[test]
+fn every_guard_is_needed() {
+    let mut useless = Vec::new();
+    for rule in rule_table() {
+        for guard in rule.guards {
+            let broken = cases().filter(|case| case.rules.contains(&rule.name)).any(|case| {
+                settings(case).into_iter().any(|(rules, tolerance)| {
+                    let ignore = |other: &RuleSpec| {
+                        other.rewrite_without((other.name == rule.name).then_some(guard.name))
+                    };
+                    let rewrites: Vec<_> = rules.iter().map(ignore).collect();
+                    (0..SEEDS).any(|seed| check(&(case.build)(seed), &rewrites, tolerance, seed).is_err())
+                })
+            });
+            if !broken {
+                useless.push(format!("{}: {}", rule.name, guard.name));
+            }
+        }
+    }
+    assert!(useless.is_empty(), "guards whose absence no case notices: {useless:#?}");
+}
+
+#[test]
+fn simplified_graphs_compute_the_same_and_cost_no_more() {
+    for case in cases() {
+        for seed in 0..SEEDS {
+            let graph = (case.build)(seed);
+            let name = format!("{} {seed}", case.name);
+            let clean = if is_integer(case) { simplify_integer } else { simplify };
+            let simplified = clean(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(simplified.report.cost_after <= simplified.report.cost_before, "{name} costs more");
+            same_interface(&graph, &simplified.graph, &name);
+            if !case.name.contains("quantization") {
+                let tolerance = if is_integer(case) { Tolerance::Exact } else { Tolerance::Rounding };
+                same_function(&graph, &simplified.graph, tolerance, seed, &name);
+            }
+            let again = clean(&simplified.graph).unwrap_or_else(|error| panic!("{name} again: {error}"));
+            assert_eq!(again.graph, simplified.graph, "{name} changes when cleaned again");
+        }
+    }
+}
+
+#[test]
+fn the_table_is_well_formed() {
+    let mut names = BTreeSet::new();
+    let known: BTreeSet<&str> = rule_table().iter().flat_map(|rule| Pattern::parse(rule.lhs).names()).collect();
+    assert!(!known.is_empty());
+    for rule in rule_table() {
+        assert!(names.insert(rule.name), "two rules are named {}", rule.name);
+        assert!(!rule.why.is_empty() && !rule.rhs.is_empty(), "{} is not explained", rule.name);
+        let tried = cases().any(|case| case.rules.contains(&rule.name));
+        assert!(tried, "no case is meant for {}", rule.name);
+    }
+    for case in cases() {
+        for rule in case.rules {
+            assert!(names.contains(rule), "{} names an unknown rule {rule}", case.name);
+        }
+    }
+}
+
+fn same_interface(before: &Graph, after: &Graph, name: &str) {
+    let ports = |graph: &Graph| {
+        let port = |id: &lutweave_ir::NodeId| (graph.node(*id).name.clone(), graph.node(*id).ty.clone());
+        let inputs: Vec<_> = graph.inputs().iter().map(port).collect();
+        let outputs: Vec<_> = graph.outputs().iter().map(port).collect();
+        (inputs, outputs)
+    };
+    assert_eq!(ports(before), ports(after), "{name}: inputs or outputs differ");
+}
+
+fn same_function(before: &Graph, after: &Graph, tolerance: Tolerance, seed: u64, name: &str) {
+    let mut random = Random(seed);
+    let inputs: Vec<_> = before.inputs().iter().map(|&id| random.tensor(&before.node(id).ty)).collect();
+    let run = |graph: &Graph| interpret::run(graph, &inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
+    for (a, b) in run(before).iter().zip(&run(after)) {
+        if let Some(difference) = difference(a, b, tolerance) {
+            panic!("{name}: an output {difference}");
+        }
+    }
+}
+
+#[test]
+fn names_and_order_of_outputs_survive() {
+    let mut graph = Graph::new("ports");
+    let x = graph.input("x", lutweave_ir::TensorType::f32([1, 2, 2, 3]));
+    let there = graph.add("there", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[x]).unwrap();
+    let back = graph.add("back", Op::Transpose { permutation: vec![0, 2, 3, 1] }, &[there]).unwrap();
+    graph.set_outputs(vec![back, there, back]);
+    let simplified = simplify(&graph).unwrap().graph;
+    same_interface(&graph, &simplified, "ports");
+    same_function(&graph, &simplified, Tolerance::Exact, 1, "ports");
+}

@@ -64,8 +64,8 @@ impl Graph {
         id
     }
 
-    /// Adds a constant float or integer tensor. Integer constants get the narrowest of the
-    /// types i8 and i32 that holds them, unless `ty` says otherwise.
+    /// Adds a constant of a given type. Its value must be one of that type: the validator
+    /// checks it.
     pub fn constant(&mut self, name: &str, value: Tensor, ty: TensorType) -> NodeId {
         self.push(name, Op::Constant(value), Vec::new(), ty)
     }
@@ -132,10 +132,7 @@ impl Graph {
 
     /// The constant value of a node, if it is a constant.
     pub fn constant_of(&self, id: NodeId) -> Option<&Tensor> {
-        match &self.node(id).op {
-            Op::Constant(tensor) => Some(tensor),
-            _ => None,
-        }
+        if let Op::Constant(tensor) = &self.node(id).op { Some(tensor) } else { None }
     }
 
     /// For every node, its users in order, once per operand position that reads it.

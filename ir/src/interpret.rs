@@ -1,4 +1,6 @@
 //! The reference interpreter: the oracle that every backend equals.
+//!
+//! It runs graphs that [`crate::validate::validate`] accepts.
 
 use crate::convolve::Packed;
 use crate::diagnostic::Diagnostic;
@@ -106,15 +108,19 @@ impl<'g> Interpreter<'g> {
     }
 
     fn evaluate_node(&self, id: NodeId, node: &Node, operands: &[&Tensor]) -> Tensor {
-        match (&node.op, &self.weights[id.index()]) {
-            (Op::Conv(conv), Some(Weights::Float(packed))) => conv.eval_packed(packed, &node.ty, operands),
-            (Op::Dense, Some(Weights::Float(packed))) => dense::eval_packed(packed, &node.ty, operands),
-            (Op::QConv(conv), Some(Weights::Int(packed))) => conv.eval_packed(packed, &node.ty, operands),
-            (op, _) => {
-                let types: Vec<&TensorType> = node.operands.iter().map(|&id| &self.graph.node(id).ty).collect();
-                op.eval(&node.ty, &types, operands)
+        if let Some(weights) = &self.weights[id.index()] {
+            if let (Op::Conv(conv), Weights::Float(packed)) = (&node.op, weights) {
+                return conv.eval_packed(packed, &node.ty, operands);
+            }
+            if let (Op::Dense, Weights::Float(packed)) = (&node.op, weights) {
+                return dense::eval_packed(packed, &node.ty, operands);
+            }
+            if let (Op::QConv(conv), Weights::Int(packed)) = (&node.op, weights) {
+                return conv.eval_packed(packed, &node.ty, operands);
             }
         }
+        let types: Vec<&TensorType> = node.operands.iter().map(|&id| &self.graph.node(id).ty).collect();
+        node.op.eval(&node.ty, &types, operands)
     }
 }
 

@@ -71,7 +71,7 @@ enum Stage {
     Epilogue,
 }
 
-/// Cuts a graph.
+/// Cuts a graph that is valid.
 ///
 /// # Errors
 /// If the graph has no integer operator, or if integer operators depend on a float operator that
@@ -175,16 +175,14 @@ fn is_movement(op: &Op) -> bool {
 /// The diagnostic for the host operator, not yet reported, that stands before an integer
 /// operator.
 fn float_between(graph: &Graph, stages: &[Stage], anchor: NodeId, reported: &mut [bool]) -> Option<Diagnostic> {
-    let mut id = anchor;
-    // Back along the operands in the epilogue, to the first host operator after the core. It has
-    // an operand in the core, or the node would not be in the epilogue.
-    while let Some(&operand) = graph.node(id).operands.iter().find(|operand| stages[operand.index()] == Stage::Epilogue)
-    {
-        id = operand;
-        if matches!(kind(graph.node(id)), Kind::Host) && !matches!(graph.node(id).op, Op::Dequantize) {
-            break;
-        }
-    }
+    let later = |id: NodeId| graph.node(id).operands.iter().find(|operand| stages[operand.index()] == Stage::Epilogue);
+    let path: Vec<NodeId> = std::iter::successors(later(anchor).copied(), |&id| later(id).copied()).collect();
+    // The first operator after the core that computes with reals; failing that, the nearest.
+    let computes = |id: &&NodeId| {
+        matches!(kind(graph.node(**id)), Kind::Host)
+            && !matches!(graph.node(**id).op, Op::Quantize { .. } | Op::Dequantize)
+    };
+    let id = *path.iter().rev().find(computes).or(path.first())?;
     if std::mem::replace(&mut reported[id.index()], true) {
         return None;
     }

@@ -68,7 +68,7 @@ fn integer_padding_reads_the_zero_point() {
     let (w, x) = ([2, 3], [7, 9]);
     let bias = 11 - 5 * (w[0] + w[1]);
     let y = evaluate(Op::QConv(conv), &[ints([1, 1, 2, 1], &x), ints([1, 1, 2, 1], &w), ints([1], &[bias])]);
-    assert_eq!(y.ints(), [2 * (5 - 5) + 3 * (7 - 5) + 11 + 1, 2 * (7 - 5) + 3 * (9 - 5) + 11 + 1]);
+    assert_eq!(y.ints(), [3 * (7 - 5) + 11 + 1, 2 * (7 - 5) + 3 * (9 - 5) + 11 + 1]);
 }
 
 #[test]

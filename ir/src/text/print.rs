@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 /// Constants of at most this many elements stand in their node's line.
 const INLINE: usize = 16;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// Bytes on a line of the constants' section.
 const LINE: usize = 64;
 
@@ -24,9 +25,9 @@ pub fn print(graph: &Graph) -> String {
         let _ = writeln!(text, "{id}");
         for line in bytes(graph.node(id), value).chunks(LINE) {
             text.push_str("  ");
-            for byte in line {
-                let _ = write!(text, "{byte:02x}");
-            }
+            text.extend(
+                line.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[digit as usize])),
+            );
             text.push('\n');
         }
     }
@@ -53,17 +54,12 @@ fn nodes(graph: &Graph, large: impl Fn(NodeId) -> String) -> String {
     for id in graph.ids() {
         let node = graph.node(id);
         let _ = write!(text, "{id} {} = {}", quoted(&node.name), node.op.name());
-        match &node.op {
-            Op::Constant(value) if is_large(value) => {
-                let _ = write!(text, " {}", large(id));
-            }
-            Op::Constant(Tensor { data: Data::F32(data), .. }) => {
-                let _ = write!(text, " {data:?}");
-            }
-            Op::Constant(Tensor { data: Data::Int(data), .. }) => {
-                let _ = write!(text, " {data:?}");
-            }
-            _ => {}
+        if let Op::Constant(value) = &node.op {
+            let _ = match &value.data {
+                _ if is_large(value) => write!(text, " {}", large(id)),
+                Data::F32(data) => write!(text, " {data:?}"),
+                Data::Int(data) => write!(text, " {data:?}"),
+            };
         }
         for (position, operand) in node.operands.iter().enumerate() {
             let _ = write!(text, "{} {operand}", if position == 0 { "" } else { "," });

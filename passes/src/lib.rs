@@ -1,1 +1,6 @@
 //! Graph to Graph: e-graph rules, calibration, quantization
+
+pub mod cleanup;
+pub mod egraph;
+pub mod quantize;
+pub mod rules;

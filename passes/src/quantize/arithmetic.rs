@@ -1,0 +1,317 @@
+//! Lowers the operators that compute: convolutions, sums, products, means and functions.
+
+use super::assign::Grid;
+use super::linear::Weights;
+use super::lower::{Lowering, Value};
+use super::normalise;
+use super::patches::{self, Patch};
+use super::report::LayerReport;
+use super::requantize::{self, Bounds};
+use super::weights::{self, Rounded, ScaleChoice, Surroundings};
+use lutweave_ir::op::{AveragePool, Binary, QAdd, QAveragePool, QConv, QMul, Table};
+use lutweave_ir::{Diagnostic, Element, NodeId, Op, Tensor, TensorType};
+
+impl Lowering<'_> {
+    /// The bounds that a fused clamp puts on a node's result.
+    fn bounds(&self, id: NodeId) -> Bounds {
+        self.fusion.clamps[id.index()].map_or(Bounds::NONE, |clamp| Bounds { lo: clamp.lo, hi: clamp.hi })
+    }
+
+    fn enter(&mut self, node: NodeId, root: NodeId, operator: &'static str) -> &mut LayerReport {
+        self.report.push(LayerReport {
+            node,
+            name: self.model.graph.node(root).name.clone(),
+            operator,
+            weight_bits: None,
+            scales: ScaleChoice::default(),
+            bias_corrected: false,
+            mse: None,
+            sqnr_db: None,
+        });
+        let last = self.report.len() - 1;
+        &mut self.report[last]
+    }
+
+    /// A convolution with the clamp that follows it.
+    pub fn convolution(&mut self, id: NodeId, root: NodeId) -> Result<Value, Diagnostic> {
+        let model = self.model;
+        let layer = &model.layers[&root];
+        let name = model.graph.node(root).name.clone();
+        let x = self.integer(model.graph.node(root).operands[0])?;
+        let (grid_x, grid_y) = (self.grid_of(&x), self.grid(id));
+        let (scale_x, scale_y) = (f64::from(grid_x.quantization.scale), f64::from(grid_y.quantization.scale));
+        let bits = self.weight_bits(root);
+        let mut bias = layer.weights.bias.clone();
+        let (rounded, bits, corrected) = match &layer.weights.given {
+            Some(given) => {
+                let outputs = layer.weights.outputs();
+                let rounded = Rounded {
+                    integers: given.integers.clone(),
+                    scales: given.scales.iter().map(|&scale| f64::from(scale)).collect(),
+                    choice: ScaleChoice { given: outputs, ..ScaleChoice::default() },
+                };
+                (rounded, given.bits, false)
+            }
+            None => {
+                let (rounded, corrected) = self.round(root, &x, bits, scale_x, scale_y, &mut bias);
+                (rounded, bits, corrected)
+            }
+        };
+        let factors: Vec<f64> = rounded.scales.iter().map(|scale| scale_x * scale / scale_y).collect();
+        let steps: Vec<f64> = bias.iter().zip(&rounded.scales).map(|(bias, scale)| bias / (scale_x * scale)).collect();
+        let zero_point = grid_x.quantization.zero_point;
+        let unbridgeable = || {
+            Diagnostic::error("scale-out-of-range", "the scales of input, weights and output are too far apart")
+                .at(&name)
+                .operator("conv")
+                .help("check the model's scales and the calibration data")
+        };
+        let fitted = requantize::fit(&rounded.integers, &steps, &factors, grid_x.range(), zero_point)
+            .ok_or_else(unbridgeable)?;
+        let bounds = self.bounds(id);
+        let requantize =
+            requantize::requantize(&fitted.factors, &fitted.accumulators, &grid_y, bounds).ok_or_else(unbridgeable)?;
+        let element = weight_element(bits, &fitted.weights);
+        let w = self.constant(&format!("{name}.weight"), &layer.weights.shape, fitted.weights, element);
+        let b = self.constant(&format!("{name}.bias"), &[layer.weights.outputs()], fitted.bias, Element::I32);
+        let op = QConv { geometry: layer.geometry, pad_value: zero_point, requantize, element: grid_y.element };
+        let entry = self.enter(id, root, "qconv");
+        entry.weight_bits = Some(element_bits(element));
+        entry.scales = rounded.choice;
+        entry.bias_corrected = corrected;
+        self.emit(&name, Op::QConv(op), &[&x, &w, &b], Some(&grid_y))
+    }
+
+    /// The width of a layer's rounded weights: layers that stand for no trained weights, depthwise
+    /// layers, the first and the last keep 8 bits.
+    fn weight_bits(&self, root: NodeId) -> u8 {
+        let layer = &self.model.layers[&root];
+        let depthwise = layer.geometry.groups > 1 && layer.weights.shape[3] == 1;
+        if depthwise || !layer.trained || self.edge_layers.contains(&root) { 8 } else { self.options.weight_bits }
+    }
+
+    /// Rounds a layer's weights and corrects its bias for the mean error of the output.
+    fn round(
+        &self,
+        root: NodeId,
+        x: &Value,
+        bits: u8,
+        scale_x: f64,
+        scale_y: f64,
+        bias: &mut [f64],
+    ) -> (Rounded, bool) {
+        let layer = &self.model.layers[&root];
+        let grid = self.grid_of(x);
+        let patch = Patch::new(&self.graph.node(x.id).ty, &layer.geometry, layer.weights.shape);
+        let inputs: Vec<Vec<f32>> = x
+            .samples
+            .iter()
+            .map(|sample| sample.ints().iter().map(|&q| grid.quantization.dequantize(q)).collect())
+            .collect();
+        let mut mean = vec![0.0; patch.taps()];
+        for input in &inputs {
+            for (sum, value) in mean.iter_mut().zip(patches::mean(&patch, input)) {
+                *sum += value / inputs.len() as f64;
+            }
+        }
+        let expected = self.observations.patches.get(&root);
+        let centred = self.options.bias_correction && expected.is_some() && !inputs.is_empty();
+        let (lo, hi) = grid.range();
+        let zero_point = grid.quantization.zero_point;
+        let surroundings = Surroundings {
+            patch: &patch,
+            groups: layer.geometry.groups,
+            inputs: &inputs,
+            mean: &mean,
+            centred,
+            input_scale: scale_x,
+            output_scale: scale_y,
+            input_steps: f64::from((zero_point - lo).max(hi - zero_point)),
+        };
+        let rounded = weights::round(&layer.weights, bits, &surroundings);
+        if let (true, Some(expected)) = (centred, expected) {
+            let Weights { shape, real, .. } = &layer.weights;
+            let taps = layer.weights.taps();
+            let groups = layer.geometry.groups;
+            let real = weights::mean_output(*shape, groups, |index| f64::from(real[index]), expected);
+            let integer = weights::mean_output(
+                *shape,
+                groups,
+                |index| f64::from(rounded.integers[index]) * rounded.scales[index / taps],
+                &mean,
+            );
+            for ((bias, real), integer) in bias.iter_mut().zip(real).zip(integer) {
+                *bias += real - integer;
+            }
+        }
+        (rounded, centred)
+    }
+
+    /// An average pooling with the clamp that follows it.
+    pub fn average_pool(&mut self, id: NodeId, root: NodeId, pool: &AveragePool) -> Result<Value, Diagnostic> {
+        let node = self.model.graph.node(root);
+        let x = self.integer(node.operands[0])?;
+        let (grid_x, grid_y) = (self.grid_of(&x), self.grid(id));
+        let area = pool.window.kernel[0] * pool.window.kernel[1];
+        let real = f64::from(grid_x.quantization.scale) / (f64::from(grid_y.quantization.scale) * area as f64);
+        let zero_point = grid_x.quantization.zero_point;
+        let reach = area as f64 * 256.0;
+        let bias = i32::try_from(-i64::from(zero_point) * area as i64);
+        let requantize = requantize::requantize(&[real], &[reach], &grid_y, self.bounds(id));
+        let (Ok(bias), Some(requantize)) = (bias, requantize) else {
+            return Err(Diagnostic::error("scale-out-of-range", "the window or the scales' ratio is too large")
+                .at(&node.name)
+                .operator(node.op.name())
+                .help("use a smaller window"));
+        };
+        let op = QAveragePool { window: pool.window, pad_value: zero_point, bias, requantize, element: grid_y.element };
+        self.enter(id, root, "qaverage_pool");
+        self.emit(&node.name, Op::QAveragePool(op), &[&x], Some(&grid_y))
+    }
+
+    /// A sum, difference or product of two values with the clamp that follows it.
+    pub fn pair(&mut self, id: NodeId, root: NodeId, binary: Binary) -> Result<Value, Diagnostic> {
+        let node = self.model.graph.node(root);
+        let grid_y = self.grid(id);
+        let mut operands = [self.integer(node.operands[0])?, self.integer(node.operands[1])?];
+        let mut signs = [1.0, if binary == Binary::Sub { -1.0 } else { 1.0 }];
+        let count = |value: &Value| self.graph.node(value.id).ty.count();
+        if count(&operands[0]) < count(&operands[1]) {
+            operands.swap(0, 1);
+            signs.swap(0, 1);
+        }
+        let grids = [self.grid_of(&operands[0]), self.grid_of(&operands[1])];
+        let op = match binary {
+            Binary::Mul => self.product(&grids, &grid_y, self.bounds(id)),
+            _ => self.sum(&grids, signs, &grid_y, self.bounds(id)),
+        };
+        let op = op.ok_or_else(|| {
+            Diagnostic::error("scale-out-of-range", "the scales of operands and result are too far apart")
+                .at(&node.name)
+                .operator(node.op.name())
+                .help("check the model's scales and the calibration data")
+        })?;
+        self.enter(id, root, op.name());
+        self.emit(&node.name, op, &[&operands[0], &operands[1]], Some(&grid_y))
+    }
+
+    fn sum(&self, grids: &[Grid; 2], signs: [f64; 2], grid_y: &Grid, bounds: Bounds) -> Option<Op> {
+        let factor = |index: usize| {
+            signs[index] * f64::from(grids[index].quantization.scale) / f64::from(grid_y.quantization.scale)
+        };
+        let (multipliers, shift) = requantize::addition([factor(0), factor(1)])?;
+        let zero = |index: usize| grids[index].quantization.zero_point * multipliers[index];
+        let (lo, hi) = bounds.on(grid_y);
+        Some(Op::QAdd(QAdd {
+            multipliers,
+            offset: -zero(0) - zero(1),
+            shift,
+            zero_point: grid_y.quantization.zero_point,
+            lo,
+            hi,
+            element: grid_y.element,
+        }))
+    }
+
+    fn product(&self, grids: &[Grid; 2], grid_y: &Grid, bounds: Bounds) -> Option<Op> {
+        let [a, b] = [grids[0].quantization, grids[1].quantization];
+        let real = f64::from(a.scale) * f64::from(b.scale) / f64::from(grid_y.quantization.scale);
+        let requantize = requantize::requantize(&[real], &[65536.0], grid_y, bounds)?;
+        Some(Op::QMul(QMul { zero_points: [a.zero_point, b.zero_point], requantize, element: grid_y.element }))
+    }
+
+    /// A function of a single value, as a table.
+    pub fn function(&mut self, id: NodeId, source: NodeId) -> Result<Value, Diagnostic> {
+        let node = self.model.graph.node(id);
+        let x = self.integer(source)?;
+        let grid = self.grid(id);
+        let grid_x = self.grid_of(&x);
+        let (lo, hi) = grid_x.range();
+        let reals: Vec<f32> = (lo..=hi).map(|q| grid_x.quantization.dequantize(q)).collect();
+        let results = self.evaluate_function(id, source, Tensor::f32([reals.len()], reals));
+        let entries: Vec<i32> = results.f32s().iter().map(|&real| grid.quantize(real)).collect();
+        let op = Op::Table(Table { entries: entries.into(), element: grid.element });
+        self.enter(id, id, "table");
+        let shape = &node.ty.shape;
+        if self.graph.node(x.id).ty.shape == *shape {
+            return self.emit(&node.name, op, &[&x], Some(&grid));
+        }
+        let table = self.emit(&format!("{}.table", node.name), op, &[&x], Some(&grid))?;
+        self.emit(&node.name, Op::Reshape { shape: shape.clone() }, &[&table], None)
+    }
+
+    /// The values of the pointwise operators between `source` and `id`, for a vector of values of
+    /// `source`.
+    fn evaluate_function(&self, id: NodeId, source: NodeId, vector: Tensor) -> Tensor {
+        let model = self.model;
+        if id == source {
+            return vector;
+        }
+        let node = model.graph.node(id);
+        let ty = TensorType::f32(vector.shape.clone());
+        let operands: Vec<Tensor> = node
+            .operands
+            .iter()
+            .map(|&operand| match model.graph.constant_of(operand) {
+                Some(constant) => Tensor::f32([1], vec![constant.f32s()[0]]),
+                None => self.evaluate_function(operand, source, vector.clone()),
+            })
+            .collect();
+        let types: Vec<TensorType> = operands.iter().map(|operand| TensorType::f32(operand.shape.clone())).collect();
+        node.op.eval(&ty, &types.iter().collect::<Vec<_>>(), &operands.iter().collect::<Vec<_>>())
+    }
+
+    /// The same reals on another grid.
+    pub fn rescale(&mut self, name: &str, value: &Value, grid: &Grid) -> Result<Value, Diagnostic> {
+        let own = self.grid_of(value);
+        if own == *grid {
+            return Ok(value.clone());
+        }
+        let (lo, hi) = own.range();
+        let entries: Vec<i32> = (lo..=hi).map(|q| grid.quantize(own.quantization.dequantize(q))).collect();
+        let op = Op::Table(Table { entries: entries.into(), element: grid.element });
+        self.emit(name, op, &[value], Some(grid))
+    }
+}
+
+/// The narrowest element that holds weights of a model's width.
+fn weight_element(bits: u8, weights: &[i32]) -> Element {
+    let holds = |element: Element| {
+        let (lo, hi) = element.range().expect("invariant: weights are integers");
+        weights.iter().all(|&w| (lo..=hi).contains(&i64::from(w)))
+    };
+    let nine = Element::Int { bits: 9, signed: true };
+    let candidates: &[Element] = if bits <= 4 { &[Element::I4, Element::I8] } else { &[Element::I8] };
+    candidates.iter().copied().find(|&element| holds(element)).unwrap_or(nine)
+}
+
+fn element_bits(element: Element) -> u8 {
+    match element {
+        Element::F32 => 32,
+        Element::Int { bits, .. } => bits,
+    }
+}
+
+/// The layers without trained layers before or after them.
+pub(super) fn edge_layers(
+    model: &normalise::Model,
+    fusion: &super::fuse::Fusion,
+) -> std::collections::BTreeSet<NodeId> {
+    let count = model.graph.nodes().len();
+    let trained = |id: NodeId| {
+        fusion.demanded[id.index()] && model.layers.get(&fusion.root(id)).is_some_and(|layer| layer.trained)
+    };
+    let (mut before, mut after) = (vec![false; count], vec![false; count]);
+    for id in model.graph.ids().filter(|id| fusion.demanded[id.index()]) {
+        before[id.index()] = fusion.reads(model, id).iter().any(|&read| before[read.index()] || trained(read));
+    }
+    for id in model.graph.ids().rev().filter(|id| fusion.demanded[id.index()]) {
+        if trained(id) || after[id.index()] {
+            for read in fusion.reads(model, id) {
+                after[read.index()] = true;
+            }
+        }
+    }
+    let layers = model.graph.ids().filter(|&id| trained(id) && (!before[id.index()] || !after[id.index()]));
+    layers.map(|id| fusion.root(id)).collect()
+}

@@ -1,0 +1,221 @@
+//! Post-training quantization: from the float graph to the integer graph.
+//!
+//! Data flows one way. [`normalise`] expresses every operator by the few that integers can;
+//! [`fuse`] groups them; [`assign`] decides where each value's quantization comes from;
+//! [`calibrate`] observes what the model does not state; [`lower`] builds the integer graph in
+//! order, rounding the weights of each layer on what the layers before it give.
+
+mod arithmetic;
+mod assign;
+mod calibrate;
+mod constant;
+mod forms;
+mod fuse;
+mod linear;
+mod lower;
+mod movement;
+mod normalise;
+mod patches;
+mod place;
+mod range;
+mod report;
+mod requantize;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+pub use range::RangeMethod;
+pub use report::LayerReport;
+pub use weights::ScaleChoice;
+
+use assign::Origin;
+use fuse::Fusion;
+use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor};
+use normalise::Model;
+use place::Place;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What quantization is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Running the float graph on the calibration samples.
+    Calibrate,
+    /// Rounding weights and building the integer graph.
+    Lower,
+}
+
+/// Called with what is going on, how many of its steps are done, and how many there are.
+pub type Progress<'a> = &'a (dyn Fn(Stage, usize, usize) + Sync);
+
+/// How to quantize.
+#[derive(Clone, Copy)]
+pub struct QuantizeOptions<'a> {
+    /// Width of the weights that the model does not give: 8 or 4. With 4, the first and the last
+    /// layers and depthwise layers keep 8.
+    pub weight_bits: u8,
+    /// How the ranges of activations are chosen that the model does not give.
+    pub activation_range: RangeMethod,
+    /// Corrects biases for the mean error that rounding makes on the calibration samples.
+    pub bias_correction: bool,
+    /// At most this many calibration samples are used, drawn evenly from those given.
+    pub samples: usize,
+    /// Reports progress.
+    pub progress: Option<Progress<'a>>,
+}
+
+impl Default for QuantizeOptions<'_> {
+    fn default() -> Self {
+        Self { weight_bits: 8, activation_range: RangeMethod::Mse, bias_correction: true, samples: 100, progress: None }
+    }
+}
+
+impl fmt::Debug for QuantizeOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuantizeOptions")
+            .field("weight_bits", &self.weight_bits)
+            .field("activation_range", &self.activation_range)
+            .field("bias_correction", &self.bias_correction)
+            .field("samples", &self.samples)
+            .finish_non_exhaustive()
+    }
+}
+
+impl QuantizeOptions<'_> {
+    fn progress(&self, stage: Stage, done: usize, total: usize) {
+        if let Some(progress) = self.progress {
+            progress(stage, done, total);
+        }
+    }
+}
+
+/// The result of [`quantize`].
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The integer graph, with float operators before and after it only: what
+    /// [`lutweave_ir::split`] cuts.
+    pub graph: Graph,
+    /// The arithmetic layers, in order.
+    pub layers: Vec<LayerReport>,
+}
+
+/// Elements of all samples of one value that are held while the integer graph grows.
+const HELD_ELEMENTS: usize = 1 << 27;
+
+/// Quantizes a float graph, or the graph of a quantized model, whose scales are kept.
+///
+/// `calibration` holds one list of inputs a sample. It may be empty if the model gives all
+/// scales.
+///
+/// # Errors
+/// Everything in the model that cannot be compiled, together; missing or unfit calibration data.
+pub fn quantize(
+    graph: &Graph,
+    calibration: &[Vec<Tensor>],
+    options: &QuantizeOptions,
+) -> Result<Quantized, Diagnostics> {
+    check_options(options)?;
+    let model = normalise::normalise(graph)?;
+    let fusion = Fusion::new(&model);
+    let origins = assign::assign(&model, &fusion)?;
+    let needs = Needs::new(&model, &fusion, &origins);
+    let samples = draw(calibration, options.samples);
+    if !needs.ranges.is_empty() && samples.is_empty() {
+        return Err(needs.missing(&model));
+    }
+    let total = samples.len();
+    let observations = if needs.calibration() && total > 0 {
+        let done = |count: usize| options.progress(Stage::Calibrate, count, total);
+        calibrate::observe(&model, &samples, &needs.ranges, &needs.layers, &needs.measured, &done)?
+    } else {
+        calibrate::Observations::default()
+    };
+    let largest = model.graph.nodes().iter().map(|node| node.ty.count()).max().unwrap_or(1);
+    let held = if needs.calibration() { total.min((HELD_ELEMENTS / largest).max(1)) } else { 0 };
+    let (graph, layers) = lower::lower(&model, &fusion, &origins, &observations, &samples[..held], options)?;
+    let graph = graph.without_dead_nodes();
+    lutweave_ir::validate::validate(&graph)?;
+    Ok(Quantized { graph, layers })
+}
+
+fn check_options(options: &QuantizeOptions) -> Result<(), Diagnostic> {
+    match options.weight_bits {
+        8 | 4 => Ok(()),
+        bits => Err(Diagnostic::error("invalid-option", format!("weights of {bits} bits are not supported"))
+            .help("choose 8 or 4")),
+    }
+}
+
+/// At most `count` of the samples, evenly.
+fn draw(samples: &[Vec<Tensor>], count: usize) -> Vec<Vec<Tensor>> {
+    let count = count.min(samples.len());
+    (0..count).map(|index| samples[index * samples.len() / count].clone()).collect()
+}
+
+/// What has to be observed on calibration samples.
+struct Needs {
+    /// Values whose range is needed.
+    ranges: BTreeSet<NodeId>,
+    /// Layers whose weights are rounded.
+    layers: BTreeSet<NodeId>,
+    /// Arithmetic results whose error is reported.
+    measured: BTreeSet<NodeId>,
+}
+
+impl Needs {
+    fn new(model: &Model, fusion: &Fusion, origins: &[Option<Origin>]) -> Self {
+        let mut needs = Self { ranges: BTreeSet::new(), layers: BTreeSet::new(), measured: BTreeSet::new() };
+        for id in model.graph.ids().filter(|id| fusion.demanded[id.index()]) {
+            if model.places[id.index()] != Place::Chip {
+                continue;
+            }
+            let reads = fusion.reads(model, id);
+            match &model.graph.node(id).op {
+                Op::Quantize { .. } | Op::Dequantize | Op::Input => continue,
+                _ => {}
+            }
+            for value in reads.into_iter().chain([id]) {
+                needs.ranges.extend(calibrated(origins, value));
+            }
+            let root = fusion.root(id);
+            if let Some(layer) = model.layers.get(&root) {
+                if layer.weights.given.is_none() {
+                    needs.layers.insert(root);
+                }
+            }
+            if model.graph.node(id).ty.element == Element::F32 {
+                needs.measured.insert(id);
+            }
+        }
+        needs
+    }
+
+    /// True if calibration samples are of use.
+    fn calibration(&self) -> bool {
+        !self.ranges.is_empty() || !self.layers.is_empty()
+    }
+
+    fn missing(&self, model: &Model) -> Diagnostics {
+        let node = self.ranges.first().map(|&id| model.graph.node(id).name.clone()).unwrap_or_default();
+        Diagnostic::error(
+            "calibration-needed",
+            "the model does not give all scales, and there are no calibration samples",
+        )
+        .at(node)
+        .help("name a task with calibration data, or give a model with scales for all values")
+        .into()
+    }
+}
+
+/// The value whose observed range decides a value's quantization.
+fn calibrated(origins: &[Option<Origin>], id: NodeId) -> Option<NodeId> {
+    let mut at = id;
+    loop {
+        match origins[at.index()]? {
+            Origin::Given(_) => return None,
+            Origin::Like(other) => at = other,
+            Origin::Calibrated(other) => return Some(other),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Engines of every kind against a direct computation of what their documentation says.
+
+mod support;
+
+use lutweave_hw::rtl::build::{Builder, EngineShape, Level, advance, branch, by_counter, set, when};
+use lutweave_hw::rtl::engine::Step;
+use lutweave_hw::rtl::expr::{and, not};
+use lutweave_hw::rtl::harness::{Stimulus, Trace};
+use lutweave_hw::rtl::{Design, Expr, ParallelTaps, Reduce, Statement, Ty};
+use lutweave_verilog::Simulator;
+
+/// An engine that sees a whole image, and windows over it.
+#[derive(Clone, Debug)]
+struct Case {
+    shape: EngineShape,
+    stride: [u32; 2],
+    pad: [u32; 2],
+}
+
+impl Case {
+    fn outputs(&self) -> [u32; 2] {
+        let extent = |axis: usize, size: u32| {
+            let span = (self.shape.kernel[axis] - 1) * self.shape.dilations[axis] + 1;
+            (size + 2 * self.pad[axis] - span) / self.stride[axis] + 1
+        };
+        [extent(0, self.shape.image_rows), extent(1, self.shape.columns)]
+    }
+
+    fn taps(&self) -> (u32, u32) {
+        let [height, width] = self.shape.kernel;
+        match self.shape.parallel {
+            ParallelTaps::One => (1, height * width),
+            ParallelTaps::Row => (width, height),
+            ParallelTaps::All => (height * width, 1),
+        }
+    }
+
+    /// What window `(y, x)` must give.
+    fn expected(&self, image: &[i32], y: u32, x: u32) -> Vec<i32> {
+        let shape = &self.shape;
+        let lanes = shape.word.lanes;
+        let (taps, steps) = self.taps();
+        let element = |group: u32, tap: u32, lane: u32| {
+            let (i, j) = (tap / shape.kernel[1], tap % shape.kernel[1]);
+            let row = i64::from(y * self.stride[0] + i * shape.dilations[0]) - i64::from(self.pad[0]);
+            let column = i64::from(x * self.stride[1] + j * shape.dilations[1]) - i64::from(self.pad[1]);
+            if row < 0 || row >= i64::from(shape.image_rows) || column < 0 || column >= i64::from(shape.columns) {
+                return shape.pad_value;
+            }
+            let word = (row as u32 * shape.columns + column as u32) * shape.groups + group;
+            i64::from(image[(word * lanes + lane) as usize])
+        };
+        let terms = |accumulator: u32| {
+            let mut terms = Vec::new();
+            for group in 0..shape.groups {
+                for step in 0..steps {
+                    let address = group * steps + step;
+                    for tap in 0..taps {
+                        let number = step * taps + tap;
+                        match &shape.reduce {
+                            Reduce::Dense { outputs, weights, .. } => {
+                                for lane in 0..lanes {
+                                    let at = ((address * outputs + accumulator) * taps + tap) * lanes + lane;
+                                    terms.push(i64::from(weights[at as usize]) * element(group, number, lane));
+                                }
+                            }
+                            Reduce::Depthwise { weights, .. } => {
+                                let at = (address * taps + tap) * lanes + accumulator;
+                                terms.push(i64::from(weights[at as usize]) * element(group, number, accumulator));
+                            }
+                            Reduce::Max | Reduce::Sum => terms.push(element(group, number, accumulator)),
+                        }
+                    }
+                }
+            }
+            terms
+        };
+        let accumulators = match shape.reduce {
+            Reduce::Dense { outputs, .. } => outputs,
+            Reduce::Depthwise { .. } | Reduce::Max | Reduce::Sum => lanes,
+        };
+        let reduce = |accumulator: u32| match shape.reduce {
+            Reduce::Max => terms(accumulator).into_iter().max().expect("terms"),
+            Reduce::Dense { .. } | Reduce::Depthwise { .. } | Reduce::Sum => terms(accumulator).into_iter().sum(),
+        };
+        (0..accumulators).map(|accumulator| reduce(accumulator) as i32).collect()
+    }
+
+    /// Fills the image, then gives one window after the other, waiting for each result.
+    fn design(&self) -> Design {
+        let shape = &self.shape;
+        let mut b = Builder::new("windows", "Windows of one image.");
+        let input = b.input("in", shape.word);
+        let accumulators = match shape.reduce {
+            Reduce::Dense { outputs, .. } => outputs,
+            Reduce::Depthwise { .. } | Reduce::Max | Reduce::Sum => shape.word.lanes,
+        };
+        let output = b.output("out", shape.accumulator.by(accumulators));
+        let full = b.register("full", Ty::BIT, 0);
+        let waiting = b.register("waiting", Ty::BIT, 0);
+        b.ready(input, not(full));
+        let (engine, valid, result) = b.engine("reduce", shape.clone());
+        let (_, steps) = self.taps();
+        let [rows, columns] = self.outputs();
+
+        let fill_row = Level { on_wrap: vec![set(full, 1)], ..Level::new(&mut b, "fill_row", shape.image_rows) };
+        let fill_column = Level::new(&mut b, "fill_column", shape.columns);
+        let fill_group = Level::new(&mut b, "fill_group", shape.groups);
+        let fill = Statement::Fill {
+            engine,
+            row: fill_row.value(),
+            column: fill_column.value(),
+            group: fill_group.value(),
+            data: input.data.into(),
+        };
+        let mut take = vec![fill];
+        take.extend(advance(vec![fill_group, fill_column, fill_row]));
+
+        let row = Level { on_wrap: vec![set(full, 0)], ..Level::new(&mut b, "row", rows) };
+        let column = Level::new(&mut b, "column", columns);
+        let group = Level { on_wrap: vec![set(waiting, 1)], ..Level::new(&mut b, "group", shape.groups) };
+        let tap = Level::new(&mut b, "tap", steps);
+        let corner = |axis: usize, value: &Expr, count: u32| {
+            let corners: Vec<i64> =
+                (0..count).map(|at| i64::from(at * self.stride[axis]) - i64::from(self.pad[axis])).collect();
+            by_counter(value, &corners)
+        };
+        let rings: Vec<i64> = (0..rows)
+            .map(|at| (i64::from(at * self.stride[0]) - i64::from(self.pad[0])).rem_euclid(i64::from(shape.rows)))
+            .collect();
+        let address: Vec<i64> = (0..shape.groups).map(|group| i64::from(group * steps)).collect();
+        let addressed = !matches!(shape.reduce, Reduce::Max | Reduce::Sum);
+        let address = lutweave_hw::rtl::expr::add(by_counter(&group.value(), &address), tap.value());
+        let at = |level: &Level, last: bool| {
+            if last { level.at_end() } else { lutweave_hw::rtl::expr::eq(level.value(), 0) }
+        };
+        let step = Step {
+            ring: by_counter(&row.value(), &rings),
+            row: corner(0, &row.value(), rows),
+            column: corner(1, &column.value(), columns),
+            group: group.value(),
+            tap: tap.value(),
+            address: if addressed { address } else { Expr::Const(0) },
+            first: and(at(&group, false), at(&tap, false)),
+            last: and(at(&group, true), at(&tap, true)),
+        };
+        let mut go = vec![Statement::Issue { engine, step }];
+        go.extend(advance(vec![tap, group, column, row]));
+        let statements = vec![
+            when(and(input.valid, not(full)), take),
+            branch(
+                valid,
+                vec![set(output.valid, 1), set(output.data, result)],
+                vec![when(and(output.valid, output.ready), vec![set(output.valid, 0), set(waiting, 0)])],
+            ),
+            when(and(full, not(waiting)), go),
+        ];
+        let beats = [u64::from(shape.image_rows * shape.columns * shape.groups), u64::from(rows * columns)];
+        support::alone(b.finish(statements), &beats)
+    }
+
+    fn stimulus(&self, seed: u32, frames: usize) -> (Stimulus, Vec<Vec<Vec<i32>>>) {
+        let shape = &self.shape;
+        let mut random = Random(seed);
+        let words = (shape.image_rows * shape.columns * shape.groups * shape.word.lanes) as usize;
+        let (lo, hi) = shape.word.bounds();
+        let images: Vec<Vec<i32>> =
+            (0..frames).map(|_| (0..words).map(|_| random.between(lo, hi) as i32).collect()).collect();
+        let [rows, columns] = self.outputs();
+        let answer = |image: &Vec<i32>| {
+            let windows = (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x)));
+            vec![windows.flat_map(|(y, x)| self.expected(image, y, x)).collect()]
+        };
+        let expected = images.iter().map(answer).collect();
+        (Stimulus { frames: images.into_iter().map(|image| vec![image]).collect(), ..Stimulus::default() }, expected)
+    }
+}
+
+struct Random(u32);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0
+    }
+
+    fn between(&mut self, lo: i64, hi: i64) -> i64 {
+        lo + i64::from(self.next()) % (hi - lo + 1)
+    }
+
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.next() as usize % choices.len()]
+    }
+}
+
+/// A case of a kind (0 dense, 1 depthwise, 2 maximum, 3 sum) and mode, the rest by chance.
+fn case(kind: u32, parallel: ParallelTaps, seed: u32) -> Case {
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9) | 1);
+    for _ in 0..4 {
+        random.next();
+    }
+    let kernel = random.one_of(&[[1, 1], [3, 3], [1, 3], [3, 1], [2, 2], [2, 3], [1, 5]]);
+    let dilations = random.one_of(&[[1, 1], [1, 1], [2, 2], [2, 1], [1, 3]]);
+    let span = [(kernel[0] - 1) * dilations[0] + 1, (kernel[1] - 1) * dilations[1] + 1];
+    let pad = [random.next() % span[0], random.next() % span[1]];
+    let image_rows = span[0] + random.next() % 4;
+    let columns = span[1] + random.next() % 5;
+    let groups = 1 + random.next() % 3;
+    let word = random.one_of(&[Ty::signed(8), Ty::unsigned(8), Ty::signed(4), Ty::unsigned(4)]);
+    let word = word.by(random.one_of(&[1, 2, 3, 4]));
+    let taps = match parallel {
+        ParallelTaps::One => 1,
+        ParallelTaps::Row => kernel[1],
+        ParallelTaps::All => kernel[0] * kernel[1],
+    };
+    let addresses = groups * (kernel[0] * kernel[1] / taps);
+    let weight_bits = 2 + random.next() % 8;
+    let (lo, hi) = Ty::signed(weight_bits).bounds();
+    let mut weights =
+        |count: u32| -> Vec<i16> { (0..count * addresses).map(|_| random.between(lo, hi) as i16).collect() };
+    let (reduce, accumulator) = match kind {
+        0 => {
+            let outputs = 1 + seed % 3;
+            let weights = weights(outputs * taps * word.lanes);
+            (Reduce::Dense { outputs, weights, weight_bits }, Ty::signed(27))
+        }
+        1 => (Reduce::Depthwise { weights: weights(taps * word.lanes), weight_bits }, Ty::signed(24)),
+        2 => (Reduce::Max, word.lane()),
+        _ => (Reduce::Sum, Ty { bits: 15, ..word.lane() }),
+    };
+    let (lo, hi) = word.bounds();
+    let shape = EngineShape {
+        word,
+        rows: image_rows,
+        columns,
+        groups,
+        image_rows,
+        kernel,
+        dilations,
+        pad_value: random.between(lo, hi),
+        parallel,
+        reduce,
+        accumulator,
+    };
+    Case { shape, stride: random.one_of(&[[1, 1], [2, 2], [1, 2]]), pad }
+}
+
+fn check(case: &Case, simulator: Simulator) -> Option<Vec<Trace>> {
+    let design = case.design();
+    let (plain, expected) = case.stimulus(77, 2);
+    let stalled = Stimulus { stall_seed: 5, ..plain.clone() };
+    let restarted = Stimulus { reset_after: Some(expected[0][0].len() as u64 + 37), ..plain.clone() };
+    let traces = support::traces(&design, simulator, &[plain, stalled, restarted])?;
+    for trace in &traces {
+        assert_eq!(trace.frames, expected, "{simulator} on {case:?}");
+    }
+    assert_eq!(traces[0], traces[2], "a reset restores the start: {case:?}");
+    Some(traces)
+}
+
+const MODES: [ParallelTaps; 3] = [ParallelTaps::One, ParallelTaps::Row, ParallelTaps::All];
+
+#[test]
+fn every_kind_and_mode_in_icarus() {
+    for kind in 0..4 {
+        for (mode, parallel) in MODES.into_iter().enumerate() {
+            for variant in 0..4 {
+                let case = case(kind, parallel, 1 + kind * 100 + mode as u32 * 10 + variant);
+                check(&case, Simulator::Icarus);
+            }
+        }
+    }
+}
+
+#[test]
+fn verilator_agrees_with_icarus_in_every_cycle() {
+    for (kind, parallel) in [(0, ParallelTaps::All), (1, ParallelTaps::Row), (2, ParallelTaps::One)] {
+        let case = case(kind, parallel, 500 + kind);
+        let (verilator, icarus) = (check(&case, Simulator::Verilator), check(&case, Simulator::Icarus));
+        if verilator.is_some() && icarus.is_some() {
+            assert_eq!(verilator, icarus);
+        }
+    }
+}
+
+#[test]
+fn no_tool_complains() {
+    for kind in 0..4 {
+        for (mode, parallel) in MODES.into_iter().enumerate() {
+            for variant in 0..2 {
+                let case = case(kind, parallel, 1 + kind * 100 + mode as u32 * 10 + variant);
+                let (stimulus, frames) = case.stimulus(3, 1);
+                support::lint(&case.design(), &stimulus, &Trace { frames, ..Trace::default() });
+            }
+        }
+    }
+}

@@ -82,6 +82,23 @@ impl Requantize {
         let product = i64::from(accumulator) * i64::from(multiplier);
         (round_shift(product, shift) + i64::from(self.zero_point)).clamp(i64::from(self.lo), i64::from(self.hi)) as i32
     }
+
+    /// [`Requantize::apply`] on accumulators whose innermost axis is the channels.
+    pub(crate) fn apply_all(&self, channels: usize, accumulators: &mut [i32]) {
+        let (zero_point, lo, hi) = (i64::from(self.zero_point), i64::from(self.lo), i64::from(self.hi));
+        let factors: Vec<(i64, i64, u8)> = (0..channels)
+            .map(|channel| {
+                let (multiplier, shift) = self.factor(channel);
+                (i64::from(multiplier), (1i64 << shift) >> 1, shift)
+            })
+            .collect();
+        for pixel in accumulators.chunks_exact_mut(channels) {
+            for (value, &(multiplier, half, shift)) in pixel.iter_mut().zip(&factors) {
+                let scaled = (i64::from(*value) * multiplier + half) >> shift;
+                *value = (scaled + zero_point).clamp(lo, hi) as i32;
+            }
+        }
+    }
 }
 
 /// Checks zero point and bounds of an integer result of at most 8 bits.

@@ -51,11 +51,7 @@ impl QConv {
 
     pub(crate) fn eval_packed(&self, packed: &Packed<i32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
         let mut y = self.accumulate_packed(packed, operands);
-        for pixel in y.chunks_exact_mut(ty.shape[3]) {
-            for (channel, value) in pixel.iter_mut().enumerate() {
-                *value = self.requantize.apply(channel, *value);
-            }
-        }
+        self.requantize.apply_all(ty.shape[3], &mut y);
         Tensor::int(ty.shape.clone(), y)
     }
 

@@ -5,6 +5,7 @@
 use crate::literal::{Kind, Literal, MAX_FOLDED, Numbers, count, positions, strides};
 use crate::node::Node;
 use crate::op::select::{extent, literal_box, places};
+use crate::proto::data_type;
 use crate::value::Value;
 use lutweave_ir::Diagnostic;
 
@@ -234,13 +235,41 @@ pub fn choose(node: &Node) -> Folded {
     done(node, literal)
 }
 
+/// The nearest value with the precision of binary16, ties to even.
+fn to_half(value: f32) -> f32 {
+    let magnitude = value.abs();
+    if magnitude >= 65520.0 {
+        return f32::INFINITY.copysign(value);
+    }
+    // Below the normal range all values are multiples of 2^-24.
+    let exponent = ((magnitude.to_bits() >> 23) as i32 - 127).max(-14);
+    let step = 2f32.powi(exponent - 10);
+    if value.is_finite() { (value / step).round_ties_even() * step } else { value }
+}
+
+/// The nearest value with the precision of bfloat16, ties to even.
+fn to_upper_half(value: f32) -> f32 {
+    if !value.is_finite() {
+        return value;
+    }
+    let bits = value.to_bits();
+    f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
 /// `Cast`.
 pub fn cast(node: &Node) -> Folded {
     let operand = node.constant(0, "the operand")?;
     let to = node.int("to").and_then(|to| i32::try_from(to).ok());
     let kind = to.and_then(Kind::of).ok_or_else(|| node.unsupported("the target type of the cast", ""))?;
     let literal = match (kind, &operand.numbers) {
-        (Kind::Float, _) => Literal::floats(operand.shape.clone(), operand.to_floats()),
+        (Kind::Float, _) => {
+            let round = match to {
+                Some(data_type::FLOAT16) => to_half,
+                Some(data_type::BFLOAT16) => to_upper_half,
+                _ => |value| value,
+            };
+            Literal::floats(operand.shape.clone(), operand.to_floats().into_iter().map(round).collect())
+        }
         (_, Numbers::Int(data)) => {
             let data = data.iter().map(|&value| wrap(kind, value)).collect();
             Literal::ints(operand.shape.clone(), kind, data)
@@ -415,4 +444,24 @@ pub fn reduce_max(node: &Node) -> Folded {
 /// `ReduceMin`.
 pub fn reduce_min(node: &Node) -> Folded {
     reduce(node, f64::INFINITY, f64::min, i64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_round_to_even() {
+        assert_eq!(to_half(1.0 + 1.0 / 2048.0), 1.0);
+        assert_eq!(to_half(1.0 + 3.0 / 2048.0), 1.0 + 2.0 / 1024.0);
+        assert_eq!(to_half(-70000.0), f32::NEG_INFINITY);
+        assert_eq!(to_half(2f32.powi(-25) * 1.5), 2f32.powi(-24));
+        assert_eq!(to_upper_half(0.819_105_45), 0.820_312_5);
+    }
+
+    #[test]
+    fn wrapping_keeps_the_kind() {
+        assert_eq!(wrap(Kind::Int { bits: 8, signed: true }, 200), -56);
+        assert_eq!(wrap(Kind::Int { bits: 8, signed: false }, -1), 255);
+    }
 }

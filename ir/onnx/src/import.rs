@@ -1,6 +1,6 @@
 //! The importer's state: which name stands for which value, and how nodes enter the graph.
 
-use crate::literal::{Literal, MAX_FOLDED, Numbers};
+use crate::literal::{Kind, Literal, MAX_FOLDED, Numbers};
 use crate::node::Node;
 use crate::value::{Value, Weights};
 use lutweave_ir::op::DequantizeWeights;
@@ -195,6 +195,18 @@ impl Importer {
         }
     }
 
+    /// A graph node for an output. Constant 64-bit integers and booleans get narrower types.
+    pub fn output(&mut self, value: &Value) -> Result<NodeId, Diagnostic> {
+        match value {
+            Value::Constant(literal) if literal.kind.element().is_none() => {
+                let bits = if literal.kind == Kind::Bool { 1 } else { 32 };
+                let kind = Kind::Int { bits, signed: bits == 32 };
+                self.constant(&Literal { kind, ..literal.clone() })
+            }
+            _ => self.node(value),
+        }
+    }
+
     /// A graph node for a float operand.
     pub fn float(&mut self, node: &Node, index: usize) -> Result<NodeId, Diagnostic> {
         let id = self.node(node.operand(index)?)?;
@@ -217,9 +229,9 @@ impl Importer {
         let node = self.graph.node(id);
         let Op::Constant(tensor) = &node.op else { return Value::Runtime(id) };
         let numbers = match (&tensor.data, node.ty.element) {
-            (Data::F32(data), _) => (Numbers::Float(data.clone()), crate::literal::Kind::Float),
+            (Data::F32(data), _) => (Numbers::Float(data.clone()), Kind::Float),
             (Data::Int(data), Element::Int { bits, signed }) => {
-                (Numbers::Int(data.iter().map(|&v| v.into()).collect()), crate::literal::Kind::Int { bits, signed })
+                (Numbers::Int(data.iter().map(|&v| v.into()).collect()), Kind::Int { bits, signed })
             }
             (Data::Int(_), Element::F32) => return Value::Runtime(id),
         };

@@ -1,7 +1,7 @@
 //! Layout, in one place. The model's images are `[n,c,h,w]`, the graph's `[n,h,w,c]`.
 //!
 //! An operator on images takes its operand through [`Importer::image`], which transposes, and
-//! gives its result back through [`Importer::from_image`], which transposes again. Every value
+//! gives its result back through [`Importer::model_layout`], which transposes again. Every value
 //! of the model keeps the shape it has there, as the outermost transpose of what was computed.
 //! Transposes never pile up: they compose, sink below pointwise operators and whatever works
 //! along one axis, and pass reshapes that split or join axes, so that between two convolutions
@@ -205,7 +205,7 @@ impl Importer {
         let (_, permutation) = self.peel(leading);
         let back = inverse(&permutation);
         let inner = operands.iter().map(|&x| self.transpose(x, &back)).collect::<Result<Vec<_>, _>>()?;
-        let y = if let [only] = inner[..] { only } else { self.emit(Op::Concat { axis: back[axis] }, &inner)? };
+        let y = if let [only] = inner[..] { only } else { self.emit(Op::Concat { axis: permutation[axis] }, &inner)? };
         self.transpose(y, &permutation)
     }
 
@@ -225,7 +225,7 @@ impl Importer {
     }
 
     /// The inverse of [`Importer::image`]; `rank` is that of the model's value.
-    pub fn from_image(&mut self, y: NodeId, rank: usize) -> Result<NodeId, Diagnostic> {
+    pub fn model_layout(&mut self, y: NodeId, rank: usize) -> Result<NodeId, Diagnostic> {
         if rank == 3
             && let [n, 1, w, c] = *self.shape(y)
         {

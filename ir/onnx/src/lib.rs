@@ -7,11 +7,11 @@
 //! Guarantees: no input makes [`import`] panic, and none makes it allocate much more than it
 //! holds. Values keep the shapes and the order of elements that they have in the model.
 
-mod decode;
+pub mod decode;
 mod fold;
 mod import;
 mod layout;
-mod literal;
+pub mod literal;
 mod model;
 mod node;
 mod op;

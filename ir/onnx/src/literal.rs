@@ -54,7 +54,7 @@ impl Kind {
     pub fn element(self) -> Option<Element> {
         match self {
             Self::Float => Some(Element::F32),
-            Self::Int { bits, signed } if bits <= 32 => Some(Element::Int { bits, signed }),
+            Self::Int { bits, signed } if bits < 32 || bits == 32 && signed => Some(Element::Int { bits, signed }),
             Self::Int { .. } | Self::Bool => None,
         }
     }
@@ -217,7 +217,8 @@ impl Literal {
                 Ok((Tensor::f32(self.shape.clone(), data.clone()), TensorType::f32(self.shape.clone())))
             }
             Numbers::Int(data) => {
-                let element = self.kind.element().ok_or("64-bit integers and booleans exist at compile time only")?;
+                let element =
+                    self.kind.element().ok_or("uint32, 64-bit integers and booleans exist at compile time only")?;
                 let narrow: Option<Vec<i32>> = data.iter().map(|&v| i32::try_from(v).ok()).collect();
                 let narrow = narrow.ok_or("an integer does not fit 32 bits")?;
                 Ok((Tensor::int(self.shape.clone(), narrow), TensorType::int(self.shape.clone(), element)))

@@ -10,6 +10,7 @@ use crate::value::Value;
 use crate::{ImportOptions, Imported, NEWEST_OPSET, OLDEST_OPSET};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, Quantization, TensorType};
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 /// Most nodes of a model, and most constants.
@@ -40,8 +41,8 @@ pub fn import(model: &ModelProto, options: &ImportOptions) -> Result<Imported, D
         let mut learned = false;
         for (id, quantization) in std::mem::take(&mut session.importer.demands) {
             let name = session.importer.graph.node(id).name.clone();
-            if !inputs.contains_key(&name) {
-                inputs.insert(name, quantization);
+            if let Entry::Vacant(entry) = inputs.entry(name) {
+                entry.insert(quantization);
                 learned = true;
             }
         }
@@ -208,9 +209,7 @@ impl<'a> Session<'a> {
         })?;
         let data_type = tensor.elem_type.unwrap_or(0);
         let kind = Kind::of(data_type);
-        let Some(element) =
-            kind.and_then(Kind::element).filter(|_| kind != Some(Kind::Int { bits: 32, signed: false }))
-        else {
+        let Some(element) = kind.and_then(Kind::element) else {
             let name = crate::literal::data_type_name(data_type);
             return Err(fault(format!("an input of type {name}")).help("use float32, int8 or uint8 inputs"));
         };
@@ -330,7 +329,7 @@ impl<'a> Session<'a> {
             self.importer.current_operator.clear();
             match self.values.get(name).cloned() {
                 Some(Value::Poisoned) => {}
-                Some(value) => match self.importer.node(&value) {
+                Some(value) => match self.importer.output(&value) {
                     Ok(id) => outputs.push((name, id)),
                     Err(fault) => self.faults.push(fault),
                 },
@@ -350,8 +349,34 @@ impl<'a> Session<'a> {
                 Err(fault) => self.faults.push(fault),
             }
         }
-        Err(Diagnostics(self.faults))
+        Err(Diagnostics(merged(self.faults)))
     }
+}
+
+/// The faults, those that differ only in the node as one that names the first nodes.
+fn merged(faults: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    const NAMED: usize = 4;
+    let mut places: HashMap<(&'static str, String, String, String), usize> = HashMap::new();
+    let mut result: Vec<(Diagnostic, Vec<String>)> = Vec::new();
+    for fault in faults {
+        let key = (fault.code, fault.operator.clone(), fault.message.clone(), fault.help.clone());
+        match places.get(&key) {
+            Some(&place) => result[place].1.push(fault.node),
+            None => {
+                places.insert(key, result.len());
+                result.push((fault, Vec::new()));
+            }
+        }
+    }
+    let merge = |(mut fault, others): (Diagnostic, Vec<String>)| {
+        if !others.is_empty() {
+            let named: Vec<String> = others.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+            let more = if others.len() > NAMED { ", .." } else { "" };
+            fault.message.push_str(&format!(" (and at {} other nodes: {}{more})", others.len(), named.join(", ")));
+        }
+        fault
+    };
+    result.into_iter().map(merge).collect()
 }
 
 fn import_node(importer: &mut Importer, operator: &Operator, node: Node) -> op::Imported {

@@ -81,7 +81,7 @@ pub fn range(node: &Node) -> Result<Option<Value>, Diagnostic> {
         _ => {
             let (start, limit, delta) = (start.to_floats()[0], limit.to_floats()[0], delta.to_floats()[0]);
             let length = ((limit - start) / delta).ceil().max(0.0);
-            if !(length <= MAX_FOLDED as f32) {
+            if length.is_nan() || length > MAX_FOLDED as f32 {
                 return Err(too_large());
             }
             let data: Vec<f32> = (0..length as usize).map(|index| start + index as f32 * delta).collect();

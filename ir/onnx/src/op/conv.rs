@@ -51,5 +51,5 @@ pub fn convolve(
         operands.push(importer.node_as(bias, "bias")?);
     }
     let y = importer.emit(Op::Conv(Conv { geometry: sliding.geometry(groups) }), &operands)?;
-    importer.from_image(y, rank)
+    importer.model_layout(y, rank)
 }

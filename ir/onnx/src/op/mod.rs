@@ -131,7 +131,7 @@ pub const OPERATORS: &[Operator] = &[
     constants("Or", fold::or),
     graph("PRelu", pointwise::prelu),
     graph("Pad", select::pad),
-    both("Pow", |i, n| pointwise::binary(i, n, Binary::Pow), fold::power),
+    both("Pow", pointwise::power, fold::power),
     graph("QLinearConv", qlinear::conv),
     graph("QLinearMatMul", qlinear::matmul),
     graph("QuantizeLinear", quantize::quantize),
@@ -189,8 +189,8 @@ pub fn find(node: &Node, domain: &str) -> Result<&'static Operator, Diagnostic> 
     Err(match (domain, name) {
         ("qonnx.custom_op.general" | "onnx.brevitas" | "finn.custom_op.general", _) => refuse(
             format!("`{domain}.{name}` is a QONNX operator"),
-            "convert the model to QuantizeLinear and DequantizeLinear: `qonnx.transformation.qcdq_to_qonnx` and \
-             `qonnx-convert` do so, or export with Brevitas' `export_onnx_qcdq`",
+            "convert the model to QuantizeLinear and DequantizeLinear with `qonnx-convert --output-style qcdq`, or \
+             export it from Brevitas with `export_onnx_qcdq`",
         ),
         ("", "If" | "Loop" | "Scan" | "SequenceMap") => refuse(
             format!("`{name}` has subgraphs that run under a condition"),

@@ -103,6 +103,19 @@ pub fn binary(importer: &mut Importer, node: &Node, function: Binary) -> Importe
     variadic(importer, node, function)
 }
 
+/// `Pow`, whose exponent may be an integer.
+pub fn power(importer: &mut Importer, node: &Node) -> Imported {
+    let x = importer.float(node, 0)?;
+    let exponent = match node.operand(1)?.literal() {
+        Some(literal) => {
+            let floats = Literal::floats(literal.shape.clone(), literal.to_floats());
+            importer.constant(&floats.map_err(|message| node.invalid(message))?)?
+        }
+        None => importer.float(node, 1)?,
+    };
+    one(importer, |importer| importer.broadcast(Op::Binary(Binary::Pow), x, exponent))
+}
+
 /// A scalar constant.
 pub fn scalar(importer: &mut Importer, value: f32) -> Result<NodeId, Diagnostic> {
     let literal = Literal::floats(Vec::new(), vec![value]).map_err(|message| importer.error("internal", message))?;

@@ -36,7 +36,7 @@ fn windowed(importer: &mut Importer, node: &Node, x: NodeId, build: impl FnOnce(
     let sliding = Sliding::read(node, &shape[2..], &kernel)?;
     one(importer, |importer| {
         let y = importer.emit(build(&sliding), &[image])?;
-        importer.from_image(y, rank)
+        importer.model_layout(y, rank)
     })
 }
 
@@ -51,7 +51,7 @@ pub fn global_mean(importer: &mut Importer, node: &Node, x: NodeId) -> Result<No
     let rank = importer.shape(x).len();
     let image = importer.image(node, x)?;
     let y = importer.emit(Op::ReduceMean { axes: vec![1, 2], keep: true }, &[image])?;
-    importer.from_image(y, rank)
+    importer.model_layout(y, rank)
 }
 
 /// `GlobalMaxPool`.
@@ -63,6 +63,6 @@ pub fn global_max_pool(importer: &mut Importer, node: &Node) -> Imported {
     one(importer, |importer| {
         let window = Window { kernel, strides: [1, 1], dilations: [1, 1], pads: [0; 4] };
         let y = importer.emit(Op::MaxPool(window), &[image])?;
-        importer.from_image(y, rank)
+        importer.model_layout(y, rank)
     })
 }

@@ -55,7 +55,7 @@ fn apply(importer: &mut Importer, node: &Node, x: NodeId, axes: &[Axis]) -> Resu
         return Ok(y);
     }
     let rank = axes.len();
-    if rank < 3 || rank > 4 || repeated.len() > 2 {
+    if !(3..=4).contains(&rank) || repeated.len() > 2 {
         return Err(node.unsupported(
             format!("axes {repeated:?} of a tensor of rank {rank} are repeated"),
             "one or two axes of an image can be repeated",
@@ -76,7 +76,7 @@ fn apply(importer: &mut Importer, node: &Node, x: NodeId, axes: &[Axis]) -> Resu
             return importer.reshape(resized, &shape);
         };
         let resized = importer.emit(Op::Resize { factors: [1, factor(2)] }, &[image])?;
-        return importer.from_image(resized, 3);
+        return importer.model_layout(resized, 3);
     }
     // The graph resizes the axes 1 and 2.
     let order = match repeated[..] {

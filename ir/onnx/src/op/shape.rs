@@ -4,6 +4,7 @@ use super::{Imported, one};
 use crate::import::Importer;
 use crate::literal::{Kind, count};
 use crate::node::Node;
+use crate::proto::data_type;
 use crate::value::Value;
 use lutweave_ir::{Diagnostic, Element, Op, Quantization};
 
@@ -146,6 +147,12 @@ pub fn dropout(_: &mut Importer, node: &Node) -> Imported {
 pub fn cast(importer: &mut Importer, node: &Node) -> Imported {
     let x = importer.node(node.operand(0)?)?;
     let to = node.int("to").and_then(|to| i32::try_from(to).ok()).and_then(Kind::of);
+    if node.int("to") == Some(i64::from(data_type::BFLOAT16)) {
+        return Err(node.unsupported(
+            "a run-time value is rounded to bfloat16",
+            "export the model in float32; the compiler chooses the precision itself",
+        ));
+    }
     match (importer.ty(x).element, to) {
         (Element::F32, Some(Kind::Float)) => Ok(vec![Value::Runtime(x)]),
         (Element::Int { .. }, Some(Kind::Float)) => {
@@ -183,7 +190,7 @@ pub fn depth_to_space(importer: &mut Importer, node: &Node) -> Imported {
         let parts = importer.reshape(image, &split)?;
         let moved = importer.transpose(parts, &order)?;
         let y = importer.reshape(moved, &[n, h * block, w * block, depth])?;
-        importer.from_image(y, 4)
+        importer.model_layout(y, 4)
     })
 }
 
@@ -200,7 +207,7 @@ pub fn space_to_depth(importer: &mut Importer, node: &Node) -> Imported {
         let parts = importer.reshape(image, &[n, h / block, block, w / block, block, c])?;
         let moved = importer.transpose(parts, &[0, 1, 3, 2, 4, 5])?;
         let y = importer.reshape(moved, &[n, h / block, w / block, block * block * c])?;
-        importer.from_image(y, 4)
+        importer.model_layout(y, 4)
     })
 }
 

@@ -84,7 +84,9 @@ impl Build for EGraph {
 }
 
 fn add_channels(egraph: &mut EGraph, name: &'static str, x: Id, channels: Id) -> Option<Id> {
-    let fits = egraph.shape(channels).len() == 1 && egraph.shape(x).last() == egraph.shape(channels).first();
+    let fits = egraph.is_constant(channels)
+        && egraph.shape(channels).len() == 1
+        && egraph.shape(x).last() == egraph.shape(channels).first();
     if !fits {
         let message = format!("a rule built an ill-typed `{name}` of {:?}", egraph.shape(x));
         egraph.analysis.conflict(message);

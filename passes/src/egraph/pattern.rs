@@ -1,7 +1,7 @@
 //! Patterns over operator names, and matching.
 //!
 //! A pattern is an s-expression: `(conv (cscale ?x ?g) ?w ?b)`. `?x` is any class, the same one
-//! wherever it repeats; `(concat ..)` has any operands; `@unary` stands for every function of one
+//! wherever it repeats, and `!k` any constant class; `(concat ..)` has any operands; `@unary` stands for every function of one
 //! real. Attributes are not in the pattern: a match holds the matched terms, and guards and
 //! appliers read the attributes from them. Operands of commutative operators match in either
 //! order.
@@ -14,8 +14,28 @@ use egg::{Id, Language};
 const MATCHES_PER_CLASS: usize = 64;
 
 const UNARY: &[&str] = &[
-    "relu", "clip", "leaky_relu", "elu", "sigmoid", "hard_sigmoid", "hard_swish", "silu", "tanh", "mish", "softplus",
-    "gelu", "erf", "exp", "log", "sqrt", "reciprocal", "abs", "neg", "round", "floor", "ceil",
+    "relu",
+    "clip",
+    "leaky_relu",
+    "elu",
+    "sigmoid",
+    "hard_sigmoid",
+    "hard_swish",
+    "silu",
+    "tanh",
+    "mish",
+    "softplus",
+    "gelu",
+    "erf",
+    "exp",
+    "log",
+    "sqrt",
+    "reciprocal",
+    "abs",
+    "neg",
+    "round",
+    "floor",
+    "ceil",
 ];
 const BINARY: &[&str] = &["add", "sub", "mul", "div", "max", "min", "pow"];
 const COMMUTATIVE: &[&str] = &["add", "mul", "max", "min"];
@@ -23,8 +43,13 @@ const COMMUTATIVE: &[&str] = &["add", "mul", "max", "min"];
 /// One node of a pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pattern {
-    /// Any class; the number identifies the variable.
-    Any(usize),
+    /// Any class, or any constant one.
+    Any {
+        /// Identifies the variable.
+        variable: usize,
+        /// Only constant classes match.
+        constant: bool,
+    },
     /// A term with one of some names.
     Term {
         /// The names.
@@ -71,7 +96,7 @@ impl Pattern {
     /// The names a matching root term may have.
     pub fn root_names(&self) -> &[&'static str] {
         match self {
-            Self::Any(_) => &[],
+            Self::Any { .. } => &[],
             Self::Term { names, .. } => names,
         }
     }
@@ -79,7 +104,7 @@ impl Pattern {
     /// All names in the pattern.
     pub fn names(&self) -> Vec<&'static str> {
         match self {
-            Self::Any(_) => Vec::new(),
+            Self::Any { .. } => Vec::new(),
             Self::Term { names, operands } => {
                 let inner = operands.iter().flatten().flat_map(Self::names);
                 names.iter().copied().chain(inner).collect()
@@ -123,12 +148,12 @@ fn parse(text: &'static str, variables: &mut Vec<&'static str>) -> (Pattern, &'s
         }
     }
     let (variable, rest) = word(text);
-    assert!(variable.starts_with('?'), "a variable or a bracket expected at `{text}`");
+    assert!(variable.starts_with(['?', '!']), "a variable or a bracket expected at `{text}`");
     let index = variables.iter().position(|known| *known == variable).unwrap_or_else(|| {
         variables.push(variable);
         variables.len() - 1
     });
-    (Pattern::Any(index), rest)
+    (Pattern::Any { variable: index, constant: variable.starts_with('!') }, rest)
 }
 
 fn word(text: &'static str) -> (&'static str, &'static str) {
@@ -146,8 +171,11 @@ fn search(egraph: &EGraph, mut open: Vec<(&Pattern, Id)>, partial: Match, found:
         return;
     };
     match pattern {
-        Pattern::Any(variable) => {
+        Pattern::Any { variable, constant } => {
             let id = egraph.find(id);
+            if *constant && !egraph.is_constant(id) {
+                return;
+            }
             let mut partial = partial;
             match partial.classes.get(*variable) {
                 Some(&bound) if bound != id => return,

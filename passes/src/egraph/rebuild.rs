@@ -8,6 +8,7 @@ use egg::Id;
 use lutweave_ir::op::Binary;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// The chosen terms as a graph. A node has the name of the last original node that computed the
 /// same value; what no original node computed is named after its user.
@@ -15,13 +16,8 @@ use std::collections::HashMap;
 /// # Errors
 /// If the choice is not a graph, which is an error of the rules.
 pub fn rebuild(original: &Graph, encoded: &Encoded, choice: &Choice) -> Result<Graph, Diagnostic> {
-    let mut rebuild = Rebuild {
-        encoded,
-        choice,
-        graph: Graph::new(&original.name),
-        names: HashMap::new(),
-        nodes: HashMap::new(),
-    };
+    let mut rebuild =
+        Rebuild { encoded, choice, graph: Graph::new(&original.name), names: HashMap::new(), nodes: HashMap::new() };
     for id in original.ids() {
         rebuild.names.insert(rebuild.class(id), &original.node(id).name);
     }
@@ -33,13 +29,15 @@ pub fn rebuild(original: &Graph, encoded: &Encoded, choice: &Choice) -> Result<G
         let input = rebuild.graph.input(&node.name, node.ty.clone());
         rebuild.nodes.insert(rebuild.class(id), input);
     }
-    let mut outputs = Vec::with_capacity(original.outputs().len());
+    let mut outputs: HashMap<NodeId, NodeId> = HashMap::new();
     for &id in original.outputs() {
-        let wanted = &original.node(id).name;
-        let node = rebuild.value(rebuild.class(id), wanted)?;
-        outputs.push(rebuild.named(node, wanted)?);
+        if let Entry::Vacant(entry) = outputs.entry(id) {
+            let wanted = &original.node(id).name;
+            let node = rebuild.value(rebuild.class(id), wanted)?;
+            entry.insert(rebuild.named(node, wanted)?);
+        }
     }
-    rebuild.graph.set_outputs(outputs);
+    rebuild.graph.set_outputs(original.outputs().iter().map(|id| outputs[id]).collect());
     Ok(rebuild.graph)
 }
 

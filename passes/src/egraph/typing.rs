@@ -267,8 +267,7 @@ fn value(egraph: &EGraph, id: Id, visiting: &mut Vec<Id>) -> Option<Tensor> {
     }
     visiting.push(id);
     let found = egraph[id].nodes.iter().find_map(|term| {
-        let operands: Option<Vec<Tensor>> =
-            term.children.iter().map(|&child| value(egraph, child, visiting)).collect();
+        let operands: Option<Vec<Tensor>> = term.children.iter().map(|&child| value(egraph, child, visiting)).collect();
         egraph.eval(term, &operands?.iter().collect::<Vec<_>>())
     });
     visiting.pop();

@@ -1,6 +1,6 @@
 //! Batch normalization and arithmetic with constants, as a scale and a bias per channel.
 
-use super::{SECOND_IS_CONSTANT, per_channel};
+use super::per_channel;
 use crate::egraph::build::is_float;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
@@ -10,7 +10,9 @@ use lutweave_ir::{Op, Tensor, TensorType};
 const RECIPROCALS_ARE_FINITE: Guard = Guard {
     name: "every reciprocal is finite",
     holds: |egraph, found| {
-        egraph.value(found.classes[1]).is_some_and(|value| value.f32s().iter().all(|element| element.recip().is_finite()))
+        egraph
+            .value(found.classes[1])
+            .is_some_and(|value| value.f32s().iter().all(|element| element.recip().is_finite()))
     },
 };
 
@@ -20,24 +22,14 @@ const ALL_ONES: Guard =
 const ALL_ZEROS: Guard =
     Guard { name: "all terms are 0", holds: |egraph, found| egraph.uniform(found.classes[1]) == Some(0.0) };
 
-const STATISTICS_ARE_CONSTANT: Guard = Guard {
-    name: "the parameters are constant",
-    holds: |egraph, found| found.classes[1..5].iter().all(|&parameter| egraph.is_constant(parameter)),
-};
-
-const BROADCAST_KEEPS_SHAPE: Guard = Guard {
-    name: "the constant does not widen the value",
-    holds: |egraph, found| egraph.shape(found.root) == egraph.shape(found.classes[0]),
-};
-
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "batch-norm-affine",
         class: RuleClass::Real,
-        lhs: "(batch_norm ?x ?s ?b ?m ?v)",
+        lhs: "(batch_norm ?x !s !b !m !v)",
         rhs: "(cbias (cscale ?x s/sqrt(v+epsilon)) b-m*g)",
-        guards: &[STATISTICS_ARE_CONSTANT],
+        guards: &[],
         why: "with fixed statistics, batch normalization is affine per channel",
         apply: batch_norm,
         constants: false,
@@ -45,9 +37,9 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "mul-constant",
         class: RuleClass::Integer,
-        lhs: "(mul ?x ?k)",
+        lhs: "(mul ?x !k)",
         rhs: "(cscale ?x k)",
-        guards: &[SECOND_IS_CONSTANT, BROADCAST_KEEPS_SHAPE],
+        guards: &[],
         why: "a factor that varies along the last axis only is a scale per channel",
         apply: |egraph, found| channel_constant(egraph, found, |k| k).and_then(|(x, k)| egraph.add_scale(x, k)),
         constants: false,
@@ -55,9 +47,9 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "div-constant",
         class: RuleClass::Real,
-        lhs: "(div ?x ?k)",
+        lhs: "(div ?x !k)",
         rhs: "(cscale ?x 1/k)",
-        guards: &[SECOND_IS_CONSTANT, RECIPROCALS_ARE_FINITE, BROADCAST_KEEPS_SHAPE],
+        guards: &[RECIPROCALS_ARE_FINITE],
         why: "division by a constant is multiplication by its reciprocal",
         apply: |egraph, found| channel_constant(egraph, found, |k| 1.0 / k).and_then(|(x, k)| egraph.add_scale(x, k)),
         constants: false,
@@ -65,9 +57,9 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "div-to-mul",
         class: RuleClass::Real,
-        lhs: "(div ?x ?k)",
+        lhs: "(div ?x !k)",
         rhs: "(mul ?x 1/k)",
-        guards: &[SECOND_IS_CONSTANT, RECIPROCALS_ARE_FINITE],
+        guards: &[RECIPROCALS_ARE_FINITE],
         why: "division by a constant of any shape is multiplication by its reciprocal",
         apply: |egraph, found| {
             let [x, k] = found.vars();
@@ -79,9 +71,9 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "add-constant",
         class: RuleClass::Integer,
-        lhs: "(add ?x ?k)",
+        lhs: "(add ?x !k)",
         rhs: "(cbias ?x k)",
-        guards: &[SECOND_IS_CONSTANT, BROADCAST_KEEPS_SHAPE],
+        guards: &[],
         why: "a term that varies along the last axis only is a bias per channel",
         apply: |egraph, found| channel_constant(egraph, found, |k| k).and_then(|(x, k)| egraph.add_bias(x, k)),
         constants: false,
@@ -89,9 +81,9 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "sub-constant",
         class: RuleClass::Integer,
-        lhs: "(sub ?x ?k)",
+        lhs: "(sub ?x !k)",
         rhs: "(cbias ?x -k)",
-        guards: &[SECOND_IS_CONSTANT, BROADCAST_KEEPS_SHAPE],
+        guards: &[],
         why: "subtraction of a constant is addition of its negative",
         apply: |egraph, found| channel_constant(egraph, found, |k| -k).and_then(|(x, k)| egraph.add_bias(x, k)),
         constants: false,
@@ -99,15 +91,9 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "constant-sub",
         class: RuleClass::Integer,
-        lhs: "(sub ?k ?x)",
+        lhs: "(sub !k ?x)",
         rhs: "(cbias (cscale ?x -1) k)",
-        guards: &[
-            Guard { name: "the first operand is constant", holds: |egraph, found| egraph.is_constant(found.classes[0]) },
-            Guard {
-                name: "the constant does not widen the value",
-                holds: |egraph, found| egraph.shape(found.root) == egraph.shape(found.classes[1]),
-            },
-        ],
+        guards: &[],
         why: "k - x = -1 * x + k",
         apply: |egraph, found| {
             let [k, x] = found.vars();

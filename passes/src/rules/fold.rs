@@ -3,8 +3,8 @@
 use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
-use lutweave_ir::op::{Binary, Conv, Geometry};
 use lutweave_ir::Op;
+use lutweave_ir::op::{Binary, Conv, Geometry};
 
 const NO_PADDING: Guard = Guard {
     name: "the convolution has no padding",

@@ -3,8 +3,8 @@
 use super::fold::{add_pads, spatial_pads};
 use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
-use lutweave_ir::{Op, Requantize};
 use lutweave_ir::op::{QConv, Table};
+use lutweave_ir::{Op, Requantize};
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
@@ -38,9 +38,16 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[
             Guard {
                 name: "every entry is its index",
-                holds: |egraph, found| identity_offset(egraph, found).is_some_and(|table| {
-                    table.0.entries.iter().enumerate().all(|(index, &entry)| i64::from(entry) == index as i64 + table.1)
-                }),
+                holds: |egraph, found| {
+                    identity_offset(egraph, found).is_some_and(|table| {
+                        table
+                            .0
+                            .entries
+                            .iter()
+                            .enumerate()
+                            .all(|(index, &entry)| i64::from(entry) == index as i64 + table.1)
+                    })
+                },
             },
             Guard {
                 name: "the type stays the same",
@@ -58,11 +65,10 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(qconv[lo, hi] ..)",
         guards: &[
             Guard {
-                name: "the quantization stays the same",
+                name: "the element type stays the same",
                 holds: |egraph, found| {
-                    let inner = found.terms[0].children[0];
-                    egraph.ty(found.root).map(|ty| (ty.element, ty.quantization))
-                        == egraph.ty(inner).map(|ty| (ty.element, ty.quantization))
+                    let element = |id| egraph.ty(id).map(|ty| ty.element);
+                    element(found.root) == element(found.terms[0].children[0])
                 },
             },
             Guard {

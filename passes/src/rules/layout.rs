@@ -17,7 +17,8 @@ const MOVES_UNIT_AXES_ONLY: Guard = Guard {
 const KEEPS_LAST_AXIS: Guard = Guard {
     name: "the last axis stays last",
     holds: |egraph, found| {
-        permutation(egraph, &found.terms[1]).is_some_and(|permutation| permutation.last() == Some(&(permutation.len() - 1)))
+        permutation(egraph, &found.terms[1])
+            .is_some_and(|permutation| permutation.last() == Some(&(permutation.len() - 1)))
     },
 };
 
@@ -317,7 +318,8 @@ fn reduce(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     if keep {
         return egraph.transposed(y, &inner);
     }
-    let mut left: Vec<usize> = (0..inner.len()).filter(|axis| !reduced.contains(axis)).map(|axis| inner[axis]).collect();
+    let mut left: Vec<usize> =
+        (0..inner.len()).filter(|axis| !reduced.contains(axis)).map(|axis| inner[axis]).collect();
     let mut sorted = left.clone();
     sorted.sort_unstable();
     left.iter_mut().for_each(|axis| *axis = sorted.partition_point(|other| other < axis));

@@ -9,7 +9,7 @@ pub mod pointwise;
 pub mod pool;
 pub mod reshape;
 
-use crate::egraph::{EGraph, Facts, Guard, Match, RuleSpec};
+use crate::egraph::{EGraph, Facts, Match, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
 use std::sync::LazyLock;
@@ -41,10 +41,6 @@ fn op<'a>(egraph: &'a EGraph, found: &Match, position: usize) -> Option<&'a Op> 
     egraph.op(found.terms.get(position)?)
 }
 
-/// The second variable of the pattern is constant.
-const SECOND_IS_CONSTANT: Guard =
-    Guard { name: "the second operand is constant", holds: |egraph, found| egraph.is_constant(found.classes[1]) };
-
 /// The permutation of a transpose term.
 fn permutation<'a>(egraph: &'a EGraph, term: &crate::egraph::Term) -> Option<&'a [usize]> {
     match egraph.op(term)? {
@@ -53,19 +49,20 @@ fn permutation<'a>(egraph: &'a EGraph, term: &crate::egraph::Term) -> Option<&'a
     }
 }
 
-/// A constant as one value per index of the last axis of a shape, where it broadcasts so.
+/// A constant as one value per index of the last axis of a shape, where it broadcasts so without
+/// widening the shape.
 fn per_channel(egraph: &EGraph, constant: Id, shape: &[usize]) -> Option<Vec<f32>> {
     let channels = *shape.last()?;
     let own = egraph.shape(constant);
-    if !egraph.is_constant(constant) || own.len() > shape.len() {
+    let fits = own.len() <= shape.len()
+        && own.iter().rev().zip(shape.iter().rev()).all(|(&own, &extent)| own == 1 || own == extent);
+    if !fits {
         return None;
+    }
+    if let Some(element) = egraph.uniform(constant) {
+        return Some(vec![element; channels]);
     }
     let outer_is_one = own.iter().rev().skip(1).all(|&extent| extent == 1);
-    let last = own.last().copied().unwrap_or(1);
-    if !outer_is_one || !(last == 1 || last == channels) {
-        return None;
-    }
     let value = egraph.value(constant)?;
-    let elements = value.f32s();
-    Some((0..channels).map(|channel| elements[if last == 1 { 0 } else { channel }]).collect())
+    (outer_is_one && own.last() == Some(&channels)).then(|| value.f32s().to_vec())
 }

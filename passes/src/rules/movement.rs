@@ -194,7 +194,8 @@ fn concat_slices(egraph: &mut EGraph, found: &Match) -> Option<Id> {
             && parts.iter().all(|&part| {
                 let extent = egraph.shape(part)[axis];
                 let fits = slices(egraph, part).any(|(other, starts, steps)| {
-                    let in_place = starts.iter().enumerate().all(|(i, &start)| start == if i == axis { begin } else { 0 });
+                    let in_place =
+                        starts.iter().enumerate().all(|(i, &start)| start == if i == axis { begin } else { 0 });
                     other == source && in_place && (steps[axis] == 1 || extent == 1)
                 });
                 begin += extent;

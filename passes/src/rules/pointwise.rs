@@ -48,12 +48,7 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(clip (clip ?x))",
         rhs: "(clip[composed] ?x)",
-        guards: &[Guard {
-            name: "the bounds are in order",
-            holds: |egraph, found| {
-                [0, 1].iter().all(|&position| bounds(egraph, found, position).is_some_and(|(lo, hi)| lo <= hi))
-            },
-        }],
+        guards: &[],
         why: "the outer bounds clip the inner ones",
         apply: |egraph, found| {
             let (outer_lo, outer_hi) = bounds(egraph, found, 0)?;
@@ -79,7 +74,7 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "max-constant",
         class: RuleClass::Integer,
-        lhs: "(max ?x ?k)",
+        lhs: "(max ?x !k)",
         rhs: "(clip[k, inf] ?x)",
         guards: &[SECOND_OPERAND_KEEPS_SHAPE],
         why: "the larger of a value and a constant",
@@ -92,7 +87,7 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "min-constant",
         class: RuleClass::Integer,
-        lhs: "(min ?x ?k)",
+        lhs: "(min ?x !k)",
         rhs: "(clip[-inf, k] ?x)",
         guards: &[SECOND_OPERAND_KEEPS_SHAPE],
         why: "the smaller of a value and a constant",
@@ -105,7 +100,7 @@ pub const RULES: &[RuleSpec] = &[
     RuleSpec {
         name: "prelu-leaky-relu",
         class: RuleClass::Integer,
-        lhs: "(prelu ?x ?s)",
+        lhs: "(prelu ?x !s)",
         rhs: "(leaky_relu[s] ?x)",
         guards: &[],
         why: "one slope for all channels",
@@ -156,7 +151,9 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[Guard {
             name: "the hard sigmoid is x/6 + 1/2",
             holds: |egraph, found| match op(egraph, found, 1) {
-                Some(&Op::Unary(Unary::HardSigmoid { alpha, beta })) => near(Some(alpha), 1.0 / 6.0) && near(Some(beta), 0.5),
+                Some(&Op::Unary(Unary::HardSigmoid { alpha, beta })) => {
+                    near(Some(alpha), 1.0 / 6.0) && near(Some(beta), 0.5)
+                }
                 _ => false,
             },
         }],

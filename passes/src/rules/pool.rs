@@ -67,19 +67,10 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(average_pool (pad ?x))",
         rhs: "(average_pool[counted padding] ?x)",
-        guards: &[
-            Guard {
-                name: "the padding is 0",
-                holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad { value: 0.0, .. })),
-            },
-            Guard {
-                name: "the pool's own padding counts",
-                holds: |egraph, found| match op(egraph, found, 0) {
-                    Some(Op::AveragePool(pool)) => pool.counted_pads.unwrap_or([0; 4]) == pool.window.pads,
-                    _ => false,
-                },
-            },
-        ],
+        guards: &[Guard {
+            name: "the padding is 0",
+            holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad { value: 0.0, .. })),
+        }],
         why: "zeros around the image that count in the mean",
         apply: |egraph, found| {
             let pads = spatial_pads(op(egraph, found, 1)?)?;

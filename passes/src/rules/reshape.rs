@@ -8,9 +8,7 @@ use lutweave_ir::Op;
 
 const KEEPS_LAST_AXIS: Guard = Guard {
     name: "the last axis stays",
-    holds: |egraph, found| {
-        egraph.shape(found.classes[0]).last() == egraph.shape(found.terms[0].children[0]).last()
-    },
+    holds: |egraph, found| egraph.shape(found.classes[0]).last() == egraph.shape(found.terms[0].children[0]).last(),
 };
 
 /// The rules.
@@ -131,8 +129,29 @@ pub const RULES: &[RuleSpec] = &[
         constants: false,
     },
     RuleSpec {
-        name: "flatten-dense",
+        name: "mean-of-one",
         class: RuleClass::Integer,
+        lhs: "(reduce_mean ?x)",
+        rhs: "(reshape ?x)",
+        guards: &[Guard {
+            name: "the axes have extent 1",
+            holds: |egraph, found| match op(egraph, found, 0) {
+                Some(Op::ReduceMean { axes, .. }) => {
+                    axes.iter().all(|&axis| egraph.shape(found.classes[0]).get(axis) == Some(&1))
+                }
+                _ => false,
+            },
+        }],
+        why: "the mean of one element is that element",
+        apply: |egraph, found| {
+            let shape = egraph.shape(found.root).to_vec();
+            egraph.reshaped(found.classes[0], &shape)
+        },
+        constants: false,
+    },
+    RuleSpec {
+        name: "flatten-dense",
+        class: RuleClass::Real,
         lhs: "(dense (reshape (transpose ?x)) ?w ?b)",
         rhs: "(dense (reshape ?x) w' ?b)",
         guards: &[Guard {

@@ -6,14 +6,45 @@ use lutweave_ir::op::{Binary, Geometry, Unary};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
-    Case { name: "batch norm after a convolution", rules: &["batch-norm-affine", "conv-scale-out", "conv-bias-out"], build: batch_norm },
-    Case { name: "batch norm alone", rules: &["scale-depthwise", "bias-depthwise", "batch-norm-affine", "scale-bias"], build: batch_norm_alone },
+    Case {
+        name: "batch norm after a convolution",
+        rules: &["batch-norm-affine", "conv-scale-out", "conv-bias-out"],
+        build: batch_norm,
+    },
+    Case {
+        name: "batch norm alone",
+        rules: &["scale-depthwise", "bias-depthwise", "batch-norm-affine", "scale-bias"],
+        build: batch_norm_alone,
+    },
     Case { name: "batch norm with statistics from an input", rules: &["batch-norm-affine"], build: dynamic_statistics },
-    Case { name: "arithmetic with constants", rules: &["mul-constant", "div-constant", "div-to-mul", "add-constant", "sub-constant", "constant-sub", "neg-scale", "scale-scale", "bias-bias", "scale-bias"], build: arithmetic },
+    Case {
+        name: "arithmetic with constants",
+        rules: &[
+            "mul-constant",
+            "div-constant",
+            "div-to-mul",
+            "add-constant",
+            "sub-constant",
+            "constant-sub",
+            "neg-scale",
+            "scale-scale",
+            "bias-bias",
+            "scale-bias",
+        ],
+        build: arithmetic,
+    },
     Case { name: "arithmetic with neutral constants", rules: &["scale-one", "bias-zero"], build: neutral },
-    Case { name: "arithmetic that widens", rules: &["mul-constant", "div-constant", "add-constant", "sub-constant", "constant-sub"], build: widening },
+    Case {
+        name: "arithmetic that widens",
+        rules: &["mul-constant", "div-constant", "add-constant", "sub-constant", "constant-sub"],
+        build: widening,
+    },
     Case { name: "division by a tiny number", rules: &["div-constant", "div-to-mul"], build: tiny_divisor },
-    Case { name: "arithmetic of two inputs", rules: &["mul-constant", "div-constant", "div-to-mul", "add-constant", "sub-constant", "constant-sub"], build: two_inputs },
+    Case {
+        name: "arithmetic of two inputs",
+        rules: &["mul-constant", "div-constant", "div-to-mul", "add-constant", "sub-constant", "constant-sub"],
+        build: two_inputs,
+    },
     Case { name: "affine before a layer", rules: &["conv-scale-in", "conv-bias-in"], build: affine_before },
     Case { name: "two pointwise convolutions", rules: &["merge-pointwise-convs"], build: pointwise_pair },
     Case { name: "two matrix products", rules: &["merge-dense"], build: dense_pair },

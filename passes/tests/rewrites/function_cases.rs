@@ -6,15 +6,27 @@ use lutweave_ir::op::{AveragePool, Binary, Unary, Window};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
-    Case { name: "clips", rules: &["relu-clip", "clip-relu", "clip-clip", "clip-nothing", "max-constant", "min-constant"], build: clips },
+    Case {
+        name: "clips",
+        rules: &["relu-clip", "clip-relu", "clip-clip", "clip-nothing", "max-constant", "min-constant"],
+        build: clips,
+    },
     Case { name: "bounds that widen", rules: &["max-constant", "min-constant"], build: widening_bounds },
     Case { name: "slopes", rules: &["prelu-leaky-relu", "leaky-relu-zero"], build: slopes },
     Case { name: "products with gates", rules: &["silu", "mish", "hard-swish"], build: gates },
-    Case { name: "hard sigmoid in parts", rules: &["hard-sigmoid-scaled", "hard-sigmoid-affine", "scale-into-product", "hard-swish"], build: hard_sigmoid },
+    Case {
+        name: "hard sigmoid in parts",
+        rules: &["hard-sigmoid-scaled", "hard-sigmoid-affine", "scale-into-product", "hard-swish"],
+        build: hard_sigmoid,
+    },
     Case { name: "gelu in parts", rules: &["gelu", "scale-out-of-product"], build: gelu },
     Case { name: "scaled products", rules: &["scale-into-product", "scale-out-of-product"], build: scaled_products },
     Case { name: "mean", rules: &["mean-average-pool"], build: mean },
-    Case { name: "pools", rules: &["pool-nothing", "average-pool-uncounted", "average-pool-pad", "max-pool-pad"], build: pools },
+    Case {
+        name: "pools",
+        rules: &["pool-nothing", "average-pool-uncounted", "average-pool-pad", "max-pool-pad"],
+        build: pools,
+    },
     Case { name: "function of a pool", rules: &["monotone-max-pool"], build: monotone },
 ];
 
@@ -173,16 +185,16 @@ fn pools(seed: u64) -> Graph {
     let mut m = Maker::new(seed);
     let x = m.image();
     let max = m.random.flip();
-    let function = m.random.pick(&[Unary::Relu, Unary::Sigmoid, Unary::Tanh]);
+    let function = m.random.pick(&[Unary::Relu, Unary::HardSigmoid { alpha: 0.2, beta: 0.1 }, Unary::Tanh]);
     let x = m.unary(function, x);
     let one = Window { kernel: [1, 1], strides: [1, 1], dilations: [1, 1], pads: [0; 4] };
-    let y = match m.random.from(0, 4) {
+    let y = match m.random.from(0, 7) {
         0 => pool(&mut m, x, max, one),
         1 => pool(&mut m, x, max, Window { strides: [1, 2], ..one }),
         2 => pool(&mut m, x, max, Window { kernel: [2, 2], pads: [0, 1, 1, 0], ..one }),
         3 => pool(&mut m, x, max, Window { kernel: [2, 1], ..one }),
         _ => {
-            let value = m.random.pick(&[0.0, 0.0, 0.75]);
+            let value = m.random.pick(&[0.0, 0.75]);
             let pads = m.random.pick(&[[1, 0], [1, 1], [0, 1]]);
             let op = Op::Pad { before: vec![0, pads[0], pads[1], 0], after: vec![0, pads[1], 0, 0], value };
             let y = m.add(op, &[x]);

@@ -10,7 +10,11 @@ pub const CASES: &[Case] = &[
     Case { name: "tables", rules: &["table-table", "table-identity"], build: tables },
     Case { name: "table after a layer", rules: &["table-clamp", "table-max-pool"], build: table_after_layer },
     Case { name: "padded integer convolution", rules: &["qconv-pad"], build: padded },
-    Case { name: "layout of integers", rules: &["transpose-unary", "reshape-unary", "transpose-transpose"], build: layout },
+    Case {
+        name: "layout of integers",
+        rules: &["transpose-unary", "reshape-unary", "transpose-transpose"],
+        build: layout,
+    },
 ];
 
 const HALF: Quantization = Quantization { scale: 0.5, zero_point: 0 };
@@ -107,7 +111,8 @@ fn table_after_layer(seed: u64) -> Graph {
         let pads = m.random.pick(&[[0; 4], [1, 0, 0, 1]]);
         y = m.add(Op::MaxPool(Window { pads, ..window([2, 2]) }), &[y]);
     }
-    let table = table(&mut m, Element::I4, Element::I4);
+    let element = m.random.pick(&[Element::I4, Element::I4, Element::I8]);
+    let table = table(&mut m, Element::I4, element);
     let quantization = m.random.pick(&[HALF, HALF, Quantization { scale: 0.25, zero_point: 0 }]);
     let y = typed(&mut m, Op::Table(table), &[y], quantization);
     m.finish(&[y])
@@ -127,8 +132,7 @@ fn padded(seed: u64) -> Graph {
     let ty = TensorType::int([2], Element::I8);
     let b = m.random.tensor(&ty);
     let b = m.graph.constant("b", b, TensorType::int([2], Element::I32));
-    let requantize =
-        Requantize { multipliers: vec![700, 300], shifts: vec![18, 17], zero_point: 3, lo: -128, hi: 127 };
+    let requantize = Requantize { multipliers: vec![700, 300], shifts: vec![18, 17], zero_point: 3, lo: -128, hi: 127 };
     let mut geometry = plain(1);
     geometry.pads = [0, 1, 1, 0];
     let conv = QConv { geometry, pad_value: zero_point, requantize, element: Element::I8 };

@@ -30,11 +30,7 @@ pub struct Case {
 const SEEDS: u64 = 40;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    affine_cases::CASES
-        .iter()
-        .chain(function_cases::CASES)
-        .chain(movement_cases::CASES)
-        .chain(integer_cases::CASES)
+    affine_cases::CASES.iter().chain(function_cases::CASES).chain(movement_cases::CASES).chain(integer_cases::CASES)
 }
 
 fn is_integer(case: &Case) -> bool {
@@ -78,9 +74,8 @@ fn every_guard_is_needed() {
         for guard in rule.guards {
             let broken = cases().filter(|case| case.rules.contains(&rule.name)).any(|case| {
                 settings(case).into_iter().any(|(rules, tolerance)| {
-                    let ignore = |other: &RuleSpec| {
-                        other.rewrite_without((other.name == rule.name).then_some(guard.name))
-                    };
+                    let ignore =
+                        |other: &RuleSpec| other.rewrite_without((other.name == rule.name).then_some(guard.name));
                     let rewrites: Vec<_> = rules.iter().map(ignore).collect();
                     (0..SEEDS).any(|seed| check(&(case.build)(seed), &rewrites, tolerance, seed).is_err())
                 })

@@ -6,17 +6,33 @@ use lutweave_ir::op::{Binary, DequantizeWeights, Unary};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
 
 pub const CASES: &[Case] = &[
-    Case { name: "transpose of a transpose", rules: &["transpose-transpose", "transpose-identity", "transpose-reshape-unit"], build: transposes },
-    Case { name: "pointwise after a transpose", rules: &["transpose-unary", "transpose-affine", "transpose-prelu"], build: pointwise },
+    Case {
+        name: "transpose of a transpose",
+        rules: &["transpose-transpose", "transpose-identity", "transpose-reshape-unit"],
+        build: transposes,
+    },
+    Case {
+        name: "pointwise after a transpose",
+        rules: &["transpose-unary", "transpose-affine", "transpose-prelu"],
+        build: pointwise,
+    },
     Case { name: "two transposed operands", rules: &["transpose-binary"], build: binary },
     Case { name: "quantization after a transpose", rules: &["transpose-unary", "reshape-unary"], build: quantized },
     Case { name: "joined transposes", rules: &["transpose-concat"], build: joined },
     Case { name: "box of a transpose", rules: &["transpose-box"], build: boxed },
     Case { name: "softmax of a transpose", rules: &["transpose-softmax"], build: softmax },
-    Case { name: "reduction of a transpose", rules: &["transpose-reduce", "mean-average-pool"], build: reduced },
+    Case { name: "reduction of a transpose", rules: &["transpose-reduce", "mean-average-pool", "mean-of-one"], build: reduced },
     Case { name: "matrix product of a transpose", rules: &["transpose-dense"], build: dense },
-    Case { name: "transposed quantized weights", rules: &["transpose-dequantize-weights", "reshape-dequantize-weights"], build: weights },
-    Case { name: "reshapes", rules: &["reshape-reshape", "reshape-identity", "reshape-unary", "reshape-affine", "reshape-dense"], build: reshapes },
+    Case {
+        name: "transposed quantized weights",
+        rules: &["transpose-dequantize-weights", "reshape-dequantize-weights"],
+        build: weights,
+    },
+    Case {
+        name: "reshapes",
+        rules: &["reshape-reshape", "reshape-identity", "reshape-unary", "reshape-affine", "reshape-dense"],
+        build: reshapes,
+    },
     Case { name: "two reshaped operands", rules: &["reshape-binary"], build: reshaped_operands },
     Case { name: "reshape of a transpose", rules: &["reshape-transpose"], build: reshaped_transpose },
     Case { name: "flattened image", rules: &["flatten-dense"], build: flatten },

@@ -1,0 +1,71 @@
+//! Imports models, cleans them, and says what became of them:
+//! `cargo run --release -p lutweave-passes --example simplify -- MODEL.onnx ..`
+
+use lutweave_ir::{Graph, Op};
+use lutweave_onnx::{ImportOptions, import};
+use lutweave_passes::cleanup::simplify;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+fn main() {
+    for path in std::env::args().skip(1) {
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                eprintln!("{path}: {error}");
+                continue;
+            }
+        };
+        let options = ImportOptions { name: path.clone(), ..ImportOptions::default() };
+        let graph = match import(bytes, &options) {
+            Ok(imported) => imported.graph,
+            Err(faults) => {
+                println!("{path}: refused\n{faults}");
+                continue;
+            }
+        };
+        let start = Instant::now();
+        match simplify(&graph) {
+            Ok(simplified) => {
+                let report = simplified.report;
+                println!("{path}: {} -> {} nodes", graph.nodes().len(), simplified.graph.nodes().len());
+                println!("  before {}", histogram(&graph));
+                println!("  after  {}", histogram(&simplified.graph));
+                println!(
+                    "  cost {} -> {}; {} e-nodes in {} classes, {} rounds, saturated: {}; {:?}",
+                    report.cost_before,
+                    report.cost_after,
+                    report.e_nodes,
+                    report.e_classes,
+                    report.iterations,
+                    report.saturated,
+                    start.elapsed()
+                );
+                let fired: Vec<String> = report.fired.iter().map(|(name, count)| format!("{name} {count}")).collect();
+                println!("  fired: {}", fired.join(", "));
+                transposes(&simplified.graph);
+            }
+            Err(faults) => println!("{path}: {faults}"),
+        }
+    }
+}
+
+fn histogram(graph: &Graph) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in graph.nodes() {
+        *counts.entry(node.op.name()).or_default() += 1;
+    }
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+fn transposes(graph: &Graph) {
+    let users = graph.users();
+    for id in graph.ids() {
+        let node = graph.node(id);
+        if let Op::Transpose { permutation } = &node.op {
+            let operand = graph.node(node.operands[0]);
+            let users: Vec<&str> = users[id.index()].iter().map(|user| graph.node(*user).op.name()).collect();
+            println!("  transpose {permutation:?} of {} `{}` for {users:?}", operand.op.name(), operand.name);
+        }
+    }
+}

@@ -40,3 +40,40 @@ proptest! {
         check(&graph, &samples)?;
     }
 }
+
+/// The generator is worth little if it rarely makes what it should cover.
+#[test]
+fn random_graphs_cover_all_operators() {
+    let mut counts = std::collections::BTreeMap::new();
+    let mut state = 1u64;
+    for seed in 0..400 {
+        let numbers: Vec<u32> = (0..120)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 32) as u32
+            })
+            .collect();
+        let graph = support::graph(&mut Choices::new(&numbers, seed));
+        for node in graph.without_dead_nodes().nodes() {
+            *counts.entry(node.op.name()).or_insert(0) += 1;
+        }
+    }
+    println!("{counts:?}");
+    let operators = [
+        "qconv",
+        "qaverage_pool",
+        "max_pool",
+        "qadd",
+        "qmul",
+        "table",
+        "concat",
+        "slice",
+        "pad",
+        "resize",
+        "transpose",
+        "reshape",
+    ];
+    for operator in operators {
+        assert!(counts.get(operator).copied().unwrap_or(0) >= 30, "{operator}: {counts:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Convolutions: choice of kernel and packing of weights.
 
 use super::window::{Bordered, Layout, Sliding};
-use super::{ByteRange, Lowering, byte_range, image};
+use super::{ByteRange, Lowering, byte_range, images};
 use crate::program::{Dense, Depthwise, Kernel, Requantizer, Walk};
 use lutweave_ir::op::QConv;
 use lutweave_ir::{Diagnostic, NodeId};
@@ -49,8 +49,8 @@ impl Lowering<'_> {
     pub(super) fn convolution(&mut self, id: NodeId, conv: &QConv) -> Result<(), Diagnostic> {
         let graph = self.graph;
         let node = graph.node(id);
-        let extents = image(self.operand_type(node, 0))?;
-        let [height, width, channels] = image(&node.ty)?;
+        let [_, h, w, c] = images(self.operand_type(node, 0))?;
+        let [_, height, width, channels] = images(&node.ty)?;
         let input = byte_range(self.operand_type(node, 0).element)?;
         let output = byte_range(node.ty.element)?;
         let kernel = &self.operand_type(node, 1).shape;
@@ -61,7 +61,7 @@ impl Lowering<'_> {
         let constants = fold(weights, biases, kernel, input, self.capabilities.dot4)?;
         let geometry = &conv.geometry;
         let sliding = Sliding {
-            image: extents,
+            image: [h, w, c],
             output: [height, width],
             kernel: [kernel[0], kernel[1]],
             strides: geometry.strides,

@@ -206,11 +206,8 @@ fn run(count: usize) -> Dimension {
     Dimension { count, source: 1, target: 1 }
 }
 
-/// Extents `(h, w, c)` of an image whose batch extent is 1.
-fn image(ty: &TensorType) -> Result<[usize; 3], Diagnostic> {
-    match ty.shape[..] {
-        [1, h, w, c] => Ok([h, w, c]),
-        _ => Err(Diagnostic::error("unsupported-shape", format!("an image of batch extent 1 is required, not {ty}"))
-            .help("export the model with batch size 1")),
-    }
+/// Extents `(n, h, w, c)` of images.
+fn images(ty: &TensorType) -> Result<[usize; 4], Diagnostic> {
+    <[usize; 4]>::try_from(ty.shape.as_slice())
+        .map_err(|_| Diagnostic::error("unsupported-shape", format!("an image is required, not {ty}")))
 }

@@ -1,7 +1,7 @@
 //! Pools.
 
 use super::window::{Layout, Sliding};
-use super::{Lowering, byte_range, image};
+use super::{Lowering, byte_range, images};
 use crate::program::{Kernel, Pool, Pooling, Walk};
 use lutweave_ir::op::{QAveragePool, Window};
 use lutweave_ir::{Diagnostic, NodeId};
@@ -29,40 +29,45 @@ impl Lowering<'_> {
     fn pool(&mut self, id: NodeId, window: &Window, border: u8, pooling: Pooling) -> Result<(), Diagnostic> {
         let graph = self.graph;
         let node = graph.node(id);
-        let extents = image(self.operand_type(node, 0))?;
-        let [height, width, channels] = image(&node.ty)?;
+        let ([images, h, w, channels], [_, height, width, _]) =
+            (images(self.operand_type(node, 0))?, images(&node.ty)?);
         let source = self.data(node.operands[0])?;
         let sliding = Sliding {
-            image: extents,
+            image: [h, w, channels],
             output: [height, width],
             kernel: window.kernel,
             strides: window.strides,
             dilations: window.dilations,
             pads: [window.pads[0], window.pads[1]],
         };
-        let mut kernels = Vec::new();
-        let layout = Layout { groups: 1, widen: false, border };
-        let bordered = self.bordered(&mut kernels, source, &sliding, layout);
         let target = self.result(id);
-        let row = bordered.width * bordered.pixel;
-        let walk = Walk {
-            rows: height,
-            columns: width,
-            source_row: window.strides[0] * row,
-            source_column: window.strides[1] * bordered.pixel,
-            target_row: width * channels,
-            target_column: channels,
-        };
-        let taps =
-            [(window.kernel[0], window.dilations[0] * row), (window.kernel[1], window.dilations[1] * bordered.pixel)];
-        kernels.push(Kernel::Pool(Pool {
-            source: bordered.location,
-            target,
-            walk: walk.flattened(),
-            channels,
-            taps,
-            pooling,
-        }));
+        let mut kernels = Vec::new();
+        for index in 0..images {
+            let layout = Layout { groups: 1, widen: false, border };
+            let source = source.plus(index * h * w * channels);
+            let bordered = self.bordered(&mut kernels, source, &sliding, layout);
+            let row = bordered.width * bordered.pixel;
+            let walk = Walk {
+                rows: height,
+                columns: width,
+                source_row: window.strides[0] * row,
+                source_column: window.strides[1] * bordered.pixel,
+                target_row: width * channels,
+                target_column: channels,
+            };
+            let taps = [
+                (window.kernel[0], window.dilations[0] * row),
+                (window.kernel[1], window.dilations[1] * bordered.pixel),
+            ];
+            kernels.push(Kernel::Pool(Pool {
+                source: bordered.location,
+                target: target.plus(index * height * width * channels),
+                walk: walk.flattened(),
+                channels,
+                taps,
+                pooling,
+            }));
+        }
         self.push(kernels);
         Ok(())
     }

@@ -134,7 +134,12 @@ fn check_arithmetic(graph: &Graph, id: NodeId) -> Result<(), Diagnostic> {
     if matches!(node.op, Op::QConv(_)) {
         check_weights(graph, node).map_err(|message| fault(node, "invalid-graph", message))?;
     }
-    let (lo, hi) = range::accumulator_range(graph, id);
+    let (mut lo, mut hi) = range::accumulator_range(graph, id);
+    if let Op::QAdd(add) = &node.op {
+        // A sum that is not shifted meets the zero point at full width.
+        let zero_point = i64::from(add.zero_point);
+        (lo, hi) = (lo.min((lo >> add.shift) + zero_point), hi.max((hi >> add.shift) + zero_point));
+    }
     if lo < i64::from(i32::MIN) || hi > i64::from(i32::MAX) {
         let message = format!("the accumulator can reach {lo} to {hi}, which leaves 32 bits");
         let help = "split the node into a sum of smaller ones, or use smaller weights or scales";

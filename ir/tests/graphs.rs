@@ -5,7 +5,7 @@ mod every_operator;
 
 use evaluate::{geometry, identity, window};
 use lutweave_ir::interpret::{Interpreter, run, run_all};
-use lutweave_ir::op::{Geometry, QAveragePool, QConv, Table, Unary};
+use lutweave_ir::op::{Geometry, QAdd, QAveragePool, QConv, Table, Unary};
 use lutweave_ir::split::{Split, host_ops, split};
 use lutweave_ir::validate::validate;
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Requantize, Tensor, TensorType};
@@ -261,6 +261,28 @@ fn validation_proves_that_accumulators_fit() {
     with_bias(largest).unwrap();
     let fault = &with_bias(largest + 1).unwrap_err().0[0];
     assert_eq!((fault.code, fault.node.as_str(), fault.operator.as_str()), ("accumulator-overflow", "y", "qconv"));
+}
+
+#[test]
+fn validation_counts_the_zero_point_of_an_unshifted_sum() {
+    let with_zero_point = |zero_point: i32| {
+        let mut graph = Graph::new("sum");
+        let x = graph.input("x", TensorType::int([1], Element::U8));
+        let op = QAdd {
+            multipliers: [1, 0],
+            offset: i32::MAX - 255 - 20,
+            shift: 0,
+            zero_point,
+            lo: 0,
+            hi: 255,
+            element: Element::U8,
+        };
+        let y = graph.add("y", Op::QAdd(op), &[x, x]).unwrap();
+        graph.set_outputs(vec![y]);
+        validate(&graph)
+    };
+    with_zero_point(20).unwrap();
+    assert_eq!(with_zero_point(21).unwrap_err().0[0].code, "accumulator-overflow");
 }
 
 #[test]

@@ -4,11 +4,13 @@ use super::pointwise;
 use crate::quant;
 use crate::tensor::{Element, Tensor, TensorType};
 
-/// `y = clamp(((x0 * multipliers[0] + x1 * multipliers[1] + offset + 2^(shift-1)) >> shift)
-/// + zero_point, lo, hi)` for operands `x0 [1,h,w,c]` and `x1 [1,h,w,c]` or `[1,1,1,c]`.
+/// With `sum = x0 * multipliers[0] + x1 * multipliers[1] + offset`,
+/// `y = clamp(((sum + 2^(shift-1)) >> shift) + zero_point, lo, hi)` for operands `x0 [1,h,w,c]`
+/// and `x1 [1,h,w,c]` or `[1,1,1,c]`, or the same with fewer leading axes. A shift of 0 adds no
+/// rounding term.
 ///
-/// The operands' zero points are in `offset`. A negative multiplier subtracts. The sum fits 32
-/// bits.
+/// The operands' zero points are in `offset`. A negative multiplier subtracts. The sum, with
+/// the rounding term, fits 32 bits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QAdd {
     /// Factors of the operands, at most 16 bits and a sign.

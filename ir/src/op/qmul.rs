@@ -5,7 +5,8 @@ use crate::quant::Requantize;
 use crate::tensor::{Element, Tensor, TensorType};
 
 /// `y = requantize(0, (x0 - zero_points[0]) * (x1 - zero_points[1]))` for operands
-/// `x0 [1,h,w,c]` and `x1 [1,h,w,c]` or `[1,1,1,c]`.
+/// `x0 [1,h,w,c]` and `x1 [1,h,w,c]` or `[1,1,1,c]`, or the same with fewer
+/// leading axes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QMul {
     /// The operands' zero points.

@@ -1,5 +1,5 @@
 //! Imports models, cleans them, and says what became of them:
-//! `cargo run --release -p lutweave-passes --example simplify -- MODEL.onnx ..`
+//! `cargo run --release -p lutweave-passes --example simplify -- [--text] MODEL.onnx ..`
 
 use lutweave_ir::{Graph, Op};
 use lutweave_onnx::{ImportOptions, import};
@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 fn main() {
-    for path in std::env::args().skip(1) {
+    let (flags, paths): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    for path in paths {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -44,6 +45,9 @@ fn main() {
                 let fired: Vec<String> = report.fired.iter().map(|(name, count)| format!("{name} {count}")).collect();
                 println!("  fired: {}", fired.join(", "));
                 transposes(&simplified.graph);
+                if flags.iter().any(|flag| flag == "--text") {
+                    nodes(&simplified.graph);
+                }
             }
             Err(faults) => println!("{path}: {faults}"),
         }
@@ -67,5 +71,24 @@ fn transposes(graph: &Graph) {
             let users: Vec<&str> = users[id.index()].iter().map(|user| graph.node(*user).op.name()).collect();
             println!("  transpose {permutation:?} of {} `{}` for {users:?}", operand.op.name(), operand.name);
         }
+    }
+}
+
+fn nodes(graph: &Graph) {
+    for id in graph.ids() {
+        let node = graph.node(id);
+        if matches!(node.op, Op::Constant(_)) {
+            continue;
+        }
+        let operands: Vec<String> = node
+            .operands
+            .iter()
+            .map(|&operand| match graph.constant_of(operand) {
+                Some(_) => graph.node(operand).ty.to_string(),
+                None => operand.to_string(),
+            })
+            .collect();
+        let attributes = format!("{:?}", node.op);
+        println!("  {id} `{}` {attributes} ({}) {}", node.name, operands.join(", "), node.ty);
     }
 }

@@ -98,6 +98,9 @@ pub(crate) struct Requantizer {
 pub(crate) enum Rounding {
     /// All shifts are at most 32. `clamp` if products may exceed 2^17.
     Fixed { clamp: bool },
+    /// All shifts are 16 to 32, and the accumulators carry 2^31 more, modulo 2^32. `addends` is
+    /// the offset in the ROM of one `f64` per channel, laid out as factors.
+    Fused { addends: usize, clamp: bool },
     /// Any shifts; offset in the ROM of one `f64` tie breaker per channel, laid out as factors.
     TieBreak { ties: usize },
 }

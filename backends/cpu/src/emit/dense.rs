@@ -72,7 +72,7 @@ impl Emitter<'_, '_> {
             (self.rom(dense.weights), full * block_bytes + rest_bytes),
             (self.rom(dense.biases), slots * 4),
             (tables.factors, slots * 8),
-            (tables.ties, slots * 8),
+            (tables.terms, slots * 8),
         ];
         self.repeat(dense.groups, &groups, &mut |emitter, group| {
             let blocks = [
@@ -87,7 +87,7 @@ impl Emitter<'_, '_> {
                 target: values[0],
                 weights: values[1],
                 biases: values[2],
-                tables: Tables { factors: values[3], ties: values[4] },
+                tables: Tables { factors: values[3], terms: values[4] },
             };
             emitter.repeat(full, &blocks, &mut |emitter, values| {
                 emitter.block(dense, Block::new(BLOCK), pointers(values));

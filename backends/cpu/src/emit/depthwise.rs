@@ -30,14 +30,14 @@ impl Emitter<'_, '_> {
             (self.rom(depthwise.weights), depthwise.rows.0 * row_weights),
             (self.rom(depthwise.biases), BLOCK * 4),
             (tables.factors, BLOCK * 8),
-            (tables.ties, BLOCK * 8),
+            (tables.terms, BLOCK * 8),
         ];
         let pointers = |values: &[Value]| Pointers {
             source: values[0],
             target: values[1],
             weights: values[2],
             biases: values[3],
-            tables: Tables { factors: values[4], ties: values[5] },
+            tables: Tables { factors: values[4], terms: values[5] },
         };
         self.repeat(full, &blocks, &mut |emitter, values| {
             emitter.depthwise_block(depthwise, BLOCK, pointers(values));

@@ -9,7 +9,7 @@ mod dense;
 mod depthwise;
 mod pointwise;
 mod pool;
-mod requantize;
+pub(crate) mod requantize;
 mod vector;
 
 use crate::program::{Kernel, Location, Space, Step};

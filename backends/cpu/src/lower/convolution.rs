@@ -84,8 +84,10 @@ impl Lowering<'_> {
             })
             .collect();
         let bounds = &constants.bounds;
-        let requantizer = self.requantizer(&conv.requantize, &slots, output, |channel| bounds[channel]);
-        let biases = slots.iter().map(|slot| slot.map_or(0, |channel| constants.biases[channel]));
+        let requantizer = self.requantizer(&conv.requantize, &slots, output, true, |channel| bounds[channel]);
+        let biases = slots
+            .iter()
+            .map(|slot| slot.map_or(0, |channel| constants.biases[channel].wrapping_add(requantizer.carried())));
         let biases = self.program.table(biases.flat_map(i32::to_le_bytes));
         let target = self.result(id);
         let walk = Walk {

@@ -12,6 +12,7 @@ pub mod simulate;
 mod syntax;
 mod testbench;
 mod top;
+mod unread;
 
 pub use simulate::{Build, Run, SimulationError, Simulator, available, simulate};
 pub use testbench::emit_testbench;
@@ -52,11 +53,11 @@ pub fn emit(design: &Design) -> Artefacts {
             continue;
         }
         let emitted = module::emit(module, &names[position], &mut files);
-        files.push(&emitted);
+        files.push(emitted);
         modules.push(names[position].clone());
     }
     let top = top::emit(design, &top_name, &modules);
-    files.push(&top);
+    files.push(top);
     Artefacts { top: top_name, files: files.texts }
 }
 
@@ -81,8 +82,9 @@ struct Files {
 
 impl Files {
     /// Adds the file of a module.
-    fn push(&mut self, module: &syntax::Module) {
-        self.texts.push((format!("{}.v", module.name), printer::module(module)));
+    fn push(&mut self, mut module: syntax::Module) {
+        unread::sink(&mut module);
+        self.texts.push((format!("{}.v", module.name), printer::module(&module)));
     }
 
     /// Adds a module unless one of the same body exists; its name.
@@ -92,9 +94,10 @@ impl Files {
             return name.clone();
         }
         module.name = self.modules.unique(&module.name);
-        self.push(&module);
         self.shared.insert(body, module.name.clone());
-        module.name
+        let name = module.name.clone();
+        self.push(module);
+        name
     }
 
     /// Adds a memory file; its name.

@@ -6,9 +6,9 @@
 
 use crate::memory::address_bits;
 use crate::namer::Namer;
-use crate::syntax::{Declaration, Expr, Item, Node, any, concat, name, number};
+use crate::syntax::{Declaration, Expr, Item, Node, any, concat, number};
 use lutweave_hw::rtl::{self, SignalId, Ty, expr::union};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Lowers the expressions of one module; the wires that this needs are appended to the body.
 pub struct Lower<'a> {
@@ -20,7 +20,6 @@ pub struct Lower<'a> {
     /// Body so far.
     pub items: Vec<Item>,
     shared: HashMap<String, Expr>,
-    read: BTreeMap<String, Vec<bool>>,
 }
 
 /// One lane of a declared name.
@@ -33,47 +32,12 @@ struct Atom {
 impl<'a> Lower<'a> {
     /// For a module; the caller fills in `signals`.
     pub fn new(module: &'a rtl::Module, namer: Namer) -> Self {
-        Self { module, signals: Vec::new(), namer, items: Vec::new(), shared: HashMap::new(), read: BTreeMap::new() }
+        Self { module, signals: Vec::new(), namer, items: Vec::new(), shared: HashMap::new() }
     }
 
-    /// Notes a name whose unread bits [`Lower::unread`] shall report.
-    pub fn track(&mut self, declared: &Expr) {
-        self.read.insert(declared.identifier().to_owned(), vec![false; declared.width as usize]);
-    }
-
-    /// The whole of a name that something reads.
-    pub fn whole(&mut self, declared: &Expr) -> Expr {
-        self.mark(declared, 0, declared.width);
-        declared.clone()
-    }
-
-    /// The whole of a signal that something reads.
-    pub fn signal(&mut self, id: SignalId) -> Expr {
-        let declared = self.signals[id.0 as usize].clone();
-        self.whole(&declared)
-    }
-
-    fn mark(&mut self, declared: &Expr, low: u32, width: u32) {
-        if let Some(bits) = self.read.get_mut(declared.identifier()) {
-            bits[low as usize..(low + width) as usize].fill(true);
-        }
-    }
-
-    /// Tracked bits that nothing reads.
-    pub fn unread(&self) -> Vec<Expr> {
-        let mut parts = Vec::new();
-        for (identifier, bits) in &self.read {
-            let declared = name(identifier, bits.len() as u32);
-            let mut start = 0;
-            while start < bits.len() {
-                let end = (start..bits.len()).find(|&bit| bits[bit] != bits[start]).unwrap_or(bits.len());
-                if !bits[start] {
-                    parts.push(declared.bits(start as u32, (end - start) as u32));
-                }
-                start = end;
-            }
-        }
-        parts
+    /// A signal.
+    pub fn signal(&self, id: SignalId) -> Expr {
+        self.signals[id.0 as usize].clone()
     }
 
     /// A condition.
@@ -120,7 +84,6 @@ impl<'a> Lower<'a> {
             rtl::Expr::Slice { signal, start, lanes } => {
                 let bits = self.module.signal(*signal).ty.bits;
                 let declared = self.signals[signal.0 as usize].clone();
-                self.mark(&declared, start * bits, lanes * bits);
                 declared.bits(start * bits, lanes * bits)
             }
             rtl::Expr::SliceAt { signal, index, lanes } => {
@@ -326,14 +289,12 @@ impl<'a> Lower<'a> {
         }
         let value = self.value(expr, ty.bits, hint);
         let whole = self.declare(&format!("{hint}_{}", operation(expr)), ty.signed, value);
-        self.track(&whole);
         self.shared.insert(key, whole.clone());
         Atom { whole, low: 0, ty }
     }
 
     fn resize(&mut self, atom: &Atom, width: u32) -> Expr {
         let bits = atom.ty.bits;
-        self.mark(&atom.whole, atom.low, width.min(bits));
         if width <= bits {
             return atom.whole.bits(atom.low, width);
         }
@@ -402,18 +363,6 @@ pub fn times_constant(value: &Expr, constant: u32, width: u32) -> Expr {
             (concat(vec![value.bits(0, kept).zero_extended(width - shift), number(0, shift)]), negative)
         });
     sum(terms.collect(), width)
-}
-
-/// A wire that reads what nothing else reads, so that linters do not report it.
-pub fn sink(unread: Vec<Expr>) -> Option<Item> {
-    if unread.is_empty() {
-        return None;
-    }
-    let mut parts = vec![number(0, 1)];
-    parts.extend(unread);
-    let value =
-        Expr { width: 1, signed: false, node: Node::Unary(crate::syntax::Unary::ReduceAnd, Box::new(concat(parts))) };
-    Some(Item::Declare(Declaration::wire("unused", 1), Some(value)))
 }
 
 /// The value of the first condition that holds, the last value if none does.

@@ -2,11 +2,11 @@
 
 use crate::Files;
 use crate::engine;
-use crate::lower::{Lower, first_of, sink};
+use crate::lower::{Lower, first_of};
 use crate::memory::{address_bits, hex_file, ram_attributes, rom_attributes};
 use crate::namer::Namer;
 use crate::syntax::{
-    self, Declaration, Direction, Expr, Item, Kind, Port, Statement, assign, concat, name, number, when,
+    self, Declaration, Direction, Expr, Item, Kind, Port, Statement, assign, concat, driven, drives, name, number, when,
 };
 use lutweave_hw::rtl::expr::{all, not};
 use lutweave_hw::rtl::{self, MemoryId, PipelineId, SignalId, SignalKind};
@@ -86,8 +86,6 @@ struct Emitter<'a> {
     result: syntax::Module,
     lower: Lower<'a>,
     memories: Vec<String>,
-    rst: Expr,
-    clk: Expr,
 }
 
 impl<'a> Emitter<'a> {
@@ -96,10 +94,8 @@ impl<'a> Emitter<'a> {
         let mut lower = Lower::new(module, namer);
         let mut result = syntax::Module { name: module_name.to_owned(), ..syntax::Module::default() };
         result.comment.push(format!("{module_name}: {}", module.summary));
-        let clk = result.input("clk", 1);
-        let rst = result.input("rst", 1);
-        lower.track(&clk);
-        lower.track(&rst);
+        result.input("clk", 1);
+        result.input("rst", 1);
 
         let mut fixed: Vec<Option<Expr>> = vec![None; module.signals.len()];
         let mut port = |id: SignalId, direction, kind, port_name: &str| {
@@ -116,10 +112,8 @@ impl<'a> Emitter<'a> {
         };
         let mut copies = Vec::new();
         for (stream, ports) in module.inputs.iter().zip(&inputs) {
-            let (data, _) = port(stream.data, Direction::Input, Kind::Wire, &ports.data);
-            let (valid, _) = port(stream.valid, Direction::Input, Kind::Wire, &ports.valid);
-            lower.track(&data);
-            lower.track(&valid);
+            port(stream.data, Direction::Input, Kind::Wire, &ports.data);
+            port(stream.valid, Direction::Input, Kind::Wire, &ports.valid);
             let (ready, free) = port(stream.ready, Direction::Output, Kind::Wire, &ports.ready);
             if !free {
                 copies.push((ready, stream.ready));
@@ -132,15 +126,13 @@ impl<'a> Emitter<'a> {
                     copies.push((copy, id));
                 }
             }
-            let (ready, _) = port(stream.ready, Direction::Input, Kind::Wire, &ports.ready);
-            lower.track(&ready);
+            port(stream.ready, Direction::Input, Kind::Wire, &ports.ready);
         }
         for (signal, port) in module.signals.iter().zip(fixed) {
             let ty = signal.ty;
             let expr = port.unwrap_or_else(|| {
                 let own =
                     Expr { signed: ty.signed && ty.lanes == 1, ..name(lower.namer.unique(&signal.name), ty.width()) };
-                lower.track(&own);
                 own
             });
             lower.signals.push(expr);
@@ -155,21 +147,14 @@ impl<'a> Emitter<'a> {
             let value = lower.signals[id.0 as usize].clone();
             lower.items.push(Item::Assign(copy, value));
         }
-        Self { module, result, lower, memories: Vec::new(), rst, clk }
+        Self { module, result, lower, memories: Vec::new() }
     }
 
     fn is_port(&self, expr: &Expr) -> bool {
         self.result.ports.iter().any(|port| port.declaration.name == expr.identifier())
     }
 
-    fn reset(&mut self) -> Expr {
-        let rst = self.rst.clone();
-        self.lower.whole(&rst)
-    }
-
     fn clocked(&mut self, statements: Vec<Statement>) {
-        let clk = self.clk.clone();
-        self.lower.whole(&clk);
         self.lower.items.push(Item::Clocked(statements));
     }
 
@@ -317,7 +302,7 @@ impl<'a> Emitter<'a> {
         self.lower.items.push(Item::Assign(valid, pending.bits(stages - 1, 1)));
         let shifted =
             if stages == 1 { launch.clone() } else { concat(vec![pending.bits(0, stages - 1), launch.clone()]) };
-        let rst = self.reset();
+        let rst = name("rst", 1);
         self.clocked(vec![Statement::If(
             rst,
             vec![assign(pending.clone(), number(0, stages))],
@@ -388,10 +373,7 @@ impl<'a> Emitter<'a> {
             });
             let (Some((issue, step)), Some((fill, row, column, group, data))) = (issue, fill) else { continue };
             let interface = engine::Interface::new(cell, module, step);
-            let rst = self.reset();
-            let clk = self.clk.clone();
-            let clk = self.lower.whole(&clk);
-            let mut connections = vec![("clk".to_owned(), clk), ("rst".to_owned(), rst)];
+            let mut connections = vec![drives("clk", name("clk", 1)), drives("rst", name("rst", 1))];
             let arguments = [
                 ("fill", fill),
                 ("fill_row", row),
@@ -411,11 +393,11 @@ impl<'a> Emitter<'a> {
             for (port, value) in arguments {
                 if let Some(ty) = interface.port(port) {
                     let wire = self.lower.wire(&format!("{}_{port}", cell.name), ty, value);
-                    connections.push((port.to_owned(), wire));
+                    connections.push(drives(port, wire));
                 }
             }
-            connections.push(("result".to_owned(), self.lower.signals[cell.result.0 as usize].clone()));
-            connections.push(("result_valid".to_owned(), self.lower.signals[cell.valid.0 as usize].clone()));
+            connections.push(driven("result", self.lower.signals[cell.result.0 as usize].clone()));
+            connections.push(driven("result_valid", self.lower.signals[cell.valid.0 as usize].clone()));
             let engine_module = engine::emit(cell, &interface, module, &self.result.name, files);
             let instance = self.lower.namer.unique(&cell.name);
             self.lower.items.push(Item::Instance { module: engine_module, name: instance, connections });
@@ -466,13 +448,7 @@ impl<'a> Emitter<'a> {
         let enable = self.lower.declare(&format!("{}_write", memory.name), false, enable);
         let port = self.lower.declare(&format!("{}_write_port", memory.name), false, port);
         let width = memory.word.width();
-        let address = if memory.depth == 1 {
-            self.lower.track(&port);
-            self.lower.whole(&port.clone());
-            syntax::integer(0)
-        } else {
-            port.bits(width, port.width - width)
-        };
+        let address = if memory.depth == 1 { syntax::integer(0) } else { port.bits(width, port.width - width) };
         let target = Expr::word(&self.memories[position], address, width);
         self.clocked(vec![when(enable, vec![assign(target, port.bits(0, width))])]);
     }
@@ -489,8 +465,7 @@ impl<'a> Emitter<'a> {
             }
         }
         if !resets.is_empty() {
-            let rst = self.reset();
-            body.push(when(rst, resets));
+            body.push(when(name("rst", 1), resets));
         }
         if !body.is_empty() {
             self.comment("What happens at each clock edge; the reset is last and so wins.");
@@ -530,9 +505,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn finish(mut self) -> syntax::Module {
-        let mut items = std::mem::take(&mut self.lower.items);
-        items.extend(sink(self.lower.unread()));
-        self.result.items = items;
+        self.result.items = self.lower.items;
         self.result
     }
 }

@@ -1,6 +1,8 @@
 //! From the syntax tree to text.
 
-use crate::syntax::{Binary, Declaration, Direction, Expr, Item, Kind, Module, Node, Port, Statement, Unary};
+use crate::syntax::{
+    Binary, Connection, Declaration, Direction, Expr, Item, Kind, Module, Node, Port, Statement, Unary,
+};
 
 const LINE: usize = 110;
 
@@ -113,7 +115,7 @@ impl Printer {
             Item::Instance { module, name, connections } => {
                 self.line(&format!("{module} {name} ("));
                 self.indent += 1;
-                for (position, (port, value)) in connections.iter().enumerate() {
+                for (position, Connection { port, value, .. }) in connections.iter().enumerate() {
                     let comma = if position + 1 == connections.len() { "" } else { "," };
                     self.line(&format!(".{port}({}){comma}", expr(value)));
                 }

@@ -171,7 +171,7 @@ pub enum Item {
         /// Instance name.
         name: String,
         /// Ports and what they connect to.
-        connections: Vec<(String, Expr)>,
+        connections: Vec<Connection>,
     },
     /// `generate for` of `count` copies; the variable is a `genvar`.
     Generate {
@@ -184,6 +184,17 @@ pub enum Item {
         /// Body.
         items: Vec<Item>,
     },
+}
+
+/// A connected port of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    /// Port of the module.
+    pub port: String,
+    /// Seen from the module.
+    pub direction: Direction,
+    /// What it connects to.
+    pub value: Expr,
 }
 
 /// A module.
@@ -261,6 +272,16 @@ impl Module {
     pub fn clocked(&mut self, statements: Vec<Statement>) {
         self.items.push(Item::Clocked(statements));
     }
+}
+
+/// A connection to an input of an instance.
+pub fn drives(port: &str, value: Expr) -> Connection {
+    Connection { port: port.to_owned(), direction: Direction::Input, value }
+}
+
+/// A connection to an output of an instance.
+pub fn driven(port: &str, value: Expr) -> Connection {
+    Connection { port: port.to_owned(), direction: Direction::Output, value }
 }
 
 /// `target <= value;`

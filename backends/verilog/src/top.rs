@@ -1,10 +1,10 @@
 //! The top module: instances, channels, AXI4-Stream ports and the check of frames.
 
-use crate::lower::sink;
 use crate::module::{StreamPorts, stream_ports};
 use crate::namer::Namer;
 use crate::syntax::{
-    self, Declaration, Direction, Expr, Item, Kind, Module, Statement, assign, concat, name, number, when,
+    self, Connection, Declaration, Direction, Expr, Item, Kind, Module, Statement, assign, concat, driven, drives,
+    name, number, when,
 };
 use lutweave_hw::rtl::{Design, Endpoint, ModuleId, TopPort, Ty};
 
@@ -37,6 +37,8 @@ pub fn top_streams(design: &Design) -> (Vec<TopStream>, Vec<TopStream>, Namer) {
     let outputs = design.outputs.iter().map(&mut stream).collect();
     (inputs, outputs, namer)
 }
+
+type Connect = fn(&str, Expr) -> Connection;
 
 /// The three signals of a channel.
 struct Wires {
@@ -80,14 +82,15 @@ pub fn emit(design: &Design, top_name: &str, modules: &[String]) -> Module {
     top.comment("Modules in the order of the data.");
     for (position, module) in design.modules.iter().enumerate() {
         let (module_inputs, module_outputs, _) = stream_ports(module);
-        let mut connections = vec![("clk".to_owned(), name("clk", 1)), ("rst".to_owned(), rst.clone())];
+        let mut connections = vec![drives("clk", name("clk", 1)), drives("rst", rst.clone())];
         let mut connect = |ports: &StreamPorts, endpoint: Endpoint, sink: bool| {
             let found = design.channels.iter().position(|c| if sink { c.to == endpoint } else { c.from == endpoint });
             if let Some(found) = found {
                 let wires = &channels[found];
-                connections.push((ports.data.clone(), wires.data.clone()));
-                connections.push((ports.valid.clone(), wires.valid.clone()));
-                connections.push((ports.ready.clone(), wires.ready.clone()));
+                let (forward, back): (Connect, Connect) = if sink { (drives, driven) } else { (driven, drives) };
+                connections.push(forward(&ports.data, wires.data.clone()));
+                connections.push(forward(&ports.valid, wires.valid.clone()));
+                connections.push(back(&ports.ready, wires.ready.clone()));
             }
         };
         let id = ModuleId(position as u32);
@@ -101,12 +104,6 @@ pub fn emit(design: &Design, top_name: &str, modules: &[String]) -> Module {
         top.items.push(Item::Instance { module: modules[position].clone(), name: instance, connections });
     }
     frames(design, &inputs, &outputs, &mut namer, &mut top, &frame_error);
-    let unread = design.inputs.iter().zip(&inputs).filter(|(port, stream)| stream.width > port.ty.width());
-    let unread = unread.map(|(port, stream)| {
-        let used = port.ty.width();
-        name(&stream.data, stream.width).bits(used, stream.width - used)
-    });
-    top.items.extend(sink(unread.collect()));
     top
 }
 

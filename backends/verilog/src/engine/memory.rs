@@ -81,6 +81,6 @@ pub fn weights(engine: &Engine, owner: &str, files: &mut Files) -> Option<Weight
     let word = body.reg("word", width);
     body.clocked(vec![when(read, vec![assign(word.clone(), Expr::word("words", address, width))])]);
     body.clocked(vec![when(advance, vec![assign(output, word)])]);
-    files.push(&body);
+    files.push(body);
     Some(WeightMemory { module, width })
 }

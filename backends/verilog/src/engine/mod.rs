@@ -10,7 +10,9 @@ mod step;
 
 use crate::Files;
 use crate::memory::address_bits;
-use crate::syntax::{self, Declaration, Direction, Expr, Item, Kind, Statement, assign, concat, integer, name, number};
+use crate::syntax::{
+    self, Declaration, Direction, Expr, Item, Kind, Statement, assign, concat, driven, drives, integer, name, number,
+};
 use crate::syntax::{variable, when};
 use lutweave_hw::rtl::engine::Step;
 use lutweave_hw::rtl::{self, Engine, ParallelTaps, Reduce, Ty};
@@ -160,15 +162,15 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
         if outputs == 1 { bus.clone() } else { bus.element(&index, bus.width / outputs, 0, bus.width / outputs) }
     };
     let mut connections = vec![
-        ("clk".to_owned(), clk),
-        ("enable".to_owned(), valid.bits(2, length - 2)),
-        ("first".to_owned(), step_first),
-        ("elements".to_owned(), if lane_major { share(&taps) } else { taps }),
+        drives("clk", clk),
+        drives("enable", valid.bits(2, length - 2)),
+        drives("first", step_first),
+        drives("elements", if lane_major { share(&taps) } else { taps }),
     ];
     if let Some(weights) = weights {
-        connections.push(("weights".to_owned(), share(&weights)));
+        connections.push(drives("weights", share(&weights)));
     }
-    connections.push(("total".to_owned(), share(&result)));
+    connections.push(driven("total", share(&result)));
     let instance = |instance: &str| Item::Instance { module: element, name: instance.to_owned(), connections };
     body.items.push(if outputs == 1 {
         instance("element")
@@ -180,7 +182,7 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
             items: vec![instance("element")],
         }
     });
-    files.push(&body);
+    files.push(body);
     module_name
 }
 
@@ -273,11 +275,11 @@ fn banks(
     let of =
         |bus: &Expr, step: u32, width: u32| if count == 1 { bus.clone() } else { bus.element(&index, step, 0, width) };
     let mut connections = vec![
-        ("clk".to_owned(), clk.clone()),
-        ("write".to_owned(), of(fill, 1, 1)),
-        ("write_data".to_owned(), name("fill_word", width)),
-        ("read".to_owned(), valid.bits(0, 1)),
-        ("read_data".to_owned(), of(&data, stride, width)),
+        drives("clk", clk.clone()),
+        drives("write", of(fill, 1, 1)),
+        drives("write_data", name("fill_word", width)),
+        drives("read", valid.bits(0, 1)),
+        driven("read_data", of(&data, stride, width)),
     ];
     if let Some(read) = read {
         let bits = geometry.address_bits;
@@ -288,8 +290,8 @@ fn banks(
                 if geometry.row_banks > 1 { index.clone().remainder(geometry.column_banks) } else { index.clone() };
             read.element(&column, bits, 0, bits)
         };
-        connections.push(("write_address".to_owned(), name("fill_address", bits)));
-        connections.push(("read_address".to_owned(), address));
+        connections.push(drives("write_address", name("fill_address", bits)));
+        connections.push(drives("read_address", address));
     }
     let instance = Item::Instance { module: memory, name: "bank".to_owned(), connections };
     if count == 1 {
@@ -317,16 +319,16 @@ fn weights(
     body.comment("Weights.");
     let words = body.declare(Declaration::wire("weights", rom.width), None);
     let mut connections = vec![
-        ("clk".to_owned(), clk.clone()),
-        ("read".to_owned(), valid.bits(0, 1)),
-        ("advance".to_owned(), valid.bits(1, 1)),
-        ("weights".to_owned(), words.clone()),
+        drives("clk", clk.clone()),
+        drives("read", valid.bits(0, 1)),
+        drives("advance", valid.bits(1, 1)),
+        driven("weights", words.clone()),
     ];
     if engine.weight_depth() > 1 {
         let bits = address_bits(engine.weight_depth());
         let address = body.reg("weight_address", bits);
         body.clocked(vec![when(name("issue", 1), vec![assign(address.clone(), name("address", bits))])]);
-        connections.push(("address".to_owned(), address));
+        connections.push(drives("address", address));
     }
     body.items.push(Item::Instance { module: rom.module, name: "weight_memory".to_owned(), connections });
     Some(words)

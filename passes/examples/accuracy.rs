@@ -1,6 +1,6 @@
 //! Quantizes the models of task files and prints their metric before and after.
 //!
-//! usage: accuracy [--bits 8|4] [--range minmax|mse|SHARE] [--samples N] [--no-correction]
+//! usage: accuracy [--bits 8|4] [--range minmax|mse|SHARE] [--samples N] [--no-correction] [--no-compensation]
 //!        [--no-simplify] [--layers] TASK.toml...
 //!
 //! Without task files it takes all in `../shared/data/tasks`, and says so if there are none.
@@ -65,6 +65,7 @@ fn arguments() -> Fallible<Arguments> {
                 }
             }
             "--no-correction" => result.options.bias_correction = false,
+            "--no-compensation" => result.options.error_compensation = false,
             "--no-simplify" => result.simplify = false,
             "--layers" => result.layers = true,
             path => result.tasks.push(path.into()),

@@ -1,7 +1,8 @@
 //! Imports models, cleans them, and says what became of them:
-//! `cargo run --release -p lutweave-passes --example simplify -- [--text] MODEL.onnx ..`
+//! `cargo run --release -p lutweave-passes --example simplify -- [--text] [--check] MODEL.onnx ..`
 
-use lutweave_ir::{Graph, Op};
+use lutweave_ir::interpret;
+use lutweave_ir::{Data, Graph, Op, Tensor};
 use lutweave_onnx::{ImportOptions, import};
 use lutweave_passes::cleanup::simplify;
 use std::collections::BTreeMap;
@@ -45,6 +46,9 @@ fn main() {
                 let fired: Vec<String> = report.fired.iter().map(|(name, count)| format!("{name} {count}")).collect();
                 println!("  fired: {}", fired.join(", "));
                 transposes(&simplified.graph);
+                if flags.iter().any(|flag| flag == "--check") {
+                    check(&graph, &simplified.graph);
+                }
                 if flags.iter().any(|flag| flag == "--text") {
                     nodes(&simplified.graph);
                 }
@@ -90,5 +94,36 @@ fn nodes(graph: &Graph) {
             .collect();
         let attributes = format!("{:?}", node.op);
         println!("  {id} `{}` {attributes} ({}) {}", node.name, operands.join(", "), node.ty);
+    }
+}
+
+/// Runs both graphs on one input and prints how far the outputs are apart.
+fn check(before: &Graph, after: &Graph) {
+    let wave = |index: usize| ((index as f32) * 0.37).sin();
+    let input = |id: &lutweave_ir::NodeId| {
+        let ty = &before.node(*id).ty;
+        match ty.element.range() {
+            None => Tensor::f32(ty.shape.clone(), (0..ty.count()).map(wave).collect::<Vec<_>>()),
+            Some((lo, hi)) => {
+                let value = |index: usize| (wave(index) * (hi - lo) as f32 / 2.0 + (hi + lo) as f32 / 2.0) as i32;
+                Tensor::int(ty.shape.clone(), (0..ty.count()).map(value).collect::<Vec<_>>())
+            }
+        }
+    };
+    let inputs: Vec<Tensor> = before.inputs().iter().map(input).collect();
+    match (interpret::run(before, &inputs), interpret::run(after, &inputs)) {
+        (Ok(a), Ok(b)) => {
+            for (position, (a, b)) in a.iter().zip(&b).enumerate() {
+                match (&a.data, &b.data) {
+                    (Data::F32(a), Data::F32(b)) => {
+                        let largest = a.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+                        let error = a.iter().zip(b.iter()).fold(0f32, |error, (a, b)| error.max((a - b).abs()));
+                        println!("  output {position}: largest {largest}, largest difference {error}");
+                    }
+                    (a, b) => println!("  output {position}: equal: {}", a == b),
+                }
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => println!("  {error}"),
     }
 }

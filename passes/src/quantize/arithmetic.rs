@@ -124,6 +124,7 @@ impl Lowering<'_> {
             inputs: &inputs,
             mean: &mean,
             centred,
+            compensate: self.options.error_compensation,
             input_scale: scale_x,
             output_scale: scale_y,
             input_steps: f64::from((zero_point - lo).max(hi - zero_point)),

@@ -6,10 +6,9 @@ use super::range::Observed;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, NodeId, Tensor};
 use rayon::prelude::*;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Values drawn from a value over all samples.
-const DRAWS: usize = 32_768;
 /// Samples of which whole values are kept, to measure the error of the integer graph.
 const KEPT_SAMPLES: usize = 8;
 /// Most elements kept for that.
@@ -48,7 +47,6 @@ pub(super) fn observe(
     let interpreter = Interpreter::new(&model.graph);
     let elements: usize = measured.iter().map(|id| model.graph.node(*id).ty.count()).sum();
     let kept_samples = KEPT_SAMPLES.min(KEPT_ELEMENTS / elements.max(1));
-    let draws = DRAWS.div_ceil(samples.len().max(1));
     let mut observations = Observations::default();
     // Blocks bound the memory, and merging in order makes the result independent of threads.
     const BLOCK: usize = 16;
@@ -59,7 +57,7 @@ pub(super) fn observe(
             .map(|(index, inputs)| {
                 let values = interpreter.run_all(inputs)?;
                 let keep = block * BLOCK + index < kept_samples;
-                Ok(observe_sample(model, &values, ranges, layers, measured, draws, keep))
+                Ok(observe_sample(model, &values, ranges, layers, measured, keep))
             })
             .collect::<Result<_, Diagnostic>>()?;
         for sample in observed {
@@ -86,10 +84,9 @@ fn observe_sample(
     ranges: &BTreeSet<NodeId>,
     layers: &BTreeSet<NodeId>,
     measured: &BTreeSet<NodeId>,
-    draws: usize,
     keep: bool,
 ) -> Sample {
-    let ranges = ranges.iter().map(|&id| (id, Observed::of(values[id.index()].f32s(), draws))).collect();
+    let ranges = ranges.iter().map(|&id| (id, Observed::of(values[id.index()].f32s()))).collect();
     let patches = layers
         .iter()
         .map(|&id| {
@@ -106,7 +103,12 @@ fn observe_sample(
 impl Observations {
     fn merge(&mut self, sample: Sample) {
         for (id, observed) in sample.values {
-            self.values.entry(id).or_insert_with(Observed::new).merge(observed);
+            match self.values.entry(id) {
+                Entry::Vacant(entry) => {
+                    entry.insert(observed);
+                }
+                Entry::Occupied(mut entry) => entry.get_mut().merge(observed),
+            }
         }
         for (id, patch) in sample.patches {
             let sums = self.patches.entry(id).or_insert_with(|| vec![0.0; patch.len()]);

@@ -8,6 +8,7 @@
 mod arithmetic;
 mod assign;
 mod calibrate;
+mod compensate;
 mod constant;
 mod forms;
 mod fuse;
@@ -59,6 +60,9 @@ pub struct QuantizeOptions<'a> {
     pub activation_range: RangeMethod,
     /// Corrects biases for the mean error that rounding makes on the calibration samples.
     pub bias_correction: bool,
+    /// Rounds weights of less than 8 bits so that they make up for each other's errors on the
+    /// calibration samples; otherwise each to the nearest.
+    pub error_compensation: bool,
     /// At most this many calibration samples are used, drawn evenly from those given.
     pub samples: usize,
     /// Reports progress.
@@ -67,7 +71,14 @@ pub struct QuantizeOptions<'a> {
 
 impl Default for QuantizeOptions<'_> {
     fn default() -> Self {
-        Self { weight_bits: 8, activation_range: RangeMethod::Mse, bias_correction: true, samples: 100, progress: None }
+        Self {
+            weight_bits: 8,
+            activation_range: RangeMethod::Mse,
+            bias_correction: true,
+            error_compensation: true,
+            samples: 100,
+            progress: None,
+        }
     }
 }
 
@@ -77,6 +88,7 @@ impl fmt::Debug for QuantizeOptions<'_> {
             .field("weight_bits", &self.weight_bits)
             .field("activation_range", &self.activation_range)
             .field("bias_correction", &self.bias_correction)
+            .field("error_compensation", &self.error_compensation)
             .field("samples", &self.samples)
             .finish_non_exhaustive()
     }

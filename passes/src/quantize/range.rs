@@ -15,41 +15,77 @@ pub enum RangeMethod {
     Mse,
 }
 
-/// What was observed of one value.
+/// Bins on each side of 0.
+const HALF: usize = 2048;
+
+/// What was observed of one value: its extremes, and how often it was where.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     /// Smallest finite value.
     pub min: f32,
     /// Largest finite value.
     pub max: f32,
-    /// Values drawn evenly from all samples.
-    pub drawn: Vec<f32>,
+    /// A bin is 2 to this power wide.
+    exponent: i32,
+    /// Bin `HALF` starts at 0.
+    bins: Vec<u64>,
 }
 
 impl Observed {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self { min: f32::INFINITY, max: f32::NEG_INFINITY, drawn: Vec::new() }
-    }
-
-    /// Observes a tensor, keeping about `draws` of its values.
-    pub fn of(values: &[f32], draws: usize) -> Self {
-        let mut observed = Self::new();
-        for &value in values.iter().filter(|value| value.is_finite()) {
-            observed.min = observed.min.min(value);
-            observed.max = observed.max.max(value);
+    /// Observes a tensor.
+    pub fn of(values: &[f32]) -> Self {
+        let finite = || values.iter().copied().filter(|value| value.is_finite());
+        let (mut min, mut max) = (f32::INFINITY, f32::NEG_INFINITY);
+        for value in finite() {
+            min = min.min(value);
+            max = max.max(value);
         }
-        let draws = draws.min(values.len()).max(1);
-        let drawn = (0..draws).map(|draw| values[draw * values.len() / draws]);
-        observed.drawn = drawn.filter(|value| value.is_finite()).collect();
-        observed
+        let magnitude = f64::from(min.abs().max(max.abs()));
+        let mut exponent = i32::from(f32::MIN_EXP as i16);
+        if magnitude.is_finite() && magnitude > 0.0 {
+            // The largest magnitude falls into the outermost bins.
+            exponent = exponent.max((magnitude / HALF as f64).log2().floor() as i32 + 1);
+        }
+        let mut bins = vec![0u64; 2 * HALF];
+        let inverse = (-f64::from(exponent)).exp2() as f32;
+        for value in finite() {
+            let bin = (value * inverse).floor() + HALF as f32;
+            bins[(bin.max(0.0) as usize).min(2 * HALF - 1)] += 1;
+        }
+        Self { min, max, exponent, bins }
     }
 
     /// Adds what another sample showed.
-    pub fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, mut other: Self) {
+        let exponent = self.exponent.max(other.exponent);
+        self.widen(exponent);
+        other.widen(exponent);
+        self.bins.iter_mut().zip(&other.bins).for_each(|(bin, more)| *bin += more);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        self.drawn.extend(other.drawn);
+    }
+
+    /// Joins bins until they have a width.
+    fn widen(&mut self, exponent: i32) {
+        let factor = 1usize << (exponent - self.exponent).clamp(0, 12);
+        if exponent <= self.exponent {
+            return;
+        }
+        let mut bins = vec![0u64; 2 * HALF];
+        for (bin, count) in self.bins.iter().enumerate() {
+            let at = (bin as i64 - HALF as i64).div_euclid(factor as i64) + HALF as i64;
+            bins[at as usize] += count;
+        }
+        self.bins = bins;
+        self.exponent = exponent;
+    }
+
+    /// The occupied bins: their middle and how many values they hold.
+    fn occupied(&self) -> Vec<(f32, f64)> {
+        let width = f64::from(self.exponent).exp2();
+        let middle = |bin: usize| ((bin as f64 - HALF as f64 + 0.5) * width) as f32;
+        let bins = self.bins.iter().enumerate().filter(|(_, count)| **count > 0);
+        bins.map(|(bin, &count)| (middle(bin).clamp(self.min, self.max), count as f64)).collect()
     }
 
     /// The signed 8-bit grid for a range that holds 0.
@@ -64,25 +100,31 @@ impl Observed {
     }
 
     fn percentile(&self, share: f64, min: f32, max: f32) -> (f32, f32) {
-        let mut sorted = self.drawn.clone();
-        sorted.sort_by(f32::total_cmp);
-        let Some(last) = sorted.len().checked_sub(1) else { return (min, max) };
         let share = if share.is_nan() { 1.0 } else { share.clamp(0.5, 1.0) };
-        if share == 1.0 {
-            return (min, max);
-        }
-        let at = (share * last as f64).round() as usize;
-        (sorted[last - at].min(0.0), sorted[at].max(0.0))
+        let occupied = self.occupied();
+        let total: f64 = occupied.iter().map(|(_, count)| count).sum();
+        let outside = total * (1.0 - share);
+        let reach = |bins: &mut dyn Iterator<Item = &(f32, f64)>, extreme: f32| {
+            let mut passed = 0.0;
+            for (middle, count) in bins {
+                passed += count;
+                if passed > outside {
+                    return if passed == *count { extreme } else { *middle };
+                }
+            }
+            extreme
+        };
+        (reach(&mut occupied.iter(), min).min(0.0), reach(&mut occupied.iter().rev(), max).max(0.0))
     }
 
     fn least_error(&self, min: f32, max: f32) -> (f32, f32) {
-        const STEPS: usize = 40;
+        const STEPS: usize = 50;
+        let occupied = self.occupied();
         let mut best = (f64::INFINITY, (min, max));
         for step in 0..STEPS {
-            let share = 1.0 - step as f32 * 0.02;
+            let share = 1.0 - step as f32 * 0.018;
             let bounds = (min * share, max * share);
-            let grid = signed_grid(bounds.0, bounds.1);
-            let error = squared_error(&self.drawn, &grid);
+            let error = squared_error(&occupied, &signed_grid(bounds.0, bounds.1));
             if error < best.0 {
                 best = (error, bounds);
             }
@@ -91,19 +133,18 @@ impl Observed {
     }
 }
 
-/// Sum of squared rounding and clipping errors.
-fn squared_error(values: &[f32], grid: &Grid) -> f64 {
+/// Sum of squared errors: a twelfth of a step squared for rounding, since the values of a bin are
+/// spread over it, and the distance where values are clipped.
+fn squared_error(occupied: &[(f32, f64)], grid: &Grid) -> f64 {
     let (lo, hi) = grid.range();
-    let (scale, zero_point) = (grid.quantization.scale, grid.quantization.zero_point);
-    let (lo, hi) = ((lo - zero_point) as f32, (hi - zero_point) as f32);
-    let inverse = 1.0 / scale;
-    values
-        .iter()
-        .map(|&value| {
-            let error = (value * inverse).round_ties_even().clamp(lo, hi) * scale - value;
-            f64::from(error * error)
-        })
-        .sum()
+    let (lo, hi) = (grid.quantization.dequantize(lo), grid.quantization.dequantize(hi));
+    let rounding = f64::from(grid.quantization.scale).powi(2) / 12.0;
+    let error = |value: f32| {
+        let clipped = f64::from((value - hi).max(lo - value).max(0.0));
+        // What lies on 0 exactly, as most results of a ReLU do, has no error.
+        rounding.min(f64::from(value) * f64::from(value)) + clipped * clipped
+    };
+    occupied.iter().map(|&(value, count)| error(value) * count).sum()
 }
 
 /// The signed 8-bit grid whose range is nearest to one that holds 0.
@@ -140,10 +181,12 @@ mod tests {
     fn outliers_are_clipped_by_error_but_not_by_the_extremes() {
         let mut values: Vec<f32> = (0..10_000).map(|i| (i % 100) as f32 / 100.0).collect();
         values[7] = 3.0;
-        let observed = Observed::of(&values, values.len());
+        let mut observed = Observed::of(&values[..5000]);
+        observed.merge(Observed::of(&values[5000..]));
         let scale = |method| observed.grid(method).quantization.scale;
         assert!((scale(RangeMethod::MinMax) - 3.0 / 255.0).abs() < 1e-6);
         assert!(scale(RangeMethod::Percentile(0.999)) < 1.01 / 255.0);
+        assert!(scale(RangeMethod::Percentile(1.0)) > 2.99 / 255.0);
         assert!(scale(RangeMethod::Mse) <= scale(RangeMethod::MinMax));
     }
 }

@@ -1,5 +1,6 @@
 //! Rounds trained weights to few bits.
 
+use super::compensate::{Gram, dot};
 use super::linear::Weights;
 use super::patches::Patch;
 use rayon::prelude::*;
@@ -40,6 +41,8 @@ pub(super) struct Surroundings<'a> {
     pub mean: &'a [f64],
     /// The mean error of the output will be corrected by the bias.
     pub centred: bool,
+    /// Weights of less than 8 bits make up for each other's errors.
+    pub compensate: bool,
     /// Scale of the input.
     pub input_scale: f64,
     /// Scale of the output.
@@ -52,22 +55,36 @@ pub(super) struct Surroundings<'a> {
 const EFFORT: usize = 24_000_000;
 /// A channel is inert if all its weights together move the output by less than this many steps.
 const INERT_STEPS: f64 = 1.0 / 16.0;
+/// Channels with more weights are rounded without compensation: its effort grows with the cube.
+const COMPENSATED_TAPS: usize = 1152;
+/// Windows of which the mean products are taken.
+const COMPENSATED_ROWS: usize = 2560;
 /// Accumulators keep a bias within this many steps, so that 32 bits hold the sum.
 const BIAS_STEPS: f64 = (1u32 << 29) as f64;
 
 /// Rounds weights to the nearest integers of a width. For each output channel the scale is
 /// either that of the largest magnitude or the one with the least error of the weights
 /// (p = 2.4), refined by least squares, whichever gives the least output error on the inputs.
+/// Weights of fewer than 8 bits are then rounded one after the other, each making up for the
+/// errors before it, where that errs less.
 pub(super) fn round(weights: &Weights, bits: u8, surroundings: &Surroundings) -> Rounded {
     let taps = weights.taps();
     let outputs = weights.outputs();
-    let rows = Rows::draw(weights, surroundings);
+    let compensate = surroundings.compensate && bits < 8 && taps <= COMPENSATED_TAPS && taps > 1;
+    let rows = Rows::draw(weights, surroundings, compensate);
+    let grams: Vec<Gram> =
+        if compensate { rows.groups.iter().map(|rows| Gram::new(rows, taps)).collect() } else { Vec::new() };
     let channels: Vec<Channel> = (0..outputs)
         .into_par_iter()
         .map(|output| {
             let w = &weights.real[output * taps..(output + 1) * taps];
             let group = output / (outputs / surroundings.groups);
-            round_channel(w, bits, weights.bias[output].abs(), rows.of(group), surroundings)
+            let judge = match (grams.get(group), &rows.groups[group][..]) {
+                (_, []) => Judge::Weights,
+                (Some(gram), _) => Judge::Products(gram),
+                (None, rows) => Judge::Rows(rows),
+            };
+            round_channel(w, bits, weights.bias[output].abs(), &judge, surroundings)
         })
         .collect();
     let largest = channels.iter().filter(|c| !c.inert).map(|c| c.scale).fold(0.0, f64::max);
@@ -94,7 +111,7 @@ struct Channel {
     inert: bool,
 }
 
-fn round_channel(w: &[f32], bits: u8, bias: f64, rows: &[f32], surroundings: &Surroundings) -> Channel {
+fn round_channel(w: &[f32], bits: u8, bias: f64, judge: &Judge, surroundings: &Surroundings) -> Channel {
     let limit = f64::from((1i32 << (bits - 1)) - 1);
     let abs_max = w.iter().fold(0.0f64, |max, &w| max.max(f64::from(w).abs()));
     let reach: f64 =
@@ -106,38 +123,122 @@ fn round_channel(w: &[f32], bits: u8, bias: f64, rows: &[f32], surroundings: &Su
     }
     let plain = (abs_max / limit).max(least);
     let by_weights = least_weight_error(w, plain, limit).max(least);
-    let mut candidates = vec![(plain, false), (by_weights, true)];
+    let mut scales = vec![(plain, false), (by_weights, true)];
     if bits < 8 {
         // With few steps the scale matters most: more of them are judged by the output.
-        candidates.extend([0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6].map(|share| ((plain * share).max(least), true)));
+        scales.extend([0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6].map(|share| ((plain * share).max(least), true)));
     }
-    for (scale, _) in candidates.clone() {
-        let integers = quantize(w, scale, limit);
-        if let Some(refined) = least_squares(w, &integers, rows).filter(|refined| *refined >= least) {
-            candidates.push((refined, true));
+    let target = judge.target(w);
+    let mut best = Candidate { error: f64::INFINITY, integers: Vec::new(), scale: plain, mse: false };
+    for (scale, mse) in scales {
+        let refined = best.improve(judge, &target, quantize(w, scale, limit), scale, mse);
+        if let Some(refined) = refined.filter(|refined| *refined >= least) {
+            best.improve(judge, &target, quantize(w, refined, limit), refined, true);
         }
     }
-    let mut best: Option<(f64, Channel)> = None;
-    for (scale, mse) in candidates {
-        let integers = quantize(w, scale, limit);
-        let error = output_error(w, &integers, scale, rows);
-        if best.as_ref().is_none_or(|(least, _)| error < *least) {
-            best = Some((error, Channel { integers, scale, mse, inert: false }));
+    if let Judge::Products(gram) = judge {
+        let lowest = lowest(limit);
+        // Spread errors favour a coarser grid at times: two scales are tried.
+        for scale in [best.scale, plain] {
+            if let Some(integers) = gram.compensated(w, scale, lowest, limit) {
+                let refined = best.improve(judge, &target, integers.clone(), scale, best.mse || scale != plain);
+                if let Some(refined) = refined.filter(|refined| *refined >= least) {
+                    best.improve(judge, &target, integers, refined, true);
+                }
+            }
         }
     }
-    best.expect("invariant: there are candidates").1
+    Channel { integers: best.integers, scale: best.scale, mse: best.mse, inert: false }
+}
+
+/// The best rounding of a channel so far.
+struct Candidate {
+    error: f64,
+    integers: Vec<i32>,
+    scale: f64,
+    mse: bool,
+}
+
+impl Candidate {
+    /// Takes integers and a scale if they err less; returns the scale that would suit the integers
+    /// best.
+    fn improve(&mut self, judge: &Judge, target: &Target, integers: Vec<i32>, scale: f64, mse: bool) -> Option<f64> {
+        let (cross, square) = judge.products(target, &integers);
+        let error = target.square - 2.0 * scale * cross + scale * scale * square;
+        // Tiny differences are noise of single precision: the earlier candidate stays.
+        if self.integers.is_empty() || error < self.error - target.square.abs() * 1e-7 {
+            *self = Self { error, integers, scale, mse };
+        }
+        let refined = cross / square;
+        (refined.is_finite() && refined > 0.0).then_some(refined)
+    }
+}
+
+/// What tells how much an error of the weights changes the output.
+enum Judge<'a> {
+    /// Windows of inputs.
+    Rows(&'a [f32]),
+    /// Their mean products.
+    Products(&'a Gram),
+    /// Nothing: all weights count alike.
+    Weights,
+}
+
+/// A channel's real weights as a judge sees them.
+struct Target {
+    /// The output of each row, the products times the weights, or the weights.
+    image: Vec<f32>,
+    /// The output's square.
+    square: f64,
+}
+
+impl Judge<'_> {
+    fn image(&self, w: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Rows(rows) => rows.chunks_exact(w.len()).map(|row| dot(row, w)).collect(),
+            Self::Products(gram) => gram.times(w),
+            Self::Weights => w.to_vec(),
+        }
+    }
+
+    fn target(&self, w: &[f32]) -> Target {
+        let image = self.image(w);
+        let square = match self {
+            Self::Rows(_) => sum_of_products(&image, &image),
+            Self::Products(_) | Self::Weights => sum_of_products(&image, w),
+        };
+        Target { image, square }
+    }
+
+    /// The product of the integers' output with the target's and with itself.
+    fn products(&self, target: &Target, integers: &[i32]) -> (f64, f64) {
+        let z: Vec<f32> = integers.iter().map(|&q| q as f32).collect();
+        let image = self.image(&z);
+        match self {
+            Self::Rows(_) => (sum_of_products(&image, &target.image), sum_of_products(&image, &image)),
+            Self::Products(_) | Self::Weights => (sum_of_products(&z, &target.image), sum_of_products(&z, &image)),
+        }
+    }
+}
+
+fn sum_of_products(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+fn lowest(limit: f64) -> f64 {
+    if limit < 127.0 { -limit - 1.0 } else { -limit }
 }
 
 /// Nearest integers, clamped to the symmetric range; four bits use their lowest value too.
 fn quantize(w: &[f32], scale: f64, limit: f64) -> Vec<i32> {
-    let lowest = if limit < 127.0 { -limit - 1.0 } else { -limit };
+    let lowest = lowest(limit);
     let inverse = 1.0 / scale;
     w.iter().map(|&w| (f64::from(w) * inverse).round_ties_even().clamp(lowest, limit) as i32).collect()
 }
 
 /// The scale, at most the plain one, with the least sum of errors to the power of 2.4.
 fn least_weight_error(w: &[f32], plain: f64, limit: f64) -> f64 {
-    let lowest = if limit < 127.0 { -limit - 1.0 } else { -limit };
+    let lowest = lowest(limit);
     let mut best = (f64::INFINITY, plain);
     for step in 0..64 {
         let scale = plain * (1.0 - f64::from(step) / 80.0);
@@ -154,54 +255,19 @@ fn least_weight_error(w: &[f32], plain: f64, limit: f64) -> f64 {
     best.1
 }
 
-/// The scale that brings given integers nearest to the real output.
-fn least_squares(w: &[f32], integers: &[i32], rows: &[f32]) -> Option<f64> {
-    let z: Vec<f32> = integers.iter().map(|&q| q as f32).collect();
-    let (mut cross, mut square) = (0.0f64, 0.0f64);
-    for row in rows.chunks_exact(w.len()) {
-        let (real, integer) = (f64::from(dot(row, w)), f64::from(dot(row, &z)));
-        cross += real * integer;
-        square += integer * integer;
-    }
-    let scale = cross / square;
-    (scale.is_finite() && scale > 0.0).then_some(scale)
-}
-
-/// Sum of squared differences of the output.
-fn output_error(w: &[f32], integers: &[i32], scale: f64, rows: &[f32]) -> f64 {
-    let difference: Vec<f32> =
-        w.iter().zip(integers).map(|(&w, &q)| (f64::from(w) - f64::from(q) * scale) as f32).collect();
-    if rows.is_empty() {
-        return difference.iter().map(|&d| f64::from(d) * f64::from(d)).sum();
-    }
-    rows.chunks_exact(w.len()).map(|row| f64::from(dot(row, &difference)).powi(2)).sum()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    let mut lanes = [0.0f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    lanes.iter().sum::<f32>() + rest
-}
-
 /// Windows drawn evenly from all inputs, per group; centred where the bias takes the mean.
 struct Rows {
     groups: Vec<Vec<f32>>,
 }
 
 impl Rows {
-    fn draw(weights: &Weights, surroundings: &Surroundings) -> Self {
+    fn draw(weights: &Weights, surroundings: &Surroundings, compensate: bool) -> Self {
         let (patch, groups) = (surroundings.patch, surroundings.groups);
         let (taps, outputs) = (weights.taps(), weights.outputs());
         let per_group = weights.shape[3];
         let available = patch.positions() * surroundings.inputs.len();
-        let rows = (EFFORT / (taps * outputs).max(1)).clamp(64, 1024).min(available);
+        let rows = if compensate { COMPENSATED_ROWS } else { (EFFORT / (taps * outputs).max(1)).clamp(64, 1024) };
+        let rows = rows.min(available);
         let mut drawn = vec![Vec::with_capacity(rows * taps); groups];
         let mut window = vec![0.0f32; patch.taps()];
         for row in 0..rows {
@@ -219,10 +285,6 @@ impl Rows {
             }
         }
         Self { groups: drawn }
-    }
-
-    fn of(&self, group: usize) -> &[f32] {
-        &self.groups[group]
     }
 }
 

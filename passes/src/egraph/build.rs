@@ -72,14 +72,31 @@ impl Build for EGraph {
     }
 
     fn reshaped(&mut self, x: Id, shape: &[usize]) -> Option<Id> {
-        if self.shape(x) == shape { Some(x) } else { self.add_op(Op::Reshape { shape: shape.to_vec() }, &[x]) }
+        let source = self.terms(x, "reshape").map(|term| term.children[0]).next().unwrap_or(x);
+        match [x, source].into_iter().find(|&id| self.shape(id) == shape) {
+            Some(known) => Some(known),
+            None => self.add_op(Op::Reshape { shape: shape.to_vec() }, &[source]),
+        }
     }
 
     fn transposed(&mut self, x: Id, permutation: &[usize]) -> Option<Id> {
-        if permutation.iter().enumerate().all(|(i, &axis)| i == axis) {
+        if permutation.is_sorted() {
             return Some(x);
         }
-        self.add_op(Op::Transpose { permutation: permutation.to_vec() }, &[x])
+        // Not a transpose of a transpose: inverse rules would pile them up without end on large
+        // constants, which have no value until extraction.
+        let inner = self.terms(x, "transpose").find_map(|term| match self.op(term)? {
+            Op::Transpose { permutation } => Some((term.children[0], permutation.clone())),
+            _ => None,
+        });
+        let (source, permutation) = match inner {
+            Some((source, inner)) => (source, permutation.iter().map(|&axis| inner[axis]).collect()),
+            None => (x, permutation.to_vec()),
+        };
+        if permutation.is_sorted() {
+            return Some(source);
+        }
+        self.add_op(Op::Transpose { permutation }, &[source])
     }
 }
 

@@ -5,7 +5,7 @@ use super::typing::{EGraph, Facts};
 use lutweave_ir::op::{AveragePool, QAveragePool, Window};
 use lutweave_ir::{Op, TensorType};
 
-/// Charged for a transpose on top of its elements: a stream has to be stored to be reordered.
+/// Charged for a transpose, up to three times, on top of its elements: a stream has to be stored to be reordered.
 const TRANSPOSE: u64 = 1_000_000;
 /// Per element of a transpose.
 const TRANSPOSE_ELEMENT: u64 = 64;
@@ -48,8 +48,8 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
         | Op::QAveragePool(QAveragePool { window, .. }) => count * taps(window),
         Op::ReduceMean { .. } => 2 * operand,
         Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
-        Op::Transpose { .. } => TRANSPOSE + TRANSPOSE_ELEMENT * count,
-        Op::Reshape { .. } => 1,
+        Op::Transpose { .. } => TRANSPOSE * remoteness(egraph, term) + TRANSPOSE_ELEMENT * count,
+        Op::Reshape { .. } => remoteness(egraph, term),
         Op::Softmax { .. } | Op::ArgMax { .. } => TABLE_ELEMENT * operand,
         Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count,
     }
@@ -61,6 +61,19 @@ fn elements(egraph: &EGraph, term: &Term) -> u64 {
 
 fn taps(window: &Window) -> u64 {
     (window.kernel[0] * window.kernel[1]) as u64
+}
+
+/// How far a change of layout is from where it is free: at an input the sender does it, among
+/// reals the host, among integers the device.
+fn remoteness(egraph: &EGraph, term: &Term) -> u64 {
+    let operand = term.children[0];
+    if egraph.terms(operand, name::INPUT).next().is_some() {
+        1
+    } else if egraph.ty(operand).is_some_and(|ty| ty.element.is_int()) {
+        3
+    } else {
+        2
+    }
 }
 
 /// The operand comes from a layer that clamps its result for free.

@@ -6,7 +6,7 @@
 
 use super::build::Encoded;
 use super::cost::cost;
-use super::term::Term;
+use super::term::{Term, name};
 use super::typing::Facts;
 use egg::{Id, Language};
 use std::collections::HashMap;
@@ -30,6 +30,8 @@ struct Alternative {
     cost: u64,
     /// Operands that depend on inputs, as positions in the problem.
     operands: Vec<usize>,
+    /// A change of layout of an input.
+    at_input: bool,
 }
 
 struct Problem {
@@ -45,16 +47,18 @@ pub fn extract(encoded: &Encoded) -> Choice {
     let problem = Problem::new(encoded);
     let original = problem.original(encoded);
     let cost_before = problem.total(&original).unwrap_or(u64::MAX);
-    let greedy = problem.greedy();
-    let mut best = match problem.total(&greedy) {
-        // On a tie the original stays, so that a second run changes nothing.
-        Some(cost) if cost < cost_before => (cost, greedy),
-        Some(_) | None => {
-            let mut merged = original.clone();
-            merged.iter_mut().zip(greedy).for_each(|(own, other)| *own = own.or(other));
-            (cost_before, merged)
+    // Greedy choice sees a shared operand as often as it is used. What everything shares, a
+    // change of layout at an input, is taken as paid in a second start.
+    let starts = [problem.greedy(|_| false), problem.greedy(|alternative| alternative.at_input)];
+    let mut best = (cost_before, original.clone());
+    for start in starts {
+        match problem.total(&start) {
+            // On a tie the original stays, so that a second run changes nothing.
+            Some(cost) if cost < best.0 => best = (cost, start),
+            // Classes that the original has no term for get one, for exchanges.
+            Some(_) | None => best.1.iter_mut().zip(start).for_each(|(own, other)| *own = own.or(other)),
         }
-    };
+    }
     for _ in 0..EXCHANGE_ROUNDS {
         if !problem.exchange(&mut best) {
             break;
@@ -84,7 +88,9 @@ impl Problem {
                     term.children.iter().filter_map(|&child| index.get(&egraph.find(child)).copied()).collect();
                 operands.sort_unstable();
                 operands.dedup();
-                Alternative { cost: cost(egraph, term), term: term.clone(), operands }
+                let layout = matches!(term.name, "transpose" | "reshape");
+                let at_input = layout && egraph.terms(term.children[0], name::INPUT).next().is_some();
+                Alternative { cost: cost(egraph, term), term: term.clone(), operands, at_input }
             };
             terms.map(alternative).collect()
         });
@@ -100,7 +106,7 @@ impl Problem {
     fn original(&self, encoded: &Encoded) -> Selection {
         let egraph = &encoded.egraph;
         let mut selection = vec![None; self.classes.len()];
-        let root = Term { name: super::term::name::OUTPUTS, payload: 0, children: Vec::new() };
+        let root = Term { name: name::OUTPUTS, payload: 0, children: Vec::new() };
         for (term, &class) in encoded.terms.iter().zip(&encoded.classes).chain([(&root, &encoded.root)]) {
             let Ok(class) = self.classes.binary_search(&egraph.find(class)) else { continue };
             if selection[class].is_none() {
@@ -115,7 +121,7 @@ impl Problem {
     }
 
     /// Bottom-up: the cost of a term is the cost of the set of classes it needs.
-    fn greedy(&self) -> Selection {
+    fn greedy(&self, paid: fn(&Alternative) -> bool) -> Selection {
         let count = self.classes.len();
         let words = count.div_ceil(64);
         let mut selection: Selection = vec![None; count];
@@ -138,11 +144,12 @@ impl Problem {
                     if !ready || set[class / 64] >> (class % 64) & 1 == 1 {
                         continue;
                     }
-                    let total = members(&set).map(|member| own[member]).sum::<u64>() + alternative.cost;
+                    let cost = if paid(alternative) { 0 } else { alternative.cost };
+                    let total = members(&set).map(|member| own[member]).sum::<u64>() + cost;
                     if sets[class].as_ref().is_none_or(|(best, _)| total < *best) {
                         set[class / 64] |= 1 << (class % 64);
                         sets[class] = Some((total, set));
-                        own[class] = alternative.cost;
+                        own[class] = cost;
                         selection[class] = Some(index);
                         changed = true;
                     }
@@ -192,26 +199,67 @@ impl Problem {
         reachable.into_iter().map(|class| self.chosen(selection, class).map(|chosen| chosen.cost)).sum()
     }
 
-    /// One pass of single exchanges; true if one paid.
+    /// One pass of exchanges, of one class or of two that share an operand; true if one paid.
     fn exchange(&self, best: &mut (u64, Selection)) -> bool {
         let mut improved = false;
-        for class in self.reachable(&best.1).unwrap_or_default() {
+        let reachable = self.reachable(&best.1).unwrap_or_default();
+        for &class in &reachable {
             for index in 0..self.alternatives[class].len() {
                 let before = best.1[class];
                 if before == Some(index) {
                     continue;
                 }
+                let lost = self.lost(&best.1, class, index);
                 best.1[class] = Some(index);
-                match self.total(&best.1) {
-                    Some(total) if total < best.0 => {
-                        best.0 = total;
-                        improved = true;
-                    }
-                    Some(_) | None => best.1[class] = before,
+                let paid = self.keep_if_cheaper(best) || self.exchange_users(best, class, &lost, &reachable);
+                if paid {
+                    improved = true;
+                } else {
+                    best.1[class] = before;
                 }
             }
         }
         improved
+    }
+
+    /// Operands that a class would no longer have with another alternative.
+    fn lost(&self, selection: &Selection, class: usize, index: usize) -> Vec<usize> {
+        let kept = &self.alternatives[class][index].operands;
+        let chosen = self.chosen(selection, class).map_or(&[][..], |chosen| &chosen.operands);
+        chosen.iter().copied().filter(|operand| !kept.contains(operand)).collect()
+    }
+
+    /// Exchanges one more user of the operands that a first exchange gave up, so that they need
+    /// not be computed at all.
+    fn exchange_users(&self, best: &mut (u64, Selection), first: usize, lost: &[usize], users: &[usize]) -> bool {
+        for &user in users.iter().filter(|&&user| user != first) {
+            let uses = |alternative: &Alternative| lost.iter().any(|operand| alternative.operands.contains(operand));
+            if !self.chosen(&best.1, user).is_some_and(uses) {
+                continue;
+            }
+            let before = best.1[user];
+            for (index, alternative) in self.alternatives[user].iter().enumerate() {
+                if uses(alternative) {
+                    continue;
+                }
+                best.1[user] = Some(index);
+                if self.keep_if_cheaper(best) {
+                    return true;
+                }
+            }
+            best.1[user] = before;
+        }
+        false
+    }
+
+    fn keep_if_cheaper(&self, best: &mut (u64, Selection)) -> bool {
+        match self.total(&best.1) {
+            Some(total) if total < best.0 => {
+                best.0 = total;
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use super::typing::Facts;
 use egg::Id;
 use lutweave_ir::op::Binary;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 /// The chosen terms as a graph. A node has the name of the last original node that computed the
 /// same value; what no original node computed is named after its user.
@@ -16,8 +16,14 @@ use std::collections::hash_map::Entry;
 /// # Errors
 /// If the choice is not a graph, which is an error of the rules.
 pub fn rebuild(original: &Graph, encoded: &Encoded, choice: &Choice) -> Result<Graph, Diagnostic> {
-    let mut rebuild =
-        Rebuild { encoded, choice, graph: Graph::new(&original.name), names: HashMap::new(), nodes: HashMap::new() };
+    let mut rebuild = Rebuild {
+        encoded,
+        choice,
+        graph: Graph::new(&original.name),
+        names: HashMap::new(),
+        taken: original.nodes().iter().map(|node| &node.name[..]).collect(),
+        nodes: HashMap::new(),
+    };
     for id in original.ids() {
         rebuild.names.insert(rebuild.class(id), &original.node(id).name);
     }
@@ -46,12 +52,26 @@ struct Rebuild<'a> {
     choice: &'a Choice,
     graph: Graph,
     names: HashMap<Id, &'a str>,
+    /// Names of the original graph, which no new node may have.
+    taken: HashSet<&'a str>,
     nodes: HashMap<Id, NodeId>,
 }
 
 impl Rebuild<'_> {
     fn class(&self, id: NodeId) -> Id {
         self.encoded.egraph.find(self.encoded.classes[id.index()])
+    }
+
+    /// The original name of a class, or a new one.
+    fn name(&self, class: Id, new: impl FnOnce() -> String) -> String {
+        if let Some(&name) = self.names.get(&class) {
+            return name.to_owned();
+        }
+        let mut name = new();
+        while self.taken.contains(&name[..]) {
+            name.push_str(".new");
+        }
+        name
     }
 
     /// Adds the chosen term of a class and all that it needs.
@@ -69,7 +89,7 @@ impl Rebuild<'_> {
                 continue;
             }
             let term = choice.terms.get(&class).ok_or_else(|| missing(&user))?;
-            let own = self.names.get(&class).map_or_else(|| format!("{user}.{}", term.name), |&name| name.to_owned());
+            let own = self.name(class, || format!("{user}.{}", term.name));
             match term.children.get(next) {
                 Some(&operand) => {
                     stack.push((class, user, next + 1));
@@ -110,7 +130,7 @@ impl Rebuild<'_> {
     /// Adds a constant class: as integers with scales where it has them, else as its value.
     fn constant(&mut self, class: Id, user: &str) -> Result<NodeId, Diagnostic> {
         let egraph = &self.encoded.egraph;
-        let own = self.names.get(&class).map_or_else(|| user.to_owned(), |&name| name.to_owned());
+        let own = self.name(class, || user.to_owned());
         let ty = egraph.ty(class).cloned().ok_or_else(|| missing(&own))?;
         let integers = egraph.terms(class, "dequantize_weights").next().filter(|term| {
             let integers = egraph.find(term.children[0]);
@@ -148,7 +168,7 @@ fn role(operator: &str, position: usize, own: &str) -> String {
     match (operator, position) {
         ("conv" | "dense" | "qconv", 1) => format!("{own}.weights"),
         ("conv" | "dense" | "qconv", 2) => format!("{own}.bias"),
-        (_, _) => own.to_owned(),
+        (_, _) => format!("{own}.operand{position}"),
     }
 }
 

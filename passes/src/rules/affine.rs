@@ -41,7 +41,7 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(cscale ?x k)",
         guards: &[],
         why: "a factor that varies along the last axis only is a scale per channel",
-        apply: |egraph, found| channel_constant(egraph, found, |k| k).and_then(|(x, k)| egraph.add_scale(x, k)),
+        apply: |egraph, found| channel_class(egraph, found).and_then(|(x, k)| egraph.add_scale(x, k)),
         constants: false,
     },
     RuleSpec {
@@ -75,7 +75,7 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(cbias ?x k)",
         guards: &[],
         why: "a term that varies along the last axis only is a bias per channel",
-        apply: |egraph, found| channel_constant(egraph, found, |k| k).and_then(|(x, k)| egraph.add_bias(x, k)),
+        apply: |egraph, found| channel_class(egraph, found).and_then(|(x, k)| egraph.add_bias(x, k)),
         constants: false,
     },
     RuleSpec {
@@ -223,6 +223,14 @@ fn batch_norm(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let h = egraph.add_op(Op::Binary(Binary::Sub), &[bias, shift])?;
     let scaled = egraph.add_scale(x, g)?;
     egraph.add_bias(scaled, h)
+}
+
+/// For a binary term `?x ?k`: `x`, and `k` as a constant `[c]`; the class of `k` itself where it
+/// has that shape, so that the integers of quantized biases are not lost.
+fn channel_class(egraph: &mut EGraph, found: &Match) -> Option<(Id, Id)> {
+    let [x, k] = found.vars();
+    let channels = *egraph.shape(x).last()?;
+    if egraph.shape(k) == [channels] { Some((x, k)) } else { channel_constant(egraph, found, |k| k) }
 }
 
 /// For a binary term `?x ?k`: `x`, and `f(k)` as a constant `[c]`.

@@ -71,7 +71,9 @@ pub const RULES: &[RuleSpec] = &[
         apply: |egraph, found| {
             let [x, w, b, h] = found.vars();
             let layer = op(egraph, found, 1)?.clone();
-            let b = egraph.add_op(Op::Binary(Binary::Add), &[b, h])?;
+            // The class of `h` itself: the integers of a quantized bias are not lost.
+            let none = egraph.uniform(b) == Some(0.0);
+            let b = if none { h } else { egraph.add_op(Op::Binary(Binary::Add), &[b, h])? };
             egraph.add_op(layer, &[x, w, b])
         },
         constants: false,

@@ -1,7 +1,9 @@
 //! The rewrite rules, one table per theme.
 
 pub mod affine;
+pub mod boxes;
 pub mod fold;
+pub mod hoist;
 pub mod integer;
 pub mod layout;
 pub mod movement;
@@ -14,12 +16,10 @@ use egg::Id;
 use lutweave_ir::Op;
 use std::sync::LazyLock;
 
-static TABLE: LazyLock<Vec<RuleSpec>> = LazyLock::new(|| {
-    let float = [affine::RULES, fold::RULES, pointwise::RULES, pool::RULES];
-    let both = [layout::RULES, reshape::RULES, movement::RULES];
-    let integer = [integer::RULES];
-    float.iter().chain(&both).chain(&integer).flat_map(|rules| rules.iter().copied()).collect()
-});
+const FLOAT: &[&[RuleSpec]] = &[affine::RULES, fold::RULES, pointwise::RULES, pool::RULES];
+const MOVEMENT: &[&[RuleSpec]] = &[layout::RULES, hoist::RULES, reshape::RULES, boxes::RULES, movement::RULES];
+
+static TABLE: LazyLock<Vec<RuleSpec>> = LazyLock::new(|| [FLOAT, MOVEMENT, &[integer::RULES]].concat().concat());
 
 /// All rules, grouped by theme.
 pub fn rule_table() -> &'static [RuleSpec] {
@@ -28,12 +28,12 @@ pub fn rule_table() -> &'static [RuleSpec] {
 
 /// The rules for graphs before quantization.
 pub fn float_rules() -> Vec<RuleSpec> {
-    [affine::RULES, fold::RULES, pointwise::RULES, pool::RULES, layout::RULES, reshape::RULES, movement::RULES].concat()
+    [FLOAT, MOVEMENT].concat().concat()
 }
 
 /// The rules for integer graphs.
 pub fn integer_rules() -> Vec<RuleSpec> {
-    [layout::RULES, reshape::RULES, movement::RULES, integer::RULES].concat()
+    [MOVEMENT, &[integer::RULES]].concat().concat()
 }
 
 /// The operator of the matched term at a position of the pattern.

@@ -253,10 +253,10 @@ impl Blocks {
     }
 }
 
-type Ranges = Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>;
+pub(super) type Ranges = Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>;
 
 /// The finest split of two shapes of equal element count into runs of equal element count.
-fn groups(from: &[usize], to: &[usize]) -> Option<Ranges> {
+pub(super) fn groups(from: &[usize], to: &[usize]) -> Option<Ranges> {
     let (mut i, mut j) = (0, 0);
     let mut groups: Ranges = Vec::new();
     while i < from.len() && j < to.len() {

@@ -6,6 +6,15 @@ use lutweave_ir::op::{Binary, DequantizeWeights, Unary};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
 
 pub const CASES: &[Case] = &[
+    Case { name: "transpose after functions", rules: &["hoist-transpose"], build: hoisted },
+    Case {
+        name: "borders and quantization",
+        rules: &["quantize-pad", "dequantize-pad", "hoist-reshape"],
+        build: quantized_border,
+    },
+    Case { name: "dequantization and quantization", rules: &["quantize-dequantize"], build: requantized },
+    Case { name: "slice of a reshape", rules: &["slice-reshape"], build: reshaped_slice },
+    Case { name: "pads and joins of reshaped images", rules: &["pad-reshape", "concat-reshape"], build: reshaped_join },
     Case {
         name: "transpose of a transpose",
         rules: &["transpose-transpose", "transpose-identity", "transpose-reshape-unit"],
@@ -21,7 +30,11 @@ pub const CASES: &[Case] = &[
     Case { name: "joined transposes", rules: &["transpose-concat"], build: joined },
     Case { name: "box of a transpose", rules: &["transpose-box"], build: boxed },
     Case { name: "softmax of a transpose", rules: &["transpose-softmax"], build: softmax },
-    Case { name: "reduction of a transpose", rules: &["transpose-reduce", "mean-average-pool", "mean-of-one"], build: reduced },
+    Case {
+        name: "reduction of a transpose",
+        rules: &["transpose-reduce", "mean-average-pool", "mean-of-one"],
+        build: reduced,
+    },
     Case { name: "matrix product of a transpose", rules: &["transpose-dense"], build: dense },
     Case {
         name: "transposed quantized weights",
@@ -360,4 +373,97 @@ fn resize(seed: u64) -> Graph {
     let factors = m.random.pick(&[[1, 1], [1, 2], [2, 1]]);
     let y = m.add(Op::Resize { factors }, &[x]);
     m.finish(&[y])
+}
+
+fn hoisted(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.image();
+    let shape = m.shape(x);
+    let c = m.channels(x);
+    let k = m.constant(&[c]);
+    let full = m.constant(&shape);
+    let scalar = m.scalar(2.5);
+    let y = match m.random.from(0, 9) {
+        0 => m.unary(Unary::Tanh, x),
+        1 => m.binary(Binary::Mul, x, k),
+        2 => m.binary(Binary::Add, x, k),
+        3 => m.add(Op::PRelu, &[x, k]),
+        4 => random_slice(&mut m, x),
+        5 => random_pad(&mut m, x, 1.5),
+        6 => {
+            let axis = m.random.from(0, 3);
+            m.add(Op::Concat { axis }, &[x, x, full])
+        }
+        7 => m.binary(Binary::Max, full, x),
+        8 => m.binary(Binary::Sub, scalar, x),
+        _ => {
+            let row = m.input(&[c]);
+            m.binary(Binary::Mul, x, row)
+        }
+    };
+    let (y, _) = m.shuffled(y);
+    m.finish(&[y])
+}
+
+fn quantized_border(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.input(&[1, 2, 3, 2]);
+    let value = m.random.pick(&[0.0, 0.7, 100.0]);
+    let x = random_pad(&mut m, x, value);
+    let quantization = Quantization { scale: 0.02, zero_point: -3 };
+    let q = m.add(Op::Quantize { element: Element::I8, quantization }, &[x]);
+    let q = random_pad(&mut m, q, -3.0);
+    let count = m.graph.node(q).ty.count();
+    let q = m.reshape(q, &[count]);
+    let y = m.add(Op::Dequantize, &[q]);
+    m.finish(&[y])
+}
+
+fn requantized(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let scale = m.random.pick(&[0.3, 1e38, 1e-3]);
+    let from = Quantization { scale, zero_point: 5 };
+    let q = m.graph.input("q", TensorType::int([1, 40], Element::I8).quantized(from));
+    let x = m.add(Op::Dequantize, &[q]);
+    let zero_point = m.random.pick(&[5, 5, 6]);
+    let element = m.random.pick(&[Element::I8, Element::I8, Element::U8]);
+    let y = m.add(Op::Quantize { element, quantization: Quantization { scale, zero_point } }, &[x]);
+    m.finish(&[y])
+}
+
+fn reshaped_slice(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.input(&[1, 2, 3, 12]);
+    let shapes: [&[usize]; 4] = [&[2, 3, 1, 6, 2], &[1, 2, 3, 3, 4], &[6, 12], &[2, 1, 3, 12, 1]];
+    let shape = m.random.pick(&shapes);
+    let y = m.reshape(x, shape);
+    let mut starts = vec![0; shape.len()];
+    let mut sizes = shape.to_vec();
+    let mut steps = vec![1; shape.len()];
+    for _ in 0..m.random.from(1, 2) {
+        let axis = m.random.from(0, shape.len() - 1);
+        starts[axis] = m.random.from(0, shape[axis] - 1);
+        sizes[axis] = if m.random.flip() { 1 } else { shape[axis] - starts[axis] };
+        if sizes[axis] > 2 && m.random.flip() {
+            steps[axis] = 2;
+            sizes[axis] = sizes[axis].div_ceil(2);
+        }
+    }
+    let y = m.add(Op::Slice { starts, sizes, steps }, &[y]);
+    m.finish(&[y])
+}
+
+fn reshaped_join(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let (x, y) = (m.input(&[1, 2, 3, 4]), m.input(&[2, 3, 4, 1]));
+    let x = m.reshape(x, &[2, 3, 4, 1]);
+    if m.random.flip() {
+        let z = random_pad(&mut m, x, 0.5);
+        let before = vec![m.random.from(0, 2), 0, 1, 0];
+        let w = m.add(Op::Pad { before, after: vec![0, 1, 0, 0], value: 1.0 }, &[x]);
+        return m.finish(&[z, w]);
+    }
+    let axis = m.random.from(0, 3);
+    let z = m.add(Op::Concat { axis }, &[y, x, y]);
+    m.finish(&[z])
 }

@@ -27,6 +27,8 @@ pub struct Importer {
     pub base: Option<PathBuf>,
     /// Elements of constants computed so far.
     computed: usize,
+    /// The name that each graph node was added under; the graph's own are made unique.
+    wanted: Vec<String>,
     /// What constants are named after.
     role: &'static str,
 }
@@ -46,6 +48,7 @@ impl Importer {
             transposed: HashMap::new(),
             base,
             computed: 0,
+            wanted: Vec::new(),
             role: "constant",
         }
     }
@@ -68,6 +71,17 @@ impl Importer {
                 .help("fold them before export"));
         }
         Ok(())
+    }
+
+    /// Adds an input.
+    pub fn input(&mut self, name: &str, ty: TensorType) -> NodeId {
+        self.wanted.push(name.to_owned());
+        self.graph.input(name, ty)
+    }
+
+    /// The name that a graph node was added under.
+    pub fn wanted_name(&self, id: NodeId) -> &str {
+        &self.wanted[id.index()]
     }
 
     /// Type of a graph node.
@@ -107,7 +121,9 @@ impl Importer {
             Op::DequantizeWeights(_) => format!("{at}/{}", self.role),
             _ => at.clone(),
         };
-        self.graph.add(&name, op, operands).map_err(|diagnostic| diagnostic.at(at).operator(operator))
+        let id = self.graph.add(&name, op, operands).map_err(|diagnostic| diagnostic.at(at).operator(operator))?;
+        self.wanted.push(name);
+        Ok(id)
     }
 
     fn fold(&mut self, op: &Op, operands: &[NodeId]) -> Result<Option<NodeId>, Diagnostic> {
@@ -153,7 +169,9 @@ impl Importer {
         let value = op.eval(&ty, &types, &constants);
         self.spend(ty.count())?;
         let name = format!("{}/{}", self.current, self.role);
-        Ok(Some(self.graph.constant(&name, value, ty)))
+        let id = self.graph.constant(&name, value, ty);
+        self.wanted.push(name);
+        Ok(Some(id))
     }
 
     /// An error about the current node.
@@ -165,7 +183,9 @@ impl Importer {
     pub fn constant(&mut self, literal: &Literal) -> Result<NodeId, Diagnostic> {
         let (tensor, ty) = literal.to_tensor().map_err(|message| self.error("unsupported-constant", message))?;
         let name = format!("{}/{}", self.current, self.role);
-        Ok(self.graph.constant(&name, tensor, ty))
+        let id = self.graph.constant(&name, tensor, ty);
+        self.wanted.push(name);
+        Ok(id)
     }
 
     /// A graph node for a constant that plays a role, such as `weights`, in the current node.

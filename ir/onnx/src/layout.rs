@@ -186,6 +186,36 @@ impl Importer {
         self.reshape(x, &shape)
     }
 
+    /// A strided box of a value, below its transpose and below a reshape that splits axes.
+    pub fn slice(
+        &mut self,
+        x: NodeId,
+        starts: &[usize],
+        sizes: &[usize],
+        steps: &[usize],
+    ) -> Result<NodeId, Diagnostic> {
+        if self.shape(x) == sizes {
+            return Ok(x);
+        }
+        let (inner, permutation) = self.peel(x);
+        let order = AxisOrder(permutation.clone());
+        let (starts, sizes, steps) = (order.arrange(starts), order.arrange(sizes), order.arrange(steps));
+        let node = self.graph.node(inner);
+        let unsplit = match node.op {
+            Op::Reshape { .. } => unsplit(self.shape(node.operands[0]), &node.ty.shape, [&starts, &sizes, &steps])
+                .map(|[starts, sizes, steps]| (node.operands[0], Op::Slice { starts, sizes, steps })),
+            _ => None,
+        };
+        let y = match unsplit {
+            Some((source, op)) => {
+                let part = self.emit(op, &[source])?;
+                self.reshape(part, &sizes)?
+            }
+            None => self.emit(Op::Slice { starts, sizes, steps }, &[inner])?,
+        };
+        self.transpose(y, &permutation)
+    }
+
     /// An operator that treats axes separately and keeps their number: `build` gets the axes'
     /// order below the operand's transpose, so that what it says about axis `i` of the model goes
     /// to the place of `i` in that order.
@@ -213,7 +243,10 @@ impl Importer {
     /// image of height 1.
     pub fn image(&mut self, node: &Node, x: NodeId) -> Result<NodeId, Diagnostic> {
         match *self.shape(x) {
-            [_, _, _, _] => self.transpose(x, &[0, 2, 3, 1]),
+            [_, _, _, _] => match self.hoisted(x, &[0, 2, 3, 1], MAX_SUNK)? {
+                Some(image) => Ok(image),
+                None => self.transpose(x, &[0, 2, 3, 1]),
+            },
             [n, c, w] => {
                 let last = self.transpose(x, &[0, 2, 1])?;
                 self.reshape(last, &[n, 1, w, c])
@@ -222,6 +255,68 @@ impl Importer {
                 .unsupported(format!("the operand of shape {shape:?} has not one or two spatial axes"), "")
                 .help("only one-dimensional and two-dimensional windows can be compiled")),
         }
+    }
+
+    /// A value permuted by permuting the graph inputs that it is made of, where it is near enough
+    /// to them and made by operators that treat axes separately.
+    fn hoisted(&mut self, x: NodeId, permutation: &[usize], depth: usize) -> Result<Option<NodeId>, Diagnostic> {
+        let key = (x, permutation.to_vec());
+        if let Some(&id) = self.transposed.get(&key) {
+            return Ok(Some(id));
+        }
+        let node = self.graph.node(x);
+        if node.ty.shape.len() != permutation.len() || depth == 0 {
+            return Ok(None);
+        }
+        let order = AxisOrder(inverse(permutation));
+        let op = match &node.op {
+            Op::Input => return self.transpose(x, permutation).map(Some),
+            Op::Constant(_) => return self.transpose(x, permutation).map(Some),
+            Op::Unary(_) | Op::Binary(_) | Op::Quantize { .. } | Op::Dequantize => node.op.clone(),
+            Op::Slice { starts, sizes, steps } => {
+                Op::Slice { starts: order.arrange(starts), sizes: order.arrange(sizes), steps: order.arrange(steps) }
+            }
+            Op::Pad { before, after, value } => {
+                Op::Pad { before: order.arrange(before), after: order.arrange(after), value: *value }
+            }
+            Op::Concat { axis } => Op::Concat { axis: order.place(*axis) },
+            Op::Conv(_)
+            | Op::Dense
+            | Op::BatchNorm { .. }
+            | Op::PRelu
+            | Op::MaxPool(_)
+            | Op::AveragePool(_)
+            | Op::ReduceMean { .. }
+            | Op::Resize { .. }
+            | Op::Transpose { .. }
+            | Op::Reshape { .. }
+            | Op::Softmax { .. }
+            | Op::ArgMax { .. }
+            | Op::DequantizeWeights(_)
+            | Op::QConv(_)
+            | Op::QAveragePool(_)
+            | Op::QAdd(_)
+            | Op::QMul(_)
+            | Op::Table(_) => return Ok(None),
+        };
+        let name = self.wanted_name(x).to_owned();
+        let mut operands = Vec::new();
+        for operand in node.operands.clone() {
+            let operand = match self.graph.node(operand).op {
+                Op::Constant(_) => self.with_rank(operand, permutation.len())?,
+                _ => operand,
+            };
+            match self.hoisted(operand, permutation, depth - 1)? {
+                Some(permuted) => operands.push(permuted),
+                None => return Ok(None),
+            }
+        }
+        let current = std::mem::replace(&mut self.current, name);
+        let y = self.emit(op, &operands);
+        self.current = current;
+        let y = y?;
+        self.transposed.insert(key, y);
+        Ok(Some(y))
     }
 
     /// The inverse of [`Importer::image`]; `rank` is that of the model's value.
@@ -298,7 +393,13 @@ impl Regrouping {
             place(true).or_else(|| place(false))
         });
         let before = groups.iter().flat_map(|(old, _)| old.clone().map(|axis| permutation[axis])).collect();
-        let order: Vec<usize> = groups.iter().flat_map(|(_, new)| new.clone()).collect();
+        let mut order: Vec<usize> = groups.iter().flat_map(|(_, new)| new.clone()).collect();
+        // A batch of one costs nothing anywhere; the graph's images have it in front.
+        if target.first() == Some(&1)
+            && let Some(place) = order.iter().position(|&axis| axis == 0)
+        {
+            order[..=place].rotate_right(1);
+        }
         let shape = order.iter().map(|&axis| target[axis]).collect();
         Some(Self { before, shape, after: inverse(&order) })
     }
@@ -334,6 +435,39 @@ fn groups(old: &[usize], new: &[usize]) -> Option<Vec<(Axes, Axes)>> {
     Some(result)
 }
 
+/// Starts, sizes and steps of a box per axis.
+type Extents<T> = [T; 3];
+
+/// A box of a reshaped value as a box of the value itself: where the reshape splits an axis, what
+/// the box takes of its parts must be equally spaced.
+fn unsplit(old: &[usize], new: &[usize], [starts, sizes, steps]: Extents<&[usize]>) -> Option<Extents<Vec<usize>>> {
+    const MAX_EXTENT: usize = 1 << 16;
+    let mut result = [vec![0; old.len()], old.to_vec(), vec![1; old.len()]];
+    for (from, to) in groups(old, new)? {
+        let whole = to.clone().all(|axis| sizes[axis] == new[axis]);
+        if whole {
+            continue;
+        }
+        if from.len() != 1 || old[from.start] > MAX_EXTENT {
+            return None;
+        }
+        let mut indices = vec![0];
+        for axis in to {
+            let places =
+                |outer: usize| (0..sizes[axis]).map(move |i| outer * new[axis] + starts[axis] + i * steps[axis]);
+            indices = indices.into_iter().flat_map(places).collect();
+        }
+        let step = indices.get(1).map_or(1, |second| second - indices[0]);
+        if indices.windows(2).any(|pair| pair[1] - pair[0] != step) {
+            return None;
+        }
+        result[0][from.start] = indices[0];
+        result[1][from.start] = indices.len();
+        result[2][from.start] = step;
+    }
+    Some(result)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,5 +492,15 @@ mod tests {
         assert_eq!(groups(&[4, 1], &[4]).unwrap(), [(0..2, 0..1)]);
         assert_eq!(groups(&[6], &[2, 3, 1]).unwrap(), [(0..1, 0..3)]);
         assert_eq!(groups(&[2, 3], &[5]), None);
+    }
+
+    #[test]
+    fn boxes_of_split_axes() {
+        // [4,48] split to [4,24,2]: the second of each pair is every other channel.
+        let odd = unsplit(&[4, 48], &[4, 24, 2], [&[0, 0, 1], &[4, 24, 1], &[1, 1, 1]]);
+        assert_eq!(odd, Some([vec![0, 1], vec![4, 24], vec![1, 2]]));
+        let half = unsplit(&[4, 48], &[4, 2, 24], [&[0, 1, 0], &[4, 1, 24], &[1, 1, 1]]);
+        assert_eq!(half, Some([vec![0, 24], vec![4, 24], vec![1, 1]]));
+        assert_eq!(unsplit(&[4, 48], &[4, 12, 4], [&[0, 0, 0], &[4, 12, 2], &[1, 1, 1]]), None);
     }
 }

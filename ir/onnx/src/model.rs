@@ -258,7 +258,7 @@ impl<'a> Session<'a> {
             }
             ty = ty.quantized(quantization);
         }
-        Ok(self.importer.graph.input(name, ty))
+        Ok(self.importer.input(name, ty))
     }
 
     /// Imports a node or records why not. Its results are poisoned then, so that what depends on
@@ -297,6 +297,16 @@ impl<'a> Session<'a> {
                 None
             }
         };
+        if let Some(computed) = results.as_ref().map(Vec::len)
+            && let Some(name) = proto.output.iter().skip(computed).find(|name| !name.is_empty())
+        {
+            let message = format!("its result `{name}` is not one that the importer computes");
+            self.faults.push(
+                Diagnostic::error("unsupported-node", message)
+                    .at(display_name(proto))
+                    .operator(proto.op_type.clone().unwrap_or_default()),
+            );
+        }
         let mut results = results.unwrap_or_default().into_iter();
         for name in &proto.output {
             let value = results.next().unwrap_or(Value::Poisoned);
@@ -344,12 +354,24 @@ impl<'a> Session<'a> {
             self.faults.push(Diagnostic::error("malformed-file", "the graph has no outputs"));
         }
         if self.faults.is_empty() {
-            match named_outputs(&self.importer.graph, &outputs) {
+            match named_outputs(&self.importer, &outputs) {
                 Ok(graph) => return Ok(Imported { graph, warnings: self.warnings }),
                 Err(fault) => self.faults.push(fault),
             }
         }
         Err(Diagnostics(merged(self.faults)))
+    }
+}
+
+/// What to do about a fault that brings no advice of its own.
+fn usual_help(code: &str) -> &'static str {
+    match code {
+        "invalid-node" | "invalid-operands" | "invalid-input" => {
+            "`onnx.checker.check_model(model, full_check=True)` tells whether the file is valid ONNX; export it again"
+        }
+        "too-large" => "reduce the extent; nothing of this size fits a device",
+        "unsupported-constant" => "use float32, int8 or uint8 where the value is needed at run time",
+        _ => "replace the node by supported operators, or cut the model before it (`onnx.utils.extract_model`)",
     }
 }
 
@@ -373,6 +395,9 @@ fn merged(faults: Vec<Diagnostic>) -> Vec<Diagnostic> {
             let named: Vec<String> = others.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
             let more = if others.len() > NAMED { ", .." } else { "" };
             fault.message.push_str(&format!(" (and at {} other nodes: {}{more})", others.len(), named.join(", ")));
+        }
+        if fault.help.is_empty() {
+            fault.help = usual_help(fault.code).to_owned();
         }
         fault
     };
@@ -398,31 +423,41 @@ fn import_node(importer: &mut Importer, operator: &Operator, node: Node) -> op::
 }
 
 /// The live part of a graph, with the nodes of outputs named after the outputs.
-fn named_outputs(graph: &Graph, outputs: &[(&str, NodeId)]) -> Result<Graph, Diagnostic> {
-    let mut live = graph.clone();
-    live.set_outputs(outputs.iter().map(|&(_, id)| id).collect());
-    let live = live.without_dead_nodes();
+fn named_outputs(importer: &Importer, outputs: &[(&str, NodeId)]) -> Result<Graph, Diagnostic> {
+    let graph = &importer.graph;
+    let mut live = vec![false; graph.nodes().len()];
+    for &id in graph.inputs().iter().chain(outputs.iter().map(|(_, id)| id)) {
+        live[id.index()] = true;
+    }
+    for id in graph.ids().rev() {
+        if live[id.index()] {
+            for operand in &graph.node(id).operands {
+                live[operand.index()] = true;
+            }
+        }
+    }
     let mut names: HashMap<NodeId, &str> = HashMap::new();
-    for (&id, &(name, _)) in live.outputs().iter().zip(outputs) {
+    for &(name, id) in outputs {
         names.entry(id).or_insert(name);
     }
     let taken: HashSet<&str> = outputs.iter().map(|&(name, _)| name).collect();
-    let mut result = Graph::new(&live.name);
-    let mut map: Vec<NodeId> = Vec::with_capacity(live.nodes().len());
-    for id in live.ids() {
-        let node = live.node(id);
+    let mut result = Graph::new(&graph.name);
+    let mut map = vec![NodeId(u32::MAX); graph.nodes().len()];
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        let node = graph.node(id);
+        let wanted = importer.wanted_name(id);
         let name = match names.get(&id) {
             Some(name) if !matches!(node.op, Op::Input) => (*name).to_owned(),
-            _ if taken.contains(node.name.as_str()) && !matches!(node.op, Op::Input) => format!("{}/inner", node.name),
-            _ => node.name.clone(),
+            _ if taken.contains(wanted) && !matches!(node.op, Op::Input) => format!("{wanted}/inner"),
+            _ => wanted.to_owned(),
         };
         let operands: Vec<NodeId> = node.operands.iter().map(|operand| map[operand.index()]).collect();
-        map.push(match &node.op {
+        map[id.index()] = match &node.op {
             Op::Input => result.input(&name, node.ty.clone()),
             Op::Constant(value) => result.constant(&name, value.clone(), node.ty.clone()),
             op => result.add_typed(&name, op.clone(), &operands, node.ty.clone())?,
-        });
+        };
     }
-    result.set_outputs(live.outputs().iter().map(|id| map[id.index()]).collect());
+    result.set_outputs(outputs.iter().map(|(_, id)| map[id.index()]).collect());
     Ok(result)
 }

@@ -2,7 +2,9 @@
 
 mod build;
 
-use lutweave_onnx::{ImportOptions, import};
+use lutweave_onnx::proto::{AttributeProto, ModelProto};
+use lutweave_onnx::{ImportOptions, import, supported_operators};
+use prost::Message;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -55,11 +57,97 @@ fn mutate(random: &mut Random, original: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn survives(name: &str, original: &[u8], variants: usize) {
+/// A number that is likely to hurt.
+fn extreme(random: &mut Random) -> i64 {
+    const NUMBERS: [i64; 14] = [0, 1, -1, 2, 3, 7, 64, 255, 65_536, 1 << 24, 1 << 31, 1 << 40, i64::MAX, i64::MIN];
+    NUMBERS[random.below(NUMBERS.len())]
+}
+
+/// One to three edits of a model that keep it readable: numbers, operators, names, constants.
+fn distort(random: &mut Random, original: &ModelProto) -> Vec<u8> {
+    let mut model = original.clone();
+    for _ in 0..1 + random.below(3) {
+        let edit = random.below(9);
+        if edit == 0 {
+            model.opset_import[0].version = Some(7 + random.below(16) as i64);
+        }
+        let graph = model.graph.as_mut().unwrap();
+        let (nodes, constants) = (graph.node.len(), graph.initializer.len());
+        let number = extreme(random);
+        let (node, other) = (random.below(nodes), random.below(nodes));
+        match edit {
+            1 => {
+                let operators: Vec<_> = supported_operators().collect();
+                let (domain, name) = operators[random.below(operators.len())];
+                graph.node[node].op_type = Some(name.to_owned());
+                graph.node[node].domain = Some(domain.to_owned());
+            }
+            2 => {
+                let name = graph.node[other].input.first().or(graph.node[other].output.first()).cloned();
+                let count = graph.node[node].input.len();
+                if let (Some(name), true) = (name, count > 0) {
+                    graph.node[node].input[random.below(count)] = name;
+                }
+            }
+            3 => graph.node[node].input.iter_mut().take(1).for_each(String::clear),
+            4 => {
+                let count = graph.node[node].attribute.len();
+                if count > 0 {
+                    let attribute = &mut graph.node[node].attribute[random.below(count)];
+                    match attribute.ints.len() {
+                        0 => attribute.i = Some(number),
+                        length => attribute.ints[random.below(length)] = number,
+                    }
+                }
+            }
+            5 => {
+                const NAMES: [&str; 10] = [
+                    "axis",
+                    "group",
+                    "ceil_mode",
+                    "keepdims",
+                    "allowzero",
+                    "to",
+                    "blocksize",
+                    "transA",
+                    "count_include_pad",
+                    "channels_last",
+                ];
+                let name = Some(NAMES[random.below(NAMES.len())].to_owned());
+                graph.node[node].attribute.push(AttributeProto { name, i: Some(number), ..AttributeProto::default() });
+            }
+            6 => {
+                const NAMES: [&str; 8] =
+                    ["axes", "pads", "strides", "dilations", "kernel_shape", "perm", "split", "starts"];
+                let name = Some(NAMES[random.below(NAMES.len())].to_owned());
+                let ints = (0..random.below(6)).map(|_| extreme(random)).collect();
+                graph.node[node].attribute.push(AttributeProto { name, ints, ..AttributeProto::default() });
+            }
+            7 if constants > 0 => {
+                let tensor = &mut graph.initializer[random.below(constants)];
+                match (tensor.int64_data.len(), tensor.dims.len()) {
+                    (0, 0) => tensor.data_type = Some(random.below(24) as i32),
+                    (0, rank) => tensor.dims[random.below(rank)] = number,
+                    (length, _) => tensor.int64_data[random.below(length)] = number,
+                }
+            }
+            8 => {
+                let tensor = graph.input[0].r#type.as_mut().and_then(|ty| ty.tensor_type.as_mut()).unwrap();
+                let dims = &mut tensor.shape.as_mut().unwrap().dim;
+                let axis = random.below(dims.len());
+                dims[axis].dim_value = Some(if random.below(2) == 0 { number } else { random.below(9) as i64 });
+            }
+            _ => {}
+        }
+    }
+    model.encode_to_vec()
+}
+
+fn survives(name: &str, variants: usize, mut variant_of: impl FnMut(&mut Random) -> Vec<u8>) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut accepted, mut slowest) = (0, Duration::ZERO);
     for variant in 0..variants {
-        let bytes = mutate(&mut random, original);
+        let bytes = variant_of(&mut random);
         let start = Instant::now();
         let result = import(bytes, &ImportOptions::default());
         slowest = slowest.max(start.elapsed());
@@ -85,7 +173,18 @@ fn damaged_small_models_are_answered() {
         let bytes = model.bytes();
         let whole = import(bytes.clone(), &ImportOptions::default());
         assert!(whole.is_ok(), "{name}: {}", whole.unwrap_err());
-        survives(name, &bytes, 2500);
+        survives(name, 2500, |random| mutate(random, &bytes));
+    }
+}
+
+#[test]
+fn distorted_small_models_are_answered() {
+    for (name, model) in [
+        ("network", build::network()),
+        ("quantized", build::quantized()),
+        ("shape arithmetic", build::shape_arithmetic()),
+    ] {
+        survives(name, 4000, |random| distort(random, &model.proto));
     }
 }
 
@@ -103,7 +202,7 @@ fn a_damaged_real_model_is_answered() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/models");
     for model in ["mlperf_tiny/kws_dscnn_int8_qdq.onnx", "third_party/alibaba_vww.onnx"] {
         match std::fs::read(root.join(model)) {
-            Ok(bytes) => survives(model, &bytes, 300),
+            Ok(bytes) => survives(model, 300, |random| mutate(random, &bytes)),
             Err(_) => println!("skipped: {model} is not here"),
         }
     }

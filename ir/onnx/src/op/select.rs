@@ -88,25 +88,7 @@ pub fn slice(importer: &mut Importer, node: &Node) -> Imported {
         let steps: Vec<usize> = (0..now.len())
             .map(|axis| if reversed(axis) || extent.sizes[axis] == 1 { 1 } else { extent.steps[axis] as usize })
             .collect();
-        boxed(importer, y, &starts, &extent.sizes, &steps)
-    })
-}
-
-/// A strided box of a value, below its transpose.
-pub fn boxed(
-    importer: &mut Importer,
-    x: NodeId,
-    starts: &[usize],
-    sizes: &[usize],
-    steps: &[usize],
-) -> Result<NodeId, Diagnostic> {
-    if importer.shape(x) == sizes {
-        return Ok(x);
-    }
-    importer.per_axis(x, |order| Op::Slice {
-        starts: order.arrange(starts),
-        sizes: order.arrange(sizes),
-        steps: order.arrange(steps),
+        importer.slice(y, &starts, &extent.sizes, &steps)
     })
 }
 
@@ -122,7 +104,7 @@ pub fn range(
     let mut sizes = importer.shape(x).to_vec();
     let (mut starts, mut steps) = (vec![0; sizes.len()], vec![1; sizes.len()]);
     (starts[axis], sizes[axis], steps[axis]) = (start, size, if size == 1 { 1 } else { step });
-    boxed(importer, x, &starts, &sizes, &steps)
+    importer.slice(x, &starts, &sizes, &steps)
 }
 
 /// The sizes that a `Split` node divides an extent into.
@@ -282,7 +264,7 @@ pub fn pad(importer: &mut Importer, node: &Node) -> Imported {
     let grow = |pads: &[i64]| pads.iter().map(|&pad| pad.max(0) as usize).collect::<Vec<_>>();
     let (before, after) = (grow(&before), grow(&after));
     one(importer, |importer| {
-        let y = boxed(importer, x, &starts, &sizes, &vec![1; rank])?;
+        let y = importer.slice(x, &starts, &sizes, &vec![1; rank])?;
         if before.iter().chain(&after).all(|&pad| pad == 0) {
             return Ok(y);
         }

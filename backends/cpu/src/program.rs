@@ -10,6 +10,9 @@ pub(crate) const SLACK: usize = 16;
 /// Alignment of the arena, of every buffer and of every table.
 pub(crate) const ALIGNMENT: usize = 64;
 
+/// Channels that a kernel works on at once: one vector of bytes.
+pub(crate) const BLOCK: usize = 16;
+
 /// Memory that a kernel reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
@@ -135,6 +138,26 @@ impl Walk {
     }
 }
 
+impl Walk {
+    /// The same walk with neighbouring pixels of few channels taken together, for kernels that
+    /// treat channels alike: the walk, and how many pixels are one.
+    #[must_use]
+    pub fn folded(self, channels: usize) -> (Self, usize) {
+        let pixels = BLOCK / channels.min(BLOCK);
+        let dense = self.source_column == channels && self.target_column == channels;
+        if !BLOCK.is_multiple_of(channels) || !dense || !self.columns.is_multiple_of(pixels) {
+            return (self, 1);
+        }
+        let walk = Self {
+            columns: self.columns / pixels,
+            source_column: self.source_column * pixels,
+            target_column: self.target_column * pixels,
+            ..self
+        };
+        (walk, pixels)
+    }
+}
+
 /// Convolution that sums over channels: a dot product per output over runs of input bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Dense {
@@ -165,13 +188,15 @@ pub(crate) struct Depthwise {
     pub target: Location,
     pub walk: Walk,
     pub channels: usize,
-    /// Byte offsets of the taps of one window row.
-    pub row: Vec<usize>,
-    /// Window rows and the bytes between them.
+    /// Byte offsets of the taps that share a lane of a dot product, at most as many as it takes.
+    pub groups: Vec<Vec<usize>>,
+    /// How often the groups repeat, and the bytes between repetitions.
     pub rows: (usize, usize),
+    /// Pixels of a tile.
+    pub pixels: usize,
     /// Taps go to the dot product in fours if true, else in pairs of 16-bit elements.
     pub dot4: bool,
-    /// ROM offset: block of 16 channels, window row, tap group, channel, tap.
+    /// ROM offset: block of 16 channels, repetition, group, channel, tap.
     pub weights: usize,
     /// ROM offset of `i32` biases, padded to 16 channels.
     pub biases: usize,

@@ -26,6 +26,7 @@ pub struct Options {
     pub verify: bool,
 }
 
+#[allow(clippy::derivable_impls, reason = "the constant is not the default in debug builds")]
 impl Default for Options {
     fn default() -> Self {
         Self { features: Features::default(), verify: cfg!(debug_assertions) }

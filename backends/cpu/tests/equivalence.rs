@@ -28,7 +28,7 @@ fn check(graph: &Graph, samples: &[Vec<Tensor>]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_graphs(numbers in prop::collection::vec(any::<u32>(), 1..160), seed in any::<u64>()) {

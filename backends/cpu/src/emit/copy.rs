@@ -8,6 +8,9 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value};
 /// Vectors of a run that are written out in one turn of the loop.
 const UNROLLED: usize = 4;
 
+/// Writes out one piece of a run: gets the pointers, the offset and the type of the piece.
+type Piece<'f, E> = dyn FnMut(&mut E, &[Value], usize, Type) + 'f;
+
 impl Emitter<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy) {
         let source = self.address(copy.source);
@@ -96,13 +99,7 @@ impl Emitter<'_, '_> {
 
     /// Covers `length` bytes by vectors, the last of which may overlap its neighbour, or by
     /// smaller pieces where not even one vector fits. `pointers` advance with the bytes.
-    fn runs(
-        &mut self,
-        length: usize,
-        pointers: &[(Value, usize)],
-        pieces: &[Type],
-        piece: &mut dyn FnMut(&mut Self, &[Value], usize, Type),
-    ) {
+    fn runs(&mut self, length: usize, pointers: &[(Value, usize)], pieces: &[Type], piece: &mut Piece<Self>) {
         let starts: Vec<Value> = pointers.iter().map(|&(pointer, _)| pointer).collect();
         if length < 16 {
             let mut at = 0;

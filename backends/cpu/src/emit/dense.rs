@@ -2,12 +2,9 @@
 
 use super::Emitter;
 use super::requantize::Tables;
-use crate::program::Dense;
+use crate::program::{BLOCK, Dense};
 use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::types::{I8X16, I32X4};
-
-/// Output channels of a block.
-const BLOCK: usize = 16;
 
 /// Bytes of a unit: what one 32-bit lane of a dot product takes.
 const UNIT: usize = 4;

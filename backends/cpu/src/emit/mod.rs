@@ -37,6 +37,9 @@ pub(crate) struct Emitter<'a, 'b> {
     offsets: &'a [usize],
 }
 
+/// The body of a loop: gets the pointers and the carried values, returns the next carried values.
+type CarryBody<'f, E> = dyn FnMut(&mut E, &[Value], Vec<Value>) -> Vec<Value> + 'f;
+
 /// Emits the kernels of a step into the current block.
 pub(crate) fn emit(
     builder: &mut FunctionBuilder,
@@ -94,7 +97,7 @@ impl Emitter<'_, '_> {
         count: usize,
         pointers: &[(Value, usize)],
         carried: Vec<Value>,
-        body: &mut dyn FnMut(&mut Self, &[Value], Vec<Value>) -> Vec<Value>,
+        body: &mut CarryBody<Self>,
     ) -> Vec<Value> {
         let starts: Vec<Value> = pointers.iter().map(|&(pointer, _)| pointer).collect();
         match count {

@@ -1,12 +1,9 @@
 //! Pools: blocks of 16 channels, one pixel at a time.
 
 use super::Emitter;
-use crate::program::{Pool, Pooling, Requantizer};
+use crate::program::{BLOCK, Pool, Pooling, Requantizer};
 use cranelift_codegen::ir::types::I8X16;
 use cranelift_codegen::ir::{InstBuilder, Value};
-
-/// Channels of a block.
-const BLOCK: usize = 16;
 
 /// Windows of at most so many taps are unrolled.
 const UNROLLED: usize = 9;

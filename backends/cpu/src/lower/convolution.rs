@@ -2,12 +2,9 @@
 
 use super::window::{Bordered, Layout, Sliding};
 use super::{ByteRange, Lowering, byte_range, images};
-use crate::program::{Dense, Depthwise, Kernel, Requantizer, Walk};
+use crate::program::{BLOCK, Dense, Depthwise, Kernel, Location, Requantizer, Walk};
 use lutweave_ir::op::QConv;
 use lutweave_ir::{Diagnostic, NodeId};
-
-/// Channels of a block.
-const BLOCK: usize = 16;
 
 /// Taps of a window that a depthwise kernel unrolls; larger windows loop over rows.
 const UNROLLED_TAPS: usize = 25;
@@ -45,6 +42,17 @@ impl Constants<'_> {
     }
 }
 
+/// What a kernel needs besides the weights.
+#[derive(Clone, Copy)]
+struct Placed {
+    sliding: Sliding,
+    bordered: Bordered,
+    walk: Walk,
+    target: Location,
+    biases: usize,
+    requantizer: Requantizer,
+}
+
 impl Lowering<'_> {
     pub(super) fn convolution(&mut self, id: NodeId, conv: &QConv) -> Result<(), Diagnostic> {
         let graph = self.graph;
@@ -76,20 +84,6 @@ impl Lowering<'_> {
         };
         let mut kernels = Vec::new();
         let bordered = self.bordered(&mut kernels, source, &sliding, layout);
-        let per_group = channels / layout.groups;
-        let slots: Vec<Option<usize>> = (0..layout.groups)
-            .flat_map(|group| {
-                let slot = move |index| (index < per_group).then_some(group * per_group + index);
-                (0..per_group.next_multiple_of(BLOCK)).map(slot)
-            })
-            .collect();
-        let bounds = &constants.bounds;
-        let requantizer = self.requantizer(&conv.requantize, &slots, output, true, |channel| bounds[channel]);
-        let biases = slots
-            .iter()
-            .map(|slot| slot.map_or(0, |channel| constants.biases[channel].wrapping_add(requantizer.carried())));
-        let biases = self.program.table(biases.flat_map(i32::to_le_bytes));
-        let target = self.result(id);
         let walk = Walk {
             rows: height,
             columns: width,
@@ -99,27 +93,33 @@ impl Lowering<'_> {
             target_column: channels,
         }
         .flattened();
+        let (walk, pixels) = if depthwise { walk.folded(channels) } else { (walk, 1) };
+        let per_group = channels / layout.groups;
+        let slots: Vec<Option<usize>> = (0..layout.groups)
+            .flat_map(|group| {
+                let slot = move |index| (index < per_group * pixels).then_some(group * per_group + index % per_group);
+                (0..(per_group * pixels).next_multiple_of(BLOCK)).map(slot)
+            })
+            .collect();
+        let bounds = &constants.bounds;
+        let requantizer = self.requantizer(&conv.requantize, &slots, output, true, |channel| bounds[channel]);
+        let biases = slots
+            .iter()
+            .map(|slot| slot.map_or(0, |channel| constants.biases[channel].wrapping_add(requantizer.carried())));
+        let biases = self.program.table(biases.flat_map(i32::to_le_bytes));
+        let target = self.result(id);
+        let placed = Placed { sliding, bordered, walk, target, biases, requantizer };
         kernels.push(if depthwise {
-            Kernel::Depthwise(self.depthwise(&constants, &sliding, bordered, requantizer, biases, (walk, target)))
+            Kernel::Depthwise(self.depthwise(&constants, &placed, channels * pixels))
         } else {
-            let groups = (geometry.groups, per_group);
-            Kernel::Dense(self.dense(&constants, &sliding, bordered, requantizer, biases, (walk, target), groups))
+            Kernel::Dense(self.dense(&constants, &placed, geometry.groups, per_group))
         });
         self.push(kernels);
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn dense(
-        &mut self,
-        constants: &Constants,
-        sliding: &Sliding,
-        bordered: Bordered,
-        requantizer: Requantizer,
-        biases: usize,
-        (walk, target): (Walk, crate::program::Location),
-        (groups, channels): (usize, usize),
-    ) -> Dense {
+    fn dense(&mut self, constants: &Constants, placed: &Placed, groups: usize, channels: usize) -> Dense {
+        let Placed { sliding, bordered, walk, target, biases, requantizer } = *placed;
         let [kh, kw, depth] = constants.kernel;
         let [row, column] =
             [sliding.dilations[0] * bordered.width * bordered.pixel, sliding.dilations[1] * bordered.pixel];
@@ -166,44 +166,45 @@ impl Lowering<'_> {
         }
     }
 
-    fn depthwise(
-        &mut self,
-        constants: &Constants,
-        sliding: &Sliding,
-        bordered: Bordered,
-        requantizer: Requantizer,
-        biases: usize,
-        (walk, target): (Walk, crate::program::Location),
-    ) -> Depthwise {
+    /// `channels` counts those of all pixels that are taken together.
+    fn depthwise(&mut self, constants: &Constants, placed: &Placed, channels: usize) -> Depthwise {
+        let Placed { sliding, bordered, walk, target, biases, requantizer } = *placed;
         let [kh, kw, _] = constants.kernel;
-        let channels = constants.biases.len();
-        let tap = |y: usize, x: usize| {
-            (y * sliding.dilations[0] * bordered.width + x * sliding.dilations[1]) * bordered.pixel
-        };
-        let unrolled = kh * kw <= UNROLLED_TAPS;
-        let unrolled_rows = if unrolled { kh } else { 1 };
-        let positions: Vec<(usize, usize)> = (0..unrolled_rows).flat_map(|y| (0..kw).map(move |x| (y, x))).collect();
-        let rows = kh / unrolled_rows;
         let lane = constants.lane();
+        let unrolled_rows = if kh * kw <= UNROLLED_TAPS { kh } else { 1 };
+        // Neighbouring pixels share the columns of their windows where a lane takes a column.
+        let columns = constants.dot4 && unrolled_rows == kh && (lane - 1..=lane).contains(&kh) && kw > 1;
+        let groups: Vec<Vec<(usize, usize)>> = if columns {
+            (0..kw).map(|x| (0..kh).map(|y| (y, x)).collect()).collect()
+        } else {
+            let taps: Vec<(usize, usize)> = (0..unrolled_rows).flat_map(|y| (0..kw).map(move |x| (y, x))).collect();
+            taps.chunks(lane).map(<[_]>::to_vec).collect()
+        };
+        let rows = kh / unrolled_rows;
+        let distinct = constants.biases.len();
         let mut bytes = Vec::new();
         for block in (0..channels).step_by(BLOCK) {
-            for (row, group) in (0..rows).flat_map(|row| positions.chunks(lane).map(move |group| (row, group))) {
+            for (row, group) in (0..rows).flat_map(|row| groups.iter().map(move |group| (row, group))) {
                 for (channel, element) in (0..BLOCK).flat_map(|c| (0..lane).map(move |e| (block + c, e))) {
                     let weight = match group.get(element) {
-                        Some(&(y, x)) if channel < channels => constants.weight(channel, [row + y, x, 0]),
+                        Some(&(y, x)) if channel < channels => constants.weight(channel % distinct, [row + y, x, 0]),
                         Some(_) | None => 0,
                     };
                     constants.push(&mut bytes, weight);
                 }
             }
         }
+        let offset = |y: usize, x: usize| {
+            (y * sliding.dilations[0] * bordered.width + x * sliding.dilations[1]) * bordered.pixel
+        };
         Depthwise {
             source: bordered.location,
             target,
             walk,
             channels,
-            row: positions.iter().map(|&(y, x)| tap(y, x)).collect(),
-            rows: (rows, tap(1, 0)),
+            groups: groups.iter().map(|group| group.iter().map(|&(y, x)| offset(y, x)).collect()).collect(),
+            rows: (rows, offset(1, 0)),
+            pixels: if columns { 2 } else { 1 },
             dot4: constants.dot4,
             weights: self.program.table(bytes),
             biases,

@@ -59,11 +59,12 @@ impl Lowering<'_> {
                 (window.kernel[0], window.dilations[0] * row),
                 (window.kernel[1], window.dilations[1] * bordered.pixel),
             ];
+            let (walk, pixels) = walk.flattened().folded(channels);
             kernels.push(Kernel::Pool(Pool {
                 source: bordered.location,
                 target: target.plus(index * height * width * channels),
-                walk: walk.flattened(),
-                channels,
+                walk,
+                channels: channels * pixels,
                 taps,
                 pooling,
             }));

@@ -1,0 +1,203 @@
+//! Engines of every kind against the reference.
+
+mod support;
+
+use lutweave_hw::rtl::build::{Builder, EngineShape, Level, advance, branch, set, when};
+use lutweave_hw::rtl::engine::Step;
+use lutweave_hw::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
+use lutweave_hw::rtl::{Module, ParallelTaps, Reduce, Statement, Ty};
+use proptest::prelude::*;
+use support::{chain, compare};
+
+#[derive(Clone, Debug)]
+struct Case {
+    word: Ty,
+    columns: u32,
+    rows: u32,
+    /// Rows of the ring beyond the image's.
+    spare: u32,
+    groups: u32,
+    kernel: [u32; 2],
+    dilations: [u32; 2],
+    pads: [u32; 2],
+    pad_value: i64,
+    parallel: ParallelTaps,
+    /// 0: dense, 1: depthwise, 2: maximum, 3: sum.
+    kind: u32,
+    outputs: u32,
+    weight_bits: u32,
+    seed: u64,
+}
+
+impl Case {
+    fn reduce(&self, depth: u32) -> Reduce {
+        let taps = match self.parallel {
+            ParallelTaps::One => 1,
+            ParallelTaps::Row => self.kernel[1],
+            ParallelTaps::All => self.kernel[0] * self.kernel[1],
+        };
+        let mut state = self.seed | 1;
+        let mut weight = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state as i64) >> (64 - self.weight_bits)) as i16
+        };
+        let mut weights = |count: u32| (0..count * depth).map(|_| weight()).collect();
+        let weight_bits = self.weight_bits;
+        match self.kind {
+            0 => Reduce::Dense {
+                outputs: self.outputs,
+                weights: weights(self.outputs * taps * self.word.lanes),
+                weight_bits,
+            },
+            1 => Reduce::Depthwise { weights: weights(taps * self.word.lanes), weight_bits },
+            2 => Reduce::Max,
+            _ => Reduce::Sum,
+        }
+    }
+
+    /// Takes a frame, then issues all windows one after another, and gives each result away.
+    fn module(&self) -> Module {
+        let Self { word, columns, rows, groups, kernel, dilations, pads, .. } = *self;
+        let ring_rows = rows + self.spare;
+        let tap_steps = match self.parallel {
+            ParallelTaps::One => kernel[0] * kernel[1],
+            ParallelTaps::Row => kernel[0],
+            ParallelTaps::All => 1,
+        };
+        let dense = self.kind == 0;
+        let terms = i64::from(kernel[0] * kernel[1] * if dense { groups * word.lanes } else { 1 });
+        let largest = (1i64 << word.bits) * terms << (if self.kind < 2 { self.weight_bits } else { 0 });
+        let accumulator = if self.kind == 2 { word.lane() } else { Ty::range(-largest, largest) };
+        let mut b = Builder::new("engine", "engine under test");
+        let input = b.input("in", word);
+        let (engine, valid, result) = b.engine(
+            "engine",
+            EngineShape {
+                word,
+                rows: ring_rows,
+                columns,
+                groups,
+                image_rows: rows,
+                kernel,
+                dilations,
+                pad_value: self.pad_value,
+                parallel: self.parallel,
+                reduce: self.reduce(groups * tap_steps),
+                accumulator,
+            },
+        );
+        let outputs = if dense { self.outputs } else { word.lanes };
+        let output = b.output("out", accumulator.by(outputs));
+        let filling = b.register("filling", Ty::BIT, 1);
+        let waiting = b.register("waiting", Ty::BIT, 0);
+        let start = b.register("start", Ty::holding(u64::from(ring_rows - 1)), 0);
+        let ready = b.ready(input, filling);
+        let wrapped = |value: Expr| {
+            mux(lt(value.clone(), i64::from(ring_rows)), value.clone(), sub(value, i64::from(ring_rows)))
+        };
+        let mut fill_levels = [("fill_group", groups), ("fill_column", columns), ("fill_row", rows)]
+            .map(|(name, count)| Level::new(&mut b, name, count));
+        fill_levels[2].on_wrap.push(set(filling, 0));
+        let [fill_group, fill_column, fill_row] = fill_levels;
+        let mut filled = vec![Statement::Fill {
+            engine,
+            row: wrapped(add(start, fill_row.value())),
+            column: fill_column.value(),
+            group: fill_group.value(),
+            data: input.data.into(),
+        }];
+        filled.extend(advance(vec![fill_group, fill_column, fill_row]));
+
+        let tap = Level::new(&mut b, "tap", tap_steps);
+        let group = Level::new(&mut b, "group", groups);
+        let column = Level::new(&mut b, "column", columns + pads[1]);
+        let mut row = Level::new(&mut b, "row", rows + pads[0]);
+        row.on_wrap.push(set(filling, 1));
+        row.on_wrap.push(set(start, wrapped(add(start, i64::from(rows)))));
+        let top = b.wire("top", sub(row.value(), i64::from(pads[0])));
+        let ring = add(add(start, top), i64::from(ring_rows));
+        let ring = b.wire("ring", wrapped(wrapped(ring)));
+        let address = b.wire(
+            "address",
+            add(lutweave_hw::rtl::expr::mul(group.value(), i64::from(tap_steps)), tap.value()),
+        );
+        let zero = |level: &Level| eq(level.value(), 0);
+        let (first, last) = if dense {
+            (and(zero(&tap), zero(&group)), and(tap.at_end(), group.at_end()))
+        } else {
+            (zero(&tap), tap.at_end())
+        };
+        let constant = tap_steps == 1 && (!dense || groups == 1);
+        let last = b.wire("last", last);
+        let step = Step {
+            ring: ring.into(),
+            row: top.into(),
+            column: sub(column.value(), i64::from(pads[1])),
+            group: group.value(),
+            tap: tap.value(),
+            address: if self.kind < 2 { address.into() } else { 0.into() },
+            first: if constant { 1.into() } else { first },
+            last: if constant { 1.into() } else { last.into() },
+        };
+        let mut issued = vec![Statement::Issue { engine, step }, when(last, vec![set(waiting, 1)])];
+        issued.extend(advance(vec![tap, group, column, row]));
+        let beats = if dense { 1 } else { groups };
+        assert!(beats > 0);
+        b.finish(vec![
+            when(all([filling.into(), input.valid.into()]), filled),
+            when(and(not(filling), not(waiting)), issued),
+            branch(
+                valid,
+                vec![set(output.data, result), set(output.valid, 1)],
+                vec![when(and(output.valid, or(output.ready, 0)), vec![set(output.valid, 0), set(waiting, 0)])],
+            ),
+        ])
+    }
+
+    fn check(&self) {
+        let beats_in = u64::from(self.rows * self.columns * self.groups);
+        let windows = u64::from((self.rows + self.pads[0]) * (self.columns + self.pads[1]));
+        let beats_out = windows * u64::from(if self.kind == 0 { 1 } else { self.groups });
+        compare(&chain(vec![self.module()], beats_in, beats_out), 2, self.seed);
+    }
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let word = (1u32..=20, prop_oneof![3 => Just(8u32), 2 => Just(4), 1 => Just(1), 1 => Just(9), 1 => Just(16)], any::<bool>())
+        .prop_map(|(lanes, bits, signed)| Ty { lanes, bits, signed });
+    let parallel = prop_oneof![Just(ParallelTaps::One), Just(ParallelTaps::Row), Just(ParallelTaps::All)];
+    let weight_bits = prop_oneof![3 => Just(8u32), 1 => Just(4), 1 => Just(9), 1 => Just(16)];
+    let shape = (1u32..5, 1u32..5, 0u32..3, 1u32..4, 1u32..4, 1u32..4, 1u32..3, 1u32..3, 0u32..4, 0u32..6);
+    (word, shape, parallel, 0u32..4, 1u32..40, weight_bits, any::<u64>(), any::<i64>()).prop_map(
+        |(word, shape, parallel, kind, outputs, weight_bits, seed, pad)| {
+            let (columns, rows, spare, groups, height, width, down, right, above, before) = shape;
+            let (least, most) = word.bounds();
+            // Enough ring rows for the kernel.
+            let spare = spare.max(((height - 1) * down + 1).saturating_sub(rows));
+            Case {
+                word,
+                columns,
+                rows,
+                spare,
+                groups,
+                kernel: [height, width],
+                dilations: [down, right],
+                pads: [above.min(rows + spare), before],
+                pad_value: least + pad.rem_euclid(most - least + 1),
+                parallel,
+                kind,
+                outputs,
+                weight_bits,
+                seed,
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #[test]
+    fn engines_agree_with_the_reference(case in cases()) {
+        case.check();
+    }
+}

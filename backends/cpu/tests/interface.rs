@@ -89,6 +89,21 @@ fn bytes_run_without_tensors() {
 }
 
 #[test]
+fn nothing_around_the_outputs_is_written() {
+    for length in 1..70 {
+        let mut graph = Graph::new("bounds");
+        let x = graph.input("x", image([1, 1, 1, length]));
+        graph.set_outputs(vec![x]);
+        let jit = compile_jit(&graph).unwrap();
+        let input: Vec<u8> = (0..length as u8).collect();
+        let mut memory = vec![0xa5; length + 64];
+        jit.run_bytes(&[&input], &mut [&mut memory[32..32 + length]], &mut jit.workspace()).unwrap();
+        assert_eq!(memory[32..32 + length], input);
+        assert!(memory[..32].iter().chain(&memory[32 + length..]).all(|&byte| byte == 0xa5), "{length}");
+    }
+}
+
+#[test]
 fn inputs_are_checked() {
     let mut graph = Graph::new("checked");
     extreme(&mut graph, [1, 2, 2, 3], 2, 8, 5);

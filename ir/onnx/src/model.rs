@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 /// Most nodes of a model, and most constants.
 const MAX_NODES: usize = 100_000;
 
+/// How often an import starts again with what it learned about integer inputs.
+const MAX_ROUNDS: usize = 16;
+
 /// Imports a decoded model.
 pub fn import(model: &ModelProto, options: &ImportOptions) -> Result<Imported, Diagnostics> {
     let graph = model.graph.as_ref().ok_or_else(|| {
@@ -31,7 +34,9 @@ pub fn import(model: &ModelProto, options: &ImportOptions) -> Result<Imported, D
     let constants = Constants::read(graph, options);
     let (order, unordered) = topological_order(&graph.node);
     let mut inputs = BTreeMap::new();
+    let mut rounds = 0;
     loop {
+        rounds += 1;
         let mut session = Session::new(graph, options, opset, &constants, &inputs);
         session.faults.extend(unordered.iter().cloned());
         for &index in &order {
@@ -46,7 +51,7 @@ pub fn import(model: &ModelProto, options: &ImportOptions) -> Result<Imported, D
                 learned = true;
             }
         }
-        if !learned {
+        if !learned || rounds == MAX_ROUNDS {
             return session.finish();
         }
     }

@@ -2,6 +2,7 @@
 
 mod build;
 
+use lutweave_ir::validate;
 use lutweave_onnx::proto::{AttributeProto, ModelProto};
 use lutweave_onnx::{ImportOptions, import, supported_operators};
 use prost::Message;
@@ -144,6 +145,9 @@ fn distort(random: &mut Random, original: &ModelProto) -> Vec<u8> {
 }
 
 fn survives(name: &str, variants: usize, mut variant_of: impl FnMut(&mut Random) -> Vec<u8>) {
+    // LUTWEAVE_MUTATIONS=N makes N times as many.
+    let factor = std::env::var("LUTWEAVE_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let variants = variants * factor;
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut accepted, mut slowest) = (0, Duration::ZERO);
     for variant in 0..variants {
@@ -154,6 +158,8 @@ fn survives(name: &str, variants: usize, mut variant_of: impl FnMut(&mut Random)
         match result {
             Ok(imported) => {
                 accepted += 1;
+                let faults = validate::validate(&imported.graph);
+                assert!(faults.is_ok(), "{name}, variant {variant}: {faults:?}");
                 assert!(!imported.graph.outputs().is_empty(), "{name}, variant {variant}: no outputs");
             }
             Err(faults) => assert!(!faults.0.is_empty(), "{name}, variant {variant}: refused without a fault"),

@@ -238,3 +238,16 @@ fn halves_of_shuffled_channels_are_strided_slices() {
     assert_eq!(slices, [&expected]);
     assert_eq!(count(&graph, |op| matches!(op, Op::Reshape { .. })), 0);
 }
+
+#[test]
+fn indices_have_no_scale() {
+    // The integers of ArgMax have no scale, and its operand is no integer input.
+    let model = Model::new(13)
+        .input("x", &[1, 5])
+        .scalar("s", 0.5)
+        .node("ArgMax", &["x"], &["a"], vec![int("axis", 1)])
+        .node("DequantizeLinear", &["a", "s"], &["y"], vec![])
+        .output("y");
+    let faults = import(model.bytes(), &ImportOptions::default()).unwrap_err();
+    assert_eq!(faults.0[0].code, "unknown-quantization", "{faults}");
+}

@@ -175,7 +175,9 @@ impl Importer {
             }
             None => {
                 let mut source = x;
-                while let [operand, ..] = self.graph.node(source).operands[..] {
+                while let [operand, ..] = self.graph.node(source).operands[..]
+                    && self.ty(operand).element.is_int()
+                {
                     source = operand;
                 }
                 if matches!(self.graph.node(source).op, Op::Input) {

@@ -164,7 +164,7 @@ fn index_maps(opset: i64, node: &Node, shape: &[usize]) -> Result<Vec<Vec<usize>
         if mode != "nearest" && extent > 1 && size != extent {
             return Err(node
                 .unsupported(format!("`mode` is `{mode}`"), "")
-                .help("export with nearest-neighbour upsampling by integer factors, or use a transposed convolution's replacement: nearest upsampling and a convolution"));
+                .help("export with nearest-neighbour upsampling by integer factors, and train with it"));
         }
         let map = (0..size).map(|index| {
             source(transformation, rounding, index, size, extent, scale).ok_or_else(|| {

@@ -104,12 +104,19 @@ pub(crate) fn header(interface: &Interface) -> String {
         Features::Native => "processors with all features of the one it was compiled on",
     };
     let mut text = format!(
-        "/* Model `{}`, compiled by Lutweave for {target}.\n *\n\
-         * Link with {}.o. The function has no state, allocates nothing and calls nothing;\n \
-         * threads may call it at the same time with different arenas. It expects the default\n \
-         * floating-point rounding mode. Arrays are row-major, one byte per element, images are\n \
-         * [1, height, width, channels], and real = SCALE * (element - ZERO_POINT). */\n\
-         #ifndef {prefix}_H\n#define {prefix}_H\n\n#include <stdint.h>\n\n",
+        "\
+/* Model `{}`, compiled by Lutweave for {target}.
+ *
+ * Link with {}.o. The function has no state, allocates nothing and calls nothing; threads may
+ * call it at the same time with different arenas. It expects the default floating-point rounding
+ * mode. Arrays are row-major, one byte per element, images are [1, height, width, channels], and
+ * real = SCALE * (element - ZERO_POINT). */
+#ifndef {prefix}_H
+#define {prefix}_H
+
+#include <stdint.h>
+
+",
         comment(&interface.model),
         interface.name
     );
@@ -169,14 +176,17 @@ pub(crate) fn example(interface: &Interface) -> String {
         }
     }
     text.push_str("\nint main(void)\n{\n");
-    let (start, end) = if interface.inputs.is_empty() { ("    ", "") } else { ("    for (;;) {\n        ", "    }\n") };
-    let indent = if interface.inputs.is_empty() { "    " } else { "        " };
-    text.push_str(start.trim_end_matches(' '));
+    let frames = !interface.inputs.is_empty();
+    let indent = if frames { "        " } else { "    " };
+    if frames {
+        text.push_str("    for (;;) {\n");
+    }
     for (index, input) in interface.inputs.iter().enumerate() {
-        let _ = writeln!(text, "{indent}if (fread({0}, 1, sizeof {0}, stdin) != sizeof {0})", input.identifier);
-        // Only the end between frames is regular.
-        let result = if index == 0 { "ferror(stdin) ? 1 : 0" } else { "1" };
-        let _ = writeln!(text, "{indent}    return {result};");
+        let _ = writeln!(text, "{indent}size_t got_{0} = fread({0}, 1, sizeof {0}, stdin);", input.identifier);
+        if index == 0 {
+            let _ = writeln!(text, "{indent}if (got_{} == 0 && feof(stdin))\n{indent}    return 0;", input.identifier);
+        }
+        let _ = writeln!(text, "{indent}if (got_{0} != sizeof {0})\n{indent}    return 1;", input.identifier);
     }
     let arguments: Vec<&str> =
         interface.inputs.iter().chain(&interface.outputs).map(|argument| argument.identifier.as_str()).collect();
@@ -186,11 +196,7 @@ pub(crate) fn example(interface: &Interface) -> String {
         let _ = writeln!(text, "{indent}if (fwrite({0}, 1, sizeof {0}, stdout) != sizeof {0})", output.identifier);
         let _ = writeln!(text, "{indent}    return 1;");
     }
-    text.push_str(end);
-    if interface.inputs.is_empty() {
-        text.push_str("    return 0;\n");
-    }
-    text.push_str("}\n");
+    text.push_str(if frames { "    }\n}\n" } else { "    return 0;\n}\n" });
     text
 }
 

@@ -2,7 +2,7 @@
 
 use crate::assemble::{self, Entry, Interface};
 use crate::invoke::{Code, Extents, Lines};
-use crate::target::{self, Features, Options};
+use crate::target::{self, Options};
 use crate::{arena, lower};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
@@ -160,13 +160,6 @@ impl fmt::Debug for Jit {
             .field("arena_size", &self.arena_size())
             .finish_non_exhaustive()
     }
-}
-
-/// Which instructions [`Features::Native`] may use differs between machines; this says whether it
-/// includes four-way dot products of bytes.
-pub fn has_byte_dot_products(features: Features) -> bool {
-    let options = Options { features, verify: false };
-    target::host(options, false).is_ok_and(|target| target.capabilities.dot4)
 }
 
 fn to_bytes(name: &str, ty: &TensorType, value: &Tensor) -> Result<Vec<u8>, Diagnostic> {

@@ -21,6 +21,6 @@ mod object;
 mod program;
 mod target;
 
-pub use jit::{Jit, Workspace, compile_jit, compile_jit_with, has_byte_dot_products};
+pub use jit::{Jit, Workspace, compile_jit, compile_jit_with};
 pub use object::{Object, ObjectOptions, compile_object};
 pub use target::{Features, Options};

@@ -67,6 +67,12 @@ fn check(graph: &Graph, samples: &[Vec<Tensor>], options: &ObjectOptions) {
     let input: Vec<u8> = samples.iter().flat_map(|inputs| bytes(inputs)).collect();
     let expected: Vec<u8> = samples.iter().flat_map(|inputs| bytes(&interpret::run(graph, inputs).unwrap())).collect();
     assert_eq!(run(directory.path(), &input), expected, "{}", object.name);
+    // A frame that breaks off is an error.
+    let cut = Command::new(directory.path().join("example")).stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let mut cut = cut.unwrap();
+    cut.stdin.take().unwrap().write_all(&input[..input.len() / samples.len() - 1]).unwrap();
+    let whole = input.len() == samples.len();
+    assert_eq!(cut.wait().unwrap().code(), Some(i32::from(!whole)), "{}", object.name);
 }
 
 #[test]

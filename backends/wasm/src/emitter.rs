@@ -215,7 +215,8 @@ impl<'a> Emitter<'a> {
                 return Place::fixed(address);
             }
             SignalKind::Wire(expr) => match expr {
-                Expr::Signal(_) | Expr::Slice { .. } | Expr::SliceAt { .. } => self.place(expr),
+                // Not remembered: the place moves when the register it lies in is captured.
+                Expr::Signal(_) | Expr::Slice { .. } | Expr::SliceAt { .. } => return self.place(expr),
                 _ => {
                     self.store_value(expr, signal.ty, Place::fixed(address));
                     Place::fixed(address)
@@ -372,7 +373,12 @@ impl<'a> Emitter<'a> {
     }
 
     /// `if` on the bit on the stack, with a branch for each case; empty branches cost nothing.
-    pub fn if_else(&mut self, ty: BlockType, then: impl FnOnce(&mut Self), otherwise: Option<Box<dyn FnOnce(&mut Self) + '_>>) {
+    pub fn if_else(
+        &mut self,
+        ty: BlockType,
+        then: impl FnOnce(&mut Self),
+        otherwise: Option<Box<dyn FnOnce(&mut Self) + '_>>,
+    ) {
         self.code.op().if_(ty);
         self.scoped(then);
         if let Some(otherwise) = otherwise {

@@ -148,9 +148,7 @@ impl Emitter<'_> {
             (Rep::I32, true, 32) => return,
             (Rep::I32, true, 8) => op.i32_extend8_s(),
             (Rep::I32, true, 16) => op.i32_extend16_s(),
-            (Rep::I32, true, bits) => {
-                op.i32_const(32 - bits as i32).i32_shl().i32_const(32 - bits as i32).i32_shr_s()
-            }
+            (Rep::I32, true, bits) => op.i32_const(32 - bits as i32).i32_shl().i32_const(32 - bits as i32).i32_shr_s(),
             (Rep::I64, _, 64) => return,
             (Rep::I64, false, bits) => op.i64_const(((1u64 << bits) - 1) as i64).i64_and(),
             (Rep::I64, true, bits) => {
@@ -372,14 +370,7 @@ impl Emitter<'_> {
         self.convert(from, Rep::I32);
         if count != u32::MAX && (ty.signed || ty.bits > 32 - count.leading_zeros()) {
             let index = self.code.keep(ValType::I32);
-            self.code
-                .op()
-                .local_get(index)
-                .i32_const(0)
-                .local_get(index)
-                .i32_const(count as i32)
-                .i32_lt_u()
-                .select();
+            self.code.op().local_get(index).i32_const(0).local_get(index).i32_const(count as i32).i32_lt_u().select();
         }
         if bytes > 1 {
             self.code.op().i32_const(bytes as i32).i32_mul();

@@ -209,14 +209,7 @@ impl Harness {
     }
 
     /// A source's transfer and next offer.
-    fn offer(
-        &self,
-        code: &mut Code,
-        locals: &Locals,
-        source: &PortMap,
-        channel: &ChannelLayout,
-        reader: Option<u32>,
-    ) {
+    fn offer(&self, code: &mut Code, locals: &Locals, source: &PortMap, channel: &ChannelLayout, reader: Option<u32>) {
         let first = self.control.first_transfer;
         step_stall(code, locals, source.stall);
         let stall = code.keep(ValType::I32);
@@ -234,7 +227,12 @@ impl Harness {
         op.local_get(stall).i32_eqz().i32_and().if_(BlockType::Empty);
         op.i32_const(0).i32_load(at(source.buffer)).i32_const(0).i32_load(at(source.count));
         op.i32_const(source.ty.bytes() as i32).i32_mul().i32_add().local_set(locals.address);
-        copy(code, Place { base: Some(locals.address), offset: 0 }, Place::fixed(channel.data), source.ty.bytes() as u32);
+        copy(
+            code,
+            Place { base: Some(locals.address), offset: 0 },
+            Place::fixed(channel.data),
+            source.ty.bytes() as u32,
+        );
         increment(code, source.count);
         let wake = |code: &mut Code, valid: i32| {
             let mut op = code.op();

@@ -1,7 +1,7 @@
 //! The reductions of engines as SIMD code.
 
-use crate::code::at;
 use crate::code::Place;
+use crate::code::at;
 use crate::emitter::Emitter;
 use crate::layout::{Image, lane_bytes};
 use crate::window::{Taps, WindowLayout};
@@ -107,8 +107,7 @@ impl Weights {
 /// is a zero.
 fn order(form: Form, engine: &Engine) -> Vec<Option<u32>> {
     let (outputs, taps, lanes) = (engine.outputs(), engine.taps(), engine.word.lanes);
-    let dense =
-        |o: u32, t: u32, l: u32| (o < outputs && l < lanes).then(|| (o * taps + t) * lanes + l);
+    let dense = |o: u32, t: u32, l: u32| (o < outputs && l < lanes).then(|| (o * taps + t) * lanes + l);
     let depthwise = |t: u32, l: u32| (t < taps && l < lanes).then(|| t * lanes + l);
     let mut order = Vec::new();
     match form {
@@ -202,11 +201,9 @@ impl Emitter<'_> {
         let mut op = self.code.op();
         match context.mask {
             None => op.v128_const(0),
-            Some(mask) => op
-                .i32_const(0)
-                .v128_load(at(context.window.accumulators + 16 * number))
-                .local_get(mask)
-                .v128_and(),
+            Some(mask) => {
+                op.i32_const(0).v128_load(at(context.window.accumulators + 16 * number)).local_get(mask).v128_and()
+            }
         };
         self.code.keep(ValType::V128)
     }
@@ -457,9 +454,7 @@ impl Emitter<'_> {
                     let mut op = self.code.op();
                     op.i64_load(at(place.offset));
                     if let (Some(index), Some(weights)) = (weights, &context.window.weights) {
-                        op.local_get(context.weights)
-                            .i64_load16_s(at(weights.base + 2 * (index + lane)))
-                            .i64_mul();
+                        op.local_get(context.weights).i64_load16_s(at(weights.base + 2 * (index + lane))).i64_mul();
                     }
                     if maximum {
                         let element = self.code.keep(ValType::I64);

@@ -145,9 +145,8 @@ impl Layout {
                 ..ChannelLayout::default()
             })
             .collect();
-        let sources: Vec<usize> = (0..design.inputs.len() as u32)
-            .map(|port| find(&|channel| channel.from == Endpoint::Top(port)))
-            .collect();
+        let sources: Vec<usize> =
+            (0..design.inputs.len() as u32).map(|port| find(&|channel| channel.from == Endpoint::Top(port))).collect();
         let sinks: Vec<usize> =
             (0..design.outputs.len() as u32).map(|port| find(&|channel| channel.to == Endpoint::Top(port))).collect();
         for &source in &sources {

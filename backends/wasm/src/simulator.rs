@@ -202,7 +202,8 @@ impl Simulator {
     pub fn registers(&self) -> impl Iterator<Item = (&SignalMap, Vec<i64>)> {
         let data = self.memory.data(&self.store);
         self.map.signals.iter().map(|signal| {
-            let bytes = data.get(signal.address as usize..).and_then(|data| data.get(..signal.ty.bytes())).unwrap_or(&[]);
+            let bytes =
+                data.get(signal.address as usize..).and_then(|data| data.get(..signal.ty.bytes())).unwrap_or(&[]);
             let lanes = bytes.chunks_exact(signal.ty.lane_bytes as usize);
             (signal, lanes.map(|bytes| decode(bytes, signal.ty.signed)).collect())
         })
@@ -314,7 +315,8 @@ impl Simulator {
             for frame in 0..frames {
                 let start = address + frame * per_frame * lane;
                 let bytes = data.get(start..start + per_frame * lane).ok_or_else(outside)?;
-                trace.frames[frame].push(bytes.chunks_exact(lane).map(|bytes| decode(bytes, port.ty.signed) as i32).collect());
+                trace.frames[frame]
+                    .push(bytes.chunks_exact(lane).map(|bytes| decode(bytes, port.ty.signed) as i32).collect());
                 let completion = self.word((completions + 8 * frame) as u32)?;
                 trace.completions[frame] = trace.completions[frame].max(completion);
             }

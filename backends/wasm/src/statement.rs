@@ -1,9 +1,9 @@
 //! Clocked statements as wasm.
 
 use crate::code::Place;
+use crate::code::at;
 use crate::emitter::{Emitter, Rep};
 use crate::hazard::{Effects, State, order, registers};
-use crate::code::at;
 use crate::layout::{Cell, value_bytes};
 use lutweave_hw::rtl::{Expr, PipelineId, SignalId, SignalKind, Statement};
 use std::collections::BTreeSet;
@@ -172,7 +172,9 @@ impl Emitter<'_> {
             for stage in 0..stages {
                 for (number, signal) in module.signals.iter().enumerate() {
                     match &signal.kind {
-                        SignalKind::Stage { pipeline: owner, stage: of, value } if *owner == pipeline && *of == stage => {
+                        SignalKind::Stage { pipeline: owner, stage: of, value }
+                            if *owner == pipeline && *of == stage =>
+                        {
                             this.bind(SignalId(number as u32), value);
                         }
                         _ => {}

@@ -5,8 +5,8 @@
 //! the products need them. Engines whose elements, weights or sums do not fit
 //! ([`Form::Scalar`]) hold 64-bit elements.
 
-use crate::code::at;
 use crate::code::Place;
+use crate::code::at;
 use crate::emitter::Emitter;
 use crate::kernel::{Form, Weights};
 use crate::layout::{Image, lane_bytes, value_bytes};

@@ -91,10 +91,9 @@ impl Case {
         let filling = b.register("filling", Ty::BIT, 1);
         let waiting = b.register("waiting", Ty::BIT, 0);
         let start = b.register("start", Ty::holding(u64::from(ring_rows - 1)), 0);
-        let ready = b.ready(input, filling);
-        let wrapped = |value: Expr| {
-            mux(lt(value.clone(), i64::from(ring_rows)), value.clone(), sub(value, i64::from(ring_rows)))
-        };
+        b.ready(input, filling.into());
+        let wrapped =
+            |value: Expr| mux(lt(value.clone(), i64::from(ring_rows)), value.clone(), sub(value, i64::from(ring_rows)));
         let mut fill_levels = [("fill_group", groups), ("fill_column", columns), ("fill_row", rows)]
             .map(|(name, count)| Level::new(&mut b, name, count));
         fill_levels[2].on_wrap.push(set(filling, 0));
@@ -117,10 +116,8 @@ impl Case {
         let top = b.wire("top", sub(row.value(), i64::from(pads[0])));
         let ring = add(add(start, top), i64::from(ring_rows));
         let ring = b.wire("ring", wrapped(wrapped(ring)));
-        let address = b.wire(
-            "address",
-            add(lutweave_hw::rtl::expr::mul(group.value(), i64::from(tap_steps)), tap.value()),
-        );
+        let address =
+            b.wire("address", add(lutweave_hw::rtl::expr::mul(group.value(), i64::from(tap_steps)), tap.value()));
         let zero = |level: &Level| eq(level.value(), 0);
         let (first, last) = if dense {
             (and(zero(&tap), zero(&group)), and(tap.at_end(), group.at_end()))
@@ -163,7 +160,11 @@ impl Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let word = (1u32..=20, prop_oneof![3 => Just(8u32), 2 => Just(4), 1 => Just(1), 1 => Just(9), 1 => Just(16)], any::<bool>())
+    let word = (
+        1u32..=20,
+        prop_oneof![3 => Just(8u32), 2 => Just(4), 1 => Just(1), 1 => Just(9), 1 => Just(16)],
+        any::<bool>(),
+    )
         .prop_map(|(lanes, bits, signed)| Ty { lanes, bits, signed });
     let parallel = prop_oneof![Just(ParallelTaps::One), Just(ParallelTaps::Row), Just(ParallelTaps::All)];
     let weight_bits = prop_oneof![3 => Just(8u32), 1 => Just(4), 1 => Just(9), 1 => Just(16)];

@@ -172,15 +172,17 @@ fn feedback(name: &str, stages: u32) -> Module {
     let busy = b.register("busy", Ty::BIT, 0);
     let ready = b.ready(input, not(busy));
     let take = and(input.valid, ready);
-    let launch =
-        |a: Expr, n: Expr| Statement::Launch { pipeline: pipe, arguments: vec![a, n] };
+    let launch = |a: Expr, n: Expr| Statement::Launch { pipeline: pipe, arguments: vec![a, n] };
     b.finish(vec![
         when(take, vec![launch(input.data.into(), 0.into()), set(busy, 1)]),
         when(
             valid,
             vec![branch(
                 lt(n, 2),
-                vec![launch(Expr::Join(vec![Expr::Slice { signal: a, start: 1, lanes: 2 }, Expr::Lane(a, 0)]), Expr::Low(Box::new(add(n, 1)), 2))],
+                vec![launch(
+                    Expr::Join(vec![Expr::Slice { signal: a, start: 1, lanes: 2 }, Expr::Lane(a, 0)]),
+                    Expr::Low(Box::new(add(n, 1)), 2),
+                )],
                 vec![set(output.data, a), set(output.valid, 1)],
             )],
         ),
@@ -238,7 +240,11 @@ fn statements_read_old_values() {
                 branch(lt(x, y), vec![set(y, add(x, z)), set(z, sum)], vec![set(z, sub(x, Expr::Lane(w, 1)))]),
                 set(
                     output.data,
-                    Expr::Mux(Box::new(lt(z, x)), Box::new(Expr::Join(vec![Expr::Slice { signal: v, start: 1, lanes: 4 }, z.into()])), Box::new(input.data.into())),
+                    Expr::Mux(
+                        Box::new(lt(z, x)),
+                        Box::new(Expr::Join(vec![Expr::Slice { signal: v, start: 1, lanes: 4 }, z.into()])),
+                        Box::new(input.data.into()),
+                    ),
                 ),
                 set(output.valid, 1),
             ],

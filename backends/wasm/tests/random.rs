@@ -102,12 +102,20 @@ impl Generator {
             0 | 1 if !same.is_empty() => self.pick(&same).0.into(),
             2 if depth > 0 => {
                 let condition = self.bit(1);
-                Expr::Mux(Box::new(condition), Box::new(self.vector(ty, depth - 1)), Box::new(self.vector(ty, depth - 1)))
+                Expr::Mux(
+                    Box::new(condition),
+                    Box::new(self.vector(ty, depth - 1)),
+                    Box::new(self.vector(ty, depth - 1)),
+                )
             }
             3 if depth > 0 && !same.is_empty() => {
                 let (vector, _) = self.pick(&same);
                 let slice = if self.below(2) == 0 {
-                    Expr::Slice { signal: vector, start: self.below(u64::from(half.lanes) + 1) as u32, lanes: half.lanes }
+                    Expr::Slice {
+                        signal: vector,
+                        start: self.below(u64::from(half.lanes) + 1) as u32,
+                        lanes: half.lanes,
+                    }
                 } else {
                     Expr::SliceAt { signal: vector, index: Box::new(self.low(1, 1)), lanes: half.lanes }
                 };
@@ -195,7 +203,10 @@ fn module(seed: u64) -> Module {
     let results = (g.scalars.clone(), g.vectors.clone());
     (g.scalars, g.vectors) = outside.clone();
     g.vectors.push((input.data, word));
-    let launch = Statement::Launch { pipeline: pipe, arguments: vec![Expr::Low(Box::new(g.scalar(2)), 11), g.vector(out_ty, 2)] };
+    let launch = Statement::Launch {
+        pipeline: pipe,
+        arguments: vec![Expr::Low(Box::new(g.scalar(2)), 11), g.vector(out_ty, 2)],
+    };
     let scalar = g.b.data_register("launched", Ty::signed(20));
     let taken = vec![launch, set(scalar, g.scalar(3))];
     g.scalars.extend(results.0);
@@ -210,8 +221,7 @@ fn module(seed: u64) -> Module {
     let mut module = g.b.finish(statements);
     // The input is ready while nothing is under way.
     let ready = module.inputs[0].ready;
-    module.signals[ready.0 as usize].kind =
-        lutweave_hw::rtl::SignalKind::Wire(and(not(output.valid), not(busy)));
+    module.signals[ready.0 as usize].kind = lutweave_hw::rtl::SignalKind::Wire(and(not(output.valid), not(busy)));
     module
 }
 

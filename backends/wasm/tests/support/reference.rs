@@ -88,19 +88,33 @@ impl<'d> Reference<'d> {
 
     pub fn begin(&mut self, stimulus: &Stimulus) {
         let seed = stimulus.stall_seed;
-        self.sources = self.design.inputs.iter().enumerate().map(|(port, top)| {
-            let beats = stimulus.frames.iter().flat_map(|frame| {
-                assert_eq!(frame[port].len() as u64, top.beats * u64::from(top.ty.lanes));
-                frame[port].chunks(top.ty.lanes as usize).map(|beat| beat.iter().map(|&x| wrap(x.into(), top.ty)).collect())
-            });
-            Source { beats: beats.collect(), offer: None, stall: Stall::of_input(seed, port as u32) }
-        }).collect();
-        self.sinks = self.design.outputs.iter().enumerate().map(|(port, top)| Sink {
-            ready: false,
-            beats: vec![],
-            stall: Stall::of_output(seed, port as u32),
-            expected: top.beats as usize * stimulus.frames.len(),
-        }).collect();
+        self.sources = self
+            .design
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(port, top)| {
+                let beats = stimulus.frames.iter().flat_map(|frame| {
+                    assert_eq!(frame[port].len() as u64, top.beats * u64::from(top.ty.lanes));
+                    frame[port]
+                        .chunks(top.ty.lanes as usize)
+                        .map(|beat| beat.iter().map(|&x| wrap(x.into(), top.ty)).collect())
+                });
+                Source { beats: beats.collect(), offer: None, stall: Stall::of_input(seed, port as u32) }
+            })
+            .collect();
+        self.sinks = self
+            .design
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(port, top)| Sink {
+                ready: false,
+                beats: vec![],
+                stall: Stall::of_output(seed, port as u32),
+                expected: top.beats as usize * stimulus.frames.len(),
+            })
+            .collect();
         self.cycle = 0;
         self.last_transfer = 0;
         self.first_transfer = None;
@@ -174,10 +188,14 @@ impl<'d> Reference<'d> {
                 evaluation.signal(input.ready)[0] == 1
             }
         };
-        let channels: Vec<(bool, bool, Lanes)> = design.channels.iter().map(|channel| {
-            let (valid, data) = writer(self, channel.from, channel.ty);
-            (valid, reader(self, channel.to), data)
-        }).collect();
+        let channels: Vec<(bool, bool, Lanes)> = design
+            .channels
+            .iter()
+            .map(|channel| {
+                let (valid, data) = writer(self, channel.from, channel.ty);
+                (valid, reader(self, channel.to), data)
+            })
+            .collect();
         for (counters, (valid, ready, _)) in self.counters.iter_mut().zip(&channels) {
             match (valid, ready) {
                 (true, true) => counters[0] += 1,
@@ -334,15 +352,18 @@ impl EngineState {
             ParallelTaps::All => (0..height).flat_map(|i| (0..width).map(move |j| (i, j))).collect(),
         };
         let lanes = engine.word.lanes as usize;
-        let words: Vec<Vec<i64>> = taps.iter().map(|(i, j)| {
-            let (y, x) = (row + i * i64::from(engine.dilations[0]), column + j * i64::from(engine.dilations[1]));
-            if y < 0 || y >= engine.image_rows.into() || x < 0 || x >= engine.columns.into() {
-                return vec![engine.pad_value; lanes];
-            }
-            let r = (ring + i * i64::from(engine.dilations[0])) % i64::from(engine.rows);
-            let index = ((r * i64::from(engine.columns) + x) * i64::from(engine.groups) + group) as usize * lanes;
-            self.window[index..index + lanes].to_vec()
-        }).collect();
+        let words: Vec<Vec<i64>> = taps
+            .iter()
+            .map(|(i, j)| {
+                let (y, x) = (row + i * i64::from(engine.dilations[0]), column + j * i64::from(engine.dilations[1]));
+                if y < 0 || y >= engine.image_rows.into() || x < 0 || x >= engine.columns.into() {
+                    return vec![engine.pad_value; lanes];
+                }
+                let r = (ring + i * i64::from(engine.dilations[0])) % i64::from(engine.rows);
+                let index = ((r * i64::from(engine.columns) + x) * i64::from(engine.groups) + group) as usize * lanes;
+                self.window[index..index + lanes].to_vec()
+            })
+            .collect();
         let terms = words.len() * lanes;
         for (number, accumulator) in self.accumulators.iter_mut().enumerate() {
             let lane = || words.iter().map(|word| word[number]);

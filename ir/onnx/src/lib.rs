@@ -8,6 +8,7 @@
 //! holds. Values keep the shapes and the order of elements that they have in the model.
 
 pub mod decode;
+mod faults;
 mod fold;
 mod import;
 mod layout;
@@ -15,7 +16,9 @@ pub mod literal;
 mod model;
 mod node;
 mod op;
+mod order;
 pub mod proto;
+mod regroup;
 mod value;
 
 use bytes::Bytes;

@@ -1,17 +1,18 @@
 //! From a decoded file to a graph: header, inputs, constants, nodes in order, outputs.
 
 use crate::decode::decode;
+use crate::faults::merged;
 use crate::import::Importer;
 use crate::literal::{Kind, count};
 use crate::node::{Node, display_name};
 use crate::op::{self, Operator};
+use crate::order::topological_order;
 use crate::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::value::Value;
 use crate::{ImportOptions, Imported, NEWEST_OPSET, OLDEST_OPSET};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, Quantization, TensorType};
-use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most nodes of a model, and most constants.
 const MAX_NODES: usize = 100_000;
@@ -114,43 +115,6 @@ fn duplicate(name: &str) -> Diagnostic {
     Diagnostic::error("duplicate-value", "two values have this name")
         .at(name)
         .help("give every value a name of its own")
-}
-
-/// Node indices with producers before users, as near to the file's order as can be; and the
-/// faults of those on a cycle.
-fn topological_order(nodes: &[NodeProto]) -> (Vec<usize>, Vec<Diagnostic>) {
-    let mut producers: HashMap<&str, usize> = HashMap::new();
-    for (index, node) in nodes.iter().enumerate() {
-        for output in node.output.iter().filter(|name| !name.is_empty()) {
-            producers.entry(output).or_insert(index);
-        }
-    }
-    let mut users: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
-    let mut waiting = vec![0usize; nodes.len()];
-    for (index, node) in nodes.iter().enumerate() {
-        for &producer in node.input.iter().filter_map(|name| producers.get(name.as_str())) {
-            users[producer].push(index);
-            waiting[index] += 1;
-        }
-    }
-    let mut ready: BinaryHeap<Reverse<usize>> =
-        (0..nodes.len()).filter(|&index| waiting[index] == 0).map(Reverse).collect();
-    let mut order = Vec::with_capacity(nodes.len());
-    while let Some(Reverse(index)) = ready.pop() {
-        order.push(index);
-        for &user in &users[index] {
-            waiting[user] -= 1;
-            if waiting[user] == 0 {
-                ready.push(Reverse(user));
-            }
-        }
-    }
-    let stuck: Vec<&str> = (0..nodes.len()).filter(|&i| waiting[i] > 0).map(|i| display_name(&nodes[i])).collect();
-    let faults = stuck.first().map(|first| {
-        let message = format!("{} nodes depend on their own results", stuck.len());
-        Diagnostic::error("cyclic-graph", message).at(*first).help("export the model again; ONNX graphs have no cycles")
-    });
-    (order, faults.into_iter().collect())
 }
 
 /// One pass over the nodes.
@@ -366,47 +330,6 @@ impl<'a> Session<'a> {
         }
         Err(Diagnostics(merged(self.faults)))
     }
-}
-
-/// What to do about a fault that brings no advice of its own.
-fn usual_help(code: &str) -> &'static str {
-    match code {
-        "invalid-node" | "invalid-operands" | "invalid-input" => {
-            "`onnx.checker.check_model(model, full_check=True)` tells whether the file is valid ONNX; export it again"
-        }
-        "too-large" => "reduce the extent; nothing of this size fits a device",
-        "unsupported-constant" => "use float32, int8 or uint8 where the value is needed at run time",
-        _ => "replace the node by supported operators, or cut the model before it (`onnx.utils.extract_model`)",
-    }
-}
-
-/// The faults, those that differ only in the node as one that names the first nodes.
-fn merged(faults: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    const NAMED: usize = 4;
-    let mut places: HashMap<(&'static str, String, String, String), usize> = HashMap::new();
-    let mut result: Vec<(Diagnostic, Vec<String>)> = Vec::new();
-    for fault in faults {
-        let key = (fault.code, fault.operator.clone(), fault.message.clone(), fault.help.clone());
-        match places.get(&key) {
-            Some(&place) => result[place].1.push(fault.node),
-            None => {
-                places.insert(key, result.len());
-                result.push((fault, Vec::new()));
-            }
-        }
-    }
-    let merge = |(mut fault, others): (Diagnostic, Vec<String>)| {
-        if !others.is_empty() {
-            let named: Vec<String> = others.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
-            let more = if others.len() > NAMED { ", .." } else { "" };
-            fault.message.push_str(&format!(" (and at {} other nodes: {}{more})", others.len(), named.join(", ")));
-        }
-        if fault.help.is_empty() {
-            fault.help = usual_help(fault.code).to_owned();
-        }
-        fault
-    };
-    result.into_iter().map(merge).collect()
 }
 
 fn import_node(importer: &mut Importer, operator: &Operator, node: Node) -> op::Imported {

@@ -136,6 +136,14 @@ fn float_operators_are_refused_by_name() {
 }
 
 #[test]
+fn accumulators_that_overflow_are_refused() {
+    let mut graph = Graph::new("overflow");
+    extreme(&mut graph, [1, 200, 200, 2], 1, 9, 255);
+    let diagnostics = compile_jit(&graph).unwrap_err();
+    assert_eq!((diagnostics.0[0].code, diagnostics.0[0].node.as_str()), ("accumulator-overflow", "y"));
+}
+
+#[test]
 fn wide_activations_and_computed_weights_are_refused() {
     let mut graph = Graph::new("wide");
     let x = graph.input("x", TensorType::int([1, 1, 1, 4], Element::I32));

@@ -66,6 +66,7 @@ impl Lowering<'_> {
         let source = self.data(node.operands[0])?;
         let weights = self.constant(node.operands[1], "weight operand")?;
         let biases = self.constant(node.operands[2], "bias operand")?;
+        self.accumulator(id)?;
         let constants = fold(weights, biases, kernel, input, self.capabilities.dot4)?;
         let geometry = &conv.geometry;
         let sliding = Sliding {

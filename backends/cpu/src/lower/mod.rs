@@ -9,6 +9,7 @@ mod window;
 
 use crate::program::{Copy, Dimension, Kernel, Location, Program, Space, Step};
 use crate::target::Capabilities;
+use lutweave_ir::range::accumulator_range;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, Node, NodeId, Op, TensorType};
 
 /// Turns a graph without dead nodes into kernels.
@@ -181,6 +182,19 @@ impl<'g> Lowering<'g> {
         })
     }
 
+    /// Smallest and largest accumulator of a node, which fit 32 bits in a valid graph.
+    fn accumulator(&self, id: NodeId) -> Result<(i32, i32), Diagnostic> {
+        let (least, most) = accumulator_range(self.graph, id);
+        match (i32::try_from(least), i32::try_from(most)) {
+            (Ok(least), Ok(most)) => Ok((least, most)),
+            _ => {
+                let message = format!("the accumulator can reach {least} to {most}, which leaves 32 bits");
+                Err(Diagnostic::error("accumulator-overflow", message)
+                    .help("split the node into a sum of smaller ones, or use smaller weights or scales"))
+            }
+        }
+    }
+
     /// A new buffer for the value of a node.
     fn result(&mut self, id: NodeId) -> Location {
         let location = Location::buffer(self.program.buffer(self.graph.node(id).ty.count()));
@@ -199,6 +213,11 @@ impl<'g> Lowering<'g> {
     fn operand_type(&self, node: &Node, position: usize) -> &'g TensorType {
         &self.graph.node(node.operands[position]).ty
     }
+}
+
+/// The larger magnitude of two numbers.
+fn magnitude((least, most): (i32, i32)) -> f64 {
+    f64::from(least).abs().max(f64::from(most).abs())
 }
 
 /// A contiguous run.

@@ -1,6 +1,6 @@
 //! Sums, products and tables.
 
-use super::{Lowering, byte_range};
+use super::{Lowering, byte_range, magnitude};
 use crate::program::{Kernel, Lookup, Pointwise, PointwiseFunction, Sum};
 use lutweave_ir::op::{QAdd, QMul, Table};
 use lutweave_ir::{Diagnostic, NodeId};
@@ -12,28 +12,19 @@ impl Lowering<'_> {
         let output = byte_range(node.ty.element)?;
         let rounding = if add.shift == 0 { 0 } else { 1i64 << (add.shift - 1) };
         let mut offset = i64::from(add.offset) + rounding;
-        let [mut least, mut most] = [0, 0];
         for (&multiplier, range) in add.multipliers.iter().zip(ranges) {
-            let multiplier = i64::from(multiplier);
-            offset += multiplier * i64::from(range.least);
-            least += (multiplier * i64::from(range.span)).min(0);
-            most += (multiplier * i64::from(range.span)).max(0);
+            offset += i64::from(multiplier) * i64::from(range.least);
         }
-        let [least, most] = [least + offset, most + offset];
-        if i32::try_from(least).is_err() || i32::try_from(most).is_err() {
-            let message = format!("the sum reaches from {least} to {most}, which does not fit 32 bits");
-            return Err(Diagnostic::error("accumulator-overflow", message).help("use smaller multipliers and shift"));
-        }
+        let (least, most) = self.accumulator(id)?;
         let zero_point = add.zero_point - output.least;
-        let shifted = |sum: i64| i32::try_from((sum >> add.shift) + i64::from(zero_point));
-        let fits = shifted(least).is_ok() && shifted(most).is_ok();
+        let fits = |sum: i32| (sum >> add.shift).checked_add(zero_point).is_some();
         let function = PointwiseFunction::Add(Sum {
             multipliers: add.multipliers,
             // Additions modulo 2^32 give the sum, which fits; only it matters.
             offset: offset as i32,
             shift: add.shift,
             zero_point,
-            limits: (!fits).then_some((add.lo - add.zero_point, add.hi - add.zero_point)),
+            limits: (!fits(least) || !fits(most)).then_some((add.lo - add.zero_point, add.hi - add.zero_point)),
             lo: (add.lo - output.least) as u8,
             hi: (add.hi - output.least) as u8,
         });
@@ -45,7 +36,8 @@ impl Lowering<'_> {
         let ranges = [byte_range(self.operand_type(node, 0).element)?, byte_range(self.operand_type(node, 1).element)?];
         let output = byte_range(node.ty.element)?;
         let zero_points = [mul.zero_points[0] - ranges[0].least, mul.zero_points[1] - ranges[1].least];
-        let requantizer = self.shared_requantizer(&mul.requantize, output, 65025.0);
+        let bound = magnitude(self.accumulator(id)?);
+        let requantizer = self.shared_requantizer(&mul.requantize, output, bound);
         self.pointwise(id, PointwiseFunction::Multiply { zero_points, requantizer })
     }
 

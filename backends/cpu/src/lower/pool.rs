@@ -1,7 +1,7 @@
 //! Pools.
 
 use super::window::{Layout, Sliding};
-use super::{Lowering, byte_range, images};
+use super::{Lowering, byte_range, images, magnitude};
 use crate::program::{Kernel, Pool, Pooling, Walk};
 use lutweave_ir::op::{QAveragePool, Window};
 use lutweave_ir::{Diagnostic, NodeId};
@@ -19,8 +19,7 @@ impl Lowering<'_> {
         let output = byte_range(node.ty.element)?;
         let area = (pool.window.kernel[0] * pool.window.kernel[1]) as i64;
         let bias = i64::from(pool.bias) + area * i64::from(input.least);
-        let most = bias + area * i64::from(input.span);
-        let bound = (bias.abs().max(most.abs()) as f64).min(2_147_483_648.0);
+        let bound = magnitude(self.accumulator(id)?);
         let requantizer = self.shared_requantizer(&pool.requantize, output, bound);
         let pooling = Pooling::Sum { bias: bias as i32, requantizer };
         self.pool(id, &pool.window, (pool.pad_value - input.least) as u8, pooling)

@@ -35,6 +35,7 @@ impl Build for EGraph {
     }
 
     fn add_quantized(&mut self, op: Op, operands: &[Id], stated: Option<Quantization>) -> Option<Id> {
+        let op = normal_form(op);
         let types: Option<Vec<&TensorType>> = operands.iter().map(|&operand| self.ty(operand)).collect();
         let inferred = op.infer(&types?);
         match inferred {
@@ -127,6 +128,18 @@ fn add_term(egraph: &mut EGraph, term: Term, eager: bool) -> Id {
     id
 }
 
+/// One spelling of the same operator. The step of a box with one element is 1: composed steps
+/// would otherwise grow without end.
+fn normal_form(op: Op) -> Op {
+    match op {
+        Op::Slice { starts, sizes, mut steps } => {
+            steps.iter_mut().zip(&sizes).filter(|(_, size)| **size == 1).for_each(|(step, _)| *step = 1);
+            Op::Slice { starts, sizes, steps }
+        }
+        other => other,
+    }
+}
+
 /// A graph as an e-graph.
 pub struct Encoded {
     /// The e-graph.
@@ -159,7 +172,7 @@ pub fn encode(graph: &Graph) -> Encoded {
                 let types: Vec<&TensorType> = node.operands.iter().map(|&id| &graph.node(id).ty).collect();
                 let inferred = op.infer(&types).ok().and_then(|ty| ty.quantization);
                 let stated = if node.ty.quantization == inferred { None } else { node.ty.quantization };
-                (op.name(), egraph.analysis.operator(op.clone(), stated))
+                (op.name(), egraph.analysis.operator(normal_form(op.clone()), stated))
             }
         };
         let eager = node.ty.count() <= EAGER_ELEMENTS && !matches!(node.op, Op::DequantizeWeights(_));

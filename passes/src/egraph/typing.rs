@@ -225,7 +225,7 @@ impl Facts for EGraph {
         }
         let value = self.value(id)?;
         let (&first, rest) = value.f32s().split_first()?;
-        rest.iter().all(|&element| element == first).then_some(first)
+        (!first.is_nan() && rest.iter().all(|&element| element == first)).then_some(first)
     }
 
     fn eval(&self, term: &Term, operands: &[&Tensor]) -> Option<Tensor> {

@@ -1,6 +1,8 @@
 //! Every rule is true, every guard is needed, and clean-up keeps the function.
 
 mod affine_cases;
+mod composed;
+mod expectations;
 mod function_cases;
 mod integer_cases;
 mod movement_cases;

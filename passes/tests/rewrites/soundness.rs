@@ -86,15 +86,19 @@ pub fn difference(a: &Tensor, b: &Tensor, tolerance: Tolerance) -> Option<String
     }
     match (&a.data, &b.data) {
         (Data::Int(a), Data::Int(b)) => (a != b).then(|| "has other integers".to_owned()),
-        (Data::F32(a), Data::F32(b)) => a.iter().zip(b.iter()).enumerate().find_map(|(index, (&a, &b))| {
+        (Data::F32(a), Data::F32(b)) => {
+            let finite = a.iter().filter(|value| value.is_finite());
+            let largest = finite.fold(1f32, |largest, value| largest.max(value.abs()));
             let allowed = match tolerance {
                 Tolerance::Exact => 0.0,
-                Tolerance::Rounding => ROUNDING * a.abs().max(b.abs()).max(1.0),
+                Tolerance::Rounding => ROUNDING * largest,
             };
-            let close = a.is_finite() && b.is_finite() && (a - b).abs() <= allowed;
-            let same = a == b || close || a.is_nan() && b.is_nan();
-            (!same).then(|| format!("is {b} instead of {a} at {index}"))
-        }),
+            a.iter().zip(b.iter()).enumerate().find_map(|(index, (&a, &b))| {
+                let close = a.is_finite() && b.is_finite() && (a - b).abs() <= allowed;
+                let same = a == b || close || a.is_nan() && b.is_nan();
+                (!same).then(|| format!("is {b} instead of {a} at {index}"))
+            })
+        }
         (Data::Int(_), Data::F32(_)) | (Data::F32(_), Data::Int(_)) => Some("has another element type".to_owned()),
     }
 }

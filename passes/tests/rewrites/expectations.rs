@@ -1,0 +1,128 @@
+//! What becomes of the forms that exporters write.
+
+use crate::random::Maker;
+use crate::same_function;
+use crate::soundness::Tolerance;
+use lutweave_ir::op::{Binary, Geometry, Unary};
+use lutweave_ir::{Graph, NodeId, Op};
+use lutweave_passes::cleanup::simplify;
+
+const TO_NCHW: [usize; 4] = [0, 3, 1, 2];
+const TO_NHWC: [usize; 4] = [0, 2, 3, 1];
+
+/// Names of the operators after clean-up, sorted, without leaves.
+fn operators(graph: &Graph) -> Vec<&'static str> {
+    let simplified = simplify(graph).expect("the rules agree").graph;
+    same_function(graph, &simplified, Tolerance::Rounding, 7, "expectation");
+    let leaf = |op: &Op| matches!(op, Op::Input | Op::Constant(_));
+    let mut names: Vec<_> =
+        simplified.nodes().iter().filter(|node| !leaf(&node.op)).map(|node| node.op.name()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn channels_first_conv(m: &mut Maker, x: NodeId, outputs: usize) -> NodeId {
+    let x = m.transpose(x, &TO_NHWC);
+    let geometry = Geometry { strides: [1, 1], dilations: [1, 1], pads: [1; 4], groups: 1 };
+    let y = m.conv_of(x, [3, 3], outputs, geometry);
+    m.transpose(y, &TO_NCHW)
+}
+
+fn channels_first_norm(m: &mut Maker, x: NodeId) -> NodeId {
+    let c = m.shape(x)[1];
+    let x = m.transpose(x, &TO_NHWC);
+    let (scale, bias, mean) = (m.constant(&[c]), m.constant(&[c]), m.constant(&[c]));
+    let variance = m.floats(&[c], vec![0.5; c]);
+    let y = m.add(Op::BatchNorm { epsilon: 1e-5 }, &[x, scale, bias, mean, variance]);
+    m.transpose(y, &TO_NCHW)
+}
+
+#[test]
+fn a_channels_first_residual_block_is_convolutions_and_one_sum() {
+    let mut m = Maker::new(1);
+    let x = m.input(&[1, 4, 6, 5]);
+    let a = channels_first_conv(&mut m, x, 4);
+    let a = channels_first_norm(&mut m, a);
+    let a = m.unary(Unary::Relu, a);
+    let b = channels_first_conv(&mut m, a, 4);
+    let b = channels_first_norm(&mut m, b);
+    let y = m.binary(Binary::Add, a, b);
+    let y = m.unary(Unary::Relu, y);
+    let y = m.add(Op::ReduceMean { axes: vec![2, 3], keep: false }, &[y]);
+    let y = m.dense(y);
+    let graph = m.finish(&[y]);
+    let expected = ["add", "average_pool", "conv", "conv", "dense", "relu", "relu", "reshape", "transpose"];
+    assert_eq!(operators(&graph), expected);
+}
+
+#[test]
+fn a_normalized_input_costs_nothing() {
+    let mut m = Maker::new(2);
+    let x = m.input(&[1, 3, 4, 4]);
+    let (mean, deviation) = (m.constant(&[1, 3, 1, 1]), m.floats(&[1, 3, 1, 1], vec![0.2, 0.3, 0.4]));
+    let x = m.binary(Binary::Sub, x, mean);
+    let x = m.binary(Binary::Div, x, deviation);
+    let x = m.transpose(x, &TO_NHWC);
+    let geometry = Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 };
+    let y = m.conv_of(x, [3, 3], 2, geometry);
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["conv", "transpose"]);
+}
+
+#[test]
+fn a_flattened_channels_first_image_needs_no_transpose() {
+    let mut m = Maker::new(3);
+    let x = m.input(&[1, 3, 4, 2]);
+    let x = m.unary(Unary::Tanh, x);
+    let x = m.transpose(x, &TO_NCHW);
+    let x = m.reshape(x, &[1, 24]);
+    let x = m.unary(Unary::Relu, x);
+    let y = m.dense(x);
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["dense", "relu", "reshape", "tanh"]);
+}
+
+#[test]
+fn a_hard_swish_in_parts_is_one_function() {
+    let mut m = Maker::new(4);
+    let x = m.input(&[1, 3, 4, 2]);
+    let (three, six) = (m.scalar(3.0), m.scalar(6.0));
+    let y = m.binary(Binary::Add, x, three);
+    let y = m.unary(Unary::Clip { lo: 0.0, hi: 6.0 }, y);
+    let y = m.binary(Binary::Mul, x, y);
+    let y = m.binary(Binary::Div, y, six);
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["hard_swish"]);
+}
+
+#[test]
+fn a_channel_shuffle_is_strided_slices() {
+    let mut m = Maker::new(5);
+    let x = m.input(&[1, 3, 4, 8]);
+    let x = m.unary(Unary::Tanh, x);
+    let x = m.transpose(x, &TO_NCHW);
+    let x = m.reshape(x, &[4, 2, 12]);
+    let x = m.transpose(x, &[1, 0, 2]);
+    let x = m.reshape(x, &[2, 1, 4, 3, 4]);
+    let part = |m: &mut Maker, index: usize| {
+        let op = Op::Slice { starts: vec![index, 0, 0, 0, 0], sizes: vec![1, 1, 4, 3, 4], steps: vec![1; 5] };
+        let part = m.add(op, &[x]);
+        let part = m.reshape(part, &[1, 4, 3, 4]);
+        m.transpose(part, &TO_NHWC)
+    };
+    let (a, b) = (part(&mut m, 0), part(&mut m, 1));
+    let graph = m.finish(&[a, b]);
+    assert_eq!(operators(&graph), ["slice", "slice", "tanh"]);
+}
+
+#[test]
+fn an_affine_function_of_an_image_is_a_depthwise_layer() {
+    let mut m = Maker::new(6);
+    let x = m.input(&[1, 3, 4, 2]);
+    let x = m.unary(Unary::Tanh, x);
+    let (g, h) = (m.constant(&[2]), m.constant(&[2]));
+    let y = m.binary(Binary::Mul, x, g);
+    let y = m.binary(Binary::Add, y, h);
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["conv", "tanh"]);
+}

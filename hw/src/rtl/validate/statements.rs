@@ -1,0 +1,166 @@
+//! Checks of statements: what they do, and that nothing is done twice on one path.
+
+use super::expression::{Checker, Reader};
+use crate::rtl::{EngineId, MemoryId, Module, PipelineId, SignalId, SignalKind, Statement};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Something that may happen once a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Action {
+    Register(SignalId),
+    Write(MemoryId),
+    Launch(PipelineId),
+    Fill(EngineId),
+    Issue(EngineId),
+}
+
+/// Checks the statements of a module.
+pub fn check<'a>(module: &'a Module, checker: &mut Checker<'a>) {
+    let mut walk = Walk { module, checker, counts: BTreeMap::new(), set: BTreeSet::new(), reads: BTreeMap::new() };
+    walk.block(&module.statements);
+    let Walk { checker, counts, set, reads, .. } = walk;
+    for (position, engine) in module.engines.iter().enumerate() {
+        let id = EngineId(position as u32);
+        for action in [Action::Fill(id), Action::Issue(id)] {
+            if counts.get(&action) != Some(&1) {
+                checker.errors.push(format!("engine `{}` needs exactly one statement of each kind", engine.name));
+            }
+        }
+    }
+    for (id, memories) in &reads {
+        if set.contains(id) || memories.len() > 1 {
+            checker.errors.push(format!("`{}` takes words of a memory and other values", name(module, *id)));
+        }
+    }
+    for (id, signal) in module.signals.iter().enumerate() {
+        let id = SignalId(id as u32);
+        let never = !set.contains(&id) && !reads.contains_key(&id);
+        if matches!(signal.kind, SignalKind::Register { reset: None }) && never {
+            checker.errors.push(format!("register `{}` never has a value", signal.name));
+        }
+    }
+}
+
+fn name(module: &Module, id: SignalId) -> &str {
+    module.signals.get(id.0 as usize).map_or("?", |signal| &signal.name)
+}
+
+struct Walk<'a, 'b> {
+    module: &'a Module,
+    checker: &'b mut Checker<'a>,
+    counts: BTreeMap<Action, u32>,
+    set: BTreeSet<SignalId>,
+    reads: BTreeMap<SignalId, BTreeSet<MemoryId>>,
+}
+
+impl Walk<'_, '_> {
+    fn error(&mut self, text: String) {
+        self.checker.errors.push(text);
+    }
+
+    /// Checks statements; what may happen on some path through them.
+    fn block(&mut self, statements: &[Statement]) -> BTreeSet<Action> {
+        let mut done = BTreeSet::new();
+        for statement in statements {
+            for action in self.statement(statement) {
+                if !done.insert(action) {
+                    let what = match action {
+                        Action::Register(id) => format!("`{}` is set", name(self.module, id)),
+                        Action::Write(id) => format!("memory {} is written", id.0),
+                        Action::Launch(id) => format!("pipeline {} is launched", id.0),
+                        Action::Fill(id) => format!("engine {} is filled", id.0),
+                        Action::Issue(id) => format!("engine {} is issued a step", id.0),
+                    };
+                    self.error(format!("{what} twice on one path"));
+                }
+            }
+        }
+        done
+    }
+
+    fn statement(&mut self, statement: &Statement) -> BTreeSet<Action> {
+        let reader = Reader::Statement;
+        let action = match statement {
+            Statement::If { condition, then, otherwise } => {
+                self.checker.bit(condition, reader, "condition");
+                let mut done = self.block(then);
+                done.extend(self.block(otherwise));
+                return done;
+            }
+            Statement::Set(id, value) => {
+                match self.module.signals.get(id.0 as usize) {
+                    Some(signal) if matches!(signal.kind, SignalKind::Register { .. }) => {
+                        self.checker.stored(value, signal.ty, reader, &signal.name);
+                    }
+                    _ => self.error(format!("signal {} is set but is no register", id.0)),
+                }
+                self.set.insert(*id);
+                Action::Register(*id)
+            }
+            Statement::Read { memory, address, into } => {
+                let target = self.module.signals.get(into.0 as usize);
+                match (self.module.memories.get(memory.0 as usize), target) {
+                    (Some(source), Some(signal))
+                        if matches!(signal.kind, SignalKind::Register { .. }) && signal.ty == source.word =>
+                    {
+                        self.checker.scalar(address, reader, &source.name);
+                    }
+                    _ => self.error(format!("memory {} is read into no register of its type", memory.0)),
+                }
+                self.reads.entry(*into).or_default().insert(*memory);
+                Action::Register(*into)
+            }
+            Statement::Write { memory, address, data } => {
+                match self.module.memories.get(memory.0 as usize) {
+                    Some(target) if target.contents.is_none() => {
+                        self.checker.scalar(address, reader, &target.name);
+                        self.checker.stored(data, target.word, reader, &target.name);
+                    }
+                    _ => self.error(format!("memory {} is written but is no RAM", memory.0)),
+                }
+                Action::Write(*memory)
+            }
+            Statement::Launch { pipeline, arguments } => {
+                match self.module.pipelines.get(pipeline.0 as usize) {
+                    Some(target) if target.parameters.len() == arguments.len() => {
+                        for (parameter, argument) in target.parameters.iter().zip(arguments) {
+                            let signal = self.module.signal(*parameter);
+                            self.checker.stored(argument, signal.ty, reader, &signal.name);
+                        }
+                    }
+                    _ => self.error(format!("pipeline {} takes other arguments", pipeline.0)),
+                }
+                Action::Launch(*pipeline)
+            }
+            Statement::Fill { engine, row, column, group, data } => {
+                match self.module.engines.get(engine.0 as usize) {
+                    Some(target) => {
+                        for scalar in [row, column, group] {
+                            self.checker.scalar(scalar, reader, &target.name);
+                        }
+                        self.checker.stored(data, target.word, reader, &target.name);
+                    }
+                    None => self.error(format!("engine {} does not exist", engine.0)),
+                }
+                Action::Fill(*engine)
+            }
+            Statement::Issue { engine, step } => {
+                match self.module.engines.get(engine.0 as usize) {
+                    Some(target) => {
+                        let scalars = [&step.ring, &step.row, &step.column, &step.group, &step.tap, &step.address];
+                        for scalar in scalars {
+                            self.checker.scalar(scalar, reader, &target.name);
+                        }
+                        for bit in [&step.first, &step.last] {
+                            self.checker.bit(bit, reader, &target.name);
+                        }
+                    }
+                    None => self.error(format!("engine {} does not exist", engine.0)),
+                }
+                Action::Issue(*engine)
+            }
+        };
+        *self.counts.entry(action).or_default() += 1;
+        BTreeSet::from([action])
+    }
+}

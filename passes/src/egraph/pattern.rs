@@ -101,17 +101,6 @@ impl Pattern {
         }
     }
 
-    /// All names in the pattern.
-    pub fn names(&self) -> Vec<&'static str> {
-        match self {
-            Self::Any { .. } => Vec::new(),
-            Self::Term { names, operands } => {
-                let inner = operands.iter().flatten().flat_map(Self::names);
-                names.iter().copied().chain(inner).collect()
-            }
-        }
-    }
-
     /// All matches at a class.
     pub fn matches(&self, egraph: &EGraph, root: Id) -> Vec<Match> {
         let empty = Match { root, terms: Vec::new(), classes: Vec::new() };

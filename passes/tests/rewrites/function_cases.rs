@@ -170,7 +170,7 @@ fn mean(seed: u64) -> Graph {
 }
 
 fn m_flip(seed: u64) -> bool {
-    seed % 2 == 0
+    seed.is_multiple_of(2)
 }
 
 fn pool(m: &mut Maker, x: NodeId, max: bool, window: Window) -> NodeId {

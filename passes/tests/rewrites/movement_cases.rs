@@ -221,7 +221,6 @@ fn weights(seed: u64) -> Graph {
         1 => m.reshape(w, &[4, 3, 1]),
         _ => m.reshape(w, &[3, 4]),
     };
-    let first = m.shape(w)[0];
     let x = if m.shape(w) == [3, 4] {
         m.add(Op::Dense, &[x, w])
     } else {
@@ -229,7 +228,6 @@ fn weights(seed: u64) -> Graph {
         let x = m.reshape(x, &[8, 1]);
         m.binary(Binary::Mul, x, w)
     };
-    let _ = first;
     m.finish(&[x])
 }
 
@@ -279,7 +277,7 @@ fn reshaped_transpose(seed: u64) -> Graph {
         vec![2, 2, count / 4],
         vec![m.shape(y)[0], 1, channels, m.shape(y)[2], m.shape(y)[3]],
     ];
-    let shape = shapes[m.random.from(0, if count % 4 == 0 { 4 } else { 2 })].clone();
+    let shape = shapes[m.random.from(0, if count.is_multiple_of(4) { 4 } else { 2 })].clone();
     let y = m.reshape(y, &shape);
     let rank = shape.len();
     let y = if m.random.flip() {

@@ -44,13 +44,8 @@ impl Lowering<'_> {
         let mut bias = layer.weights.bias.clone();
         let (rounded, bits, corrected) = match &layer.weights.given {
             Some(given) => {
-                let outputs = layer.weights.outputs();
-                let rounded = Rounded {
-                    integers: given.integers.clone(),
-                    scales: given.scales.iter().map(|&scale| f64::from(scale)).collect(),
-                    choice: ScaleChoice { given: outputs, ..ScaleChoice::default() },
-                };
-                (rounded, given.bits, false)
+                let steps = grid_x.steps();
+                (weights::given(&layer.weights, given, scale_x * steps / scale_y, scale_x), given.bits, false)
             }
             None => {
                 let (rounded, corrected) = self.round(root, &x, bits, scale_x, scale_y, &mut bias);
@@ -66,11 +61,12 @@ impl Lowering<'_> {
                 .operator("conv")
                 .help("check the model's scales and the calibration data")
         };
-        let fitted = requantize::fit(&rounded.integers, &steps, &factors, grid_x.range(), zero_point)
+        let mut fitted = requantize::fit(&rounded.integers, &steps, &factors, grid_x.range(), zero_point)
             .ok_or_else(unbridgeable)?;
         let bounds = self.bounds(id);
         let requantize =
             requantize::requantize(&fitted.factors, &fitted.accumulators, &grid_y, bounds).ok_or_else(unbridgeable)?;
+        requantize::alternate_halves(&mut fitted.bias, &requantize);
         let element = weight_element(bits, &fitted.weights);
         let w = self.constant(&format!("{name}.weight"), &layer.weights.shape, fitted.weights, element);
         let b = self.constant(&format!("{name}.bias"), &[layer.weights.outputs()], fitted.bias, Element::I32);
@@ -116,8 +112,6 @@ impl Lowering<'_> {
         }
         let expected = self.observations.patches.get(&root);
         let centred = self.options.bias_correction && expected.is_some() && !inputs.is_empty();
-        let (lo, hi) = grid.range();
-        let zero_point = grid.quantization.zero_point;
         let surroundings = Surroundings {
             patch: &patch,
             groups: layer.geometry.groups,
@@ -127,7 +121,7 @@ impl Lowering<'_> {
             compensate: self.options.error_compensation,
             input_scale: scale_x,
             output_scale: scale_y,
-            input_steps: f64::from((zero_point - lo).max(hi - zero_point)),
+            input_steps: grid.steps(),
         };
         let rounded = weights::round(&layer.weights, bits, &surroundings);
         if let (true, Some(expected)) = (centred, expected) {
@@ -200,7 +194,13 @@ impl Lowering<'_> {
         let factor = |index: usize| {
             signs[index] * f64::from(grids[index].quantization.scale) / f64::from(grid_y.quantization.scale)
         };
-        let (multipliers, shift) = requantize::addition([factor(0), factor(1)])?;
+        // How far zero lies from the middle of the range.
+        let lopsided = |grid: &Grid| {
+            let (lo, hi) = grid.range();
+            (2 * grid.quantization.zero_point - lo - hi).abs()
+        };
+        let signed = usize::from(lopsided(&grids[1]) < lopsided(&grids[0]));
+        let (multipliers, shift) = requantize::addition([factor(0), factor(1)], signed)?;
         let zero = |index: usize| grids[index].quantization.zero_point * multipliers[index];
         let (lo, hi) = bounds.on(grid_y);
         Some(Op::QAdd(QAdd {

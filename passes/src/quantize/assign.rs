@@ -4,6 +4,7 @@
 use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
+use lutweave_ir::op::Binary;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, NodeId, Op, Quantization};
 
 /// Element and quantization of an integer value.
@@ -20,6 +21,12 @@ impl Grid {
     pub fn range(&self) -> (i32, i32) {
         let (lo, hi) = self.element.range().expect("invariant: a grid's element is an integer");
         (lo as i32, hi as i32)
+    }
+
+    /// Largest magnitude in steps.
+    pub fn steps(&self) -> f64 {
+        let (lo, hi) = self.range();
+        f64::from((self.quantization.zero_point - lo).max(hi - self.quantization.zero_point))
     }
 
     /// The integer nearest to a real.
@@ -62,9 +69,9 @@ pub(super) fn assign(model: &Model, fusion: &Fusion) -> Result<Vec<Option<Origin
         }
         // A value that is only moved or joined takes the quantization of where it goes.
         origins[id.index()] = Some(match readers[id.index()][..] {
-            [reader] if model.places[reader.index()] == Place::Chip => {
-                wanted(model, &fixed, &readers, reader).unwrap_or(Origin::Calibrated(id))
-            }
+            [reader] if model.places[reader.index()] == Place::Chip => wanted(model, &fixed, &readers, reader)
+                .or_else(|| addend(model, fusion, &fixed, id, reader).map(Origin::Given))
+                .unwrap_or(Origin::Calibrated(id)),
             _ => Origin::Calibrated(id),
         });
     }
@@ -85,6 +92,56 @@ fn wanted(model: &Model, fixed: &[Option<Grid>], readers: &[Vec<NodeId>], reader
         _ => None,
     };
     further.or(joins.then_some(Origin::Calibrated(reader)))
+}
+
+/// A grid for a value that is only added to another, where the model quantizes the other and the
+/// sum but not the value: models that were trained with wide accumulators do so.
+///
+/// Only what does not saturate the sum has to be held. If the other operand moves in whole steps
+/// of the sum, the sum's own step makes the value's rounding the only one.
+fn addend(model: &Model, fusion: &Fusion, fixed: &[Option<Grid>], id: NodeId, reader: NodeId) -> Option<Grid> {
+    if fusion.sources[reader.index()].is_some() {
+        return None;
+    }
+    let sum = model.graph.node(fusion.root(reader));
+    let negative = match sum.op {
+        Op::Binary(Binary::Add) => [false, false],
+        Op::Binary(Binary::Sub) => [false, true],
+        _ => return None,
+    };
+    let position = sum.operands.iter().position(|&operand| operand == id)?;
+    let other = fixed[sum.operands[1 - position].index()]?;
+    let grid = fixed[reader.index()]?;
+    let bounds = fusion.clamps[reader.index()].map_or((f32::NEG_INFINITY, f32::INFINITY), |c| (c.lo, c.hi));
+    let reals = |grid: &Grid| {
+        let (lo, hi) = grid.range();
+        (grid.quantization.dequantize(lo), grid.quantization.dequantize(hi))
+    };
+    let signed = |(lo, hi): (f32, f32), negative: bool| if negative { (-hi, -lo) } else { (lo, hi) };
+    let (lo, hi) = reals(&grid);
+    let (other_lo, other_hi) = signed(reals(&other), negative[1 - position]);
+    let useful = (lo.max(bounds.0) - other_hi, hi.min(bounds.1) - other_lo);
+    let (lo, hi) = signed(useful, negative[position]);
+    if !(lo < hi) {
+        return None;
+    }
+    let step = grid.quantization.scale;
+    let ratio = other.quantization.scale / step;
+    let whole = ratio.round() >= 1.0 && (ratio - ratio.round()).abs() < 1e-6 * ratio;
+    let (least, most) = ((lo / step).round(), (hi / step).round());
+    if whole && most - least <= 255.0 && least <= 0.0 && most >= 0.0 {
+        let zero_point = -128 - least as i32;
+        return Some(Grid { element: Element::I8, quantization: Quantization { scale: step, zero_point } });
+    }
+    // A whole fraction of the sum's step, so that exact results stay exact.
+    let finest = (hi.max(0.0) - lo.min(0.0)) / 255.0;
+    let fraction = (step / finest).floor();
+    if fraction < 4.0 || !fraction.is_finite() {
+        return None;
+    }
+    let scale = step / fraction;
+    let zero_point = (-128.0 - lo.min(0.0) / scale).ceil().clamp(-128.0, 127.0) as i32;
+    Some(Grid { element: Element::I8, quantization: Quantization { scale, zero_point } })
 }
 
 /// For every node the demanded nodes that read its value.

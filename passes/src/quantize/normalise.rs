@@ -138,9 +138,9 @@ impl Builder<'_> {
         let shape = node.ty.shape.clone();
         match form {
             Form::Constant => Ok(self.value(id)),
-            // A function of each element commutes with a reshape; next to the operator that
+            // What works on each element commutes with a reshape; next to the operator that
             // computes its operand it can be fused.
-            Form::Keep if matches!(node.op, Op::Unary(_)) => {
+            Form::Keep if matches!(node.op, Op::Unary(_) | Op::Quantize { .. } | Op::Dequantize) => {
                 let operand = self.value(node.operands[0]);
                 let operand = self.unshaped(operand);
                 let result = self.add(&name, node.op.clone(), &[operand], Place::Chip)?;

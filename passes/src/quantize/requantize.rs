@@ -65,9 +65,39 @@ fn common_shift(factors: &[f64], accumulators: &[f64], own: &[(u16, u8)]) -> Opt
     Some((multipliers, shift))
 }
 
+/// Fewer fractional bits than this in a factor make exact halves frequent.
+const FREQUENT_HALVES: u32 = 8;
+
+/// Lets half of the channels round exact halves down instead of up.
+///
+/// Scales that are powers of two, as some training frameworks use, make halves so frequent that
+/// rounding all of them up shifts the mean. One accumulator step less does not change any other
+/// result.
+pub(super) fn alternate_halves(bias: &mut [i32], requantize: &Requantize) {
+    for (channel, bias) in bias.iter_mut().enumerate().skip(1).step_by(2) {
+        let (multiplier, shift) = requantize.factor(channel);
+        let fraction = u32::from(shift).saturating_sub(multiplier.trailing_zeros());
+        if multiplier > 0 && (1..=FREQUENT_HALVES).contains(&fraction) {
+            *bias = bias.saturating_sub(1);
+        }
+    }
+}
+
+/// As [`alternate_halves`] for a sum: exact halves go down where the operand `signed` is positive
+/// and up where it is negative. Its multiplier loses its last bit.
+fn break_halves(multipliers: &mut [i32; 2], shift: u8, signed: usize) {
+    let zeros = multipliers[0].trailing_zeros().min(multipliers[1].trailing_zeros());
+    let fraction = u32::from(shift).saturating_sub(zeros);
+    // The largest operand times the lost bit must not reach the next result.
+    if (1..=FREQUENT_HALVES).contains(&fraction) && zeros > 8 {
+        multipliers[signed] -= multipliers[signed].signum();
+    }
+}
+
 /// Multipliers and shift of an addition of two integers with real factors, so that there is one
-/// rounding: `(x0 * m0 + x1 * m1) >> shift`. `None` if a factor is 2^16 or more.
-pub(super) fn addition(factors: [f64; 2]) -> Option<([i32; 2], u8)> {
+/// rounding: `(x0 * m0 + x1 * m1) >> shift`. `signed` is the operand whose sign is the more
+/// balanced. `None` if a factor is 2^16 or more.
+pub(super) fn addition(factors: [f64; 2], signed: usize) -> Option<([i32; 2], u8)> {
     let largest = factors[0].abs().max(factors[1].abs());
     let (multiplier, shift) = factor(largest)?;
     if multiplier == 0 {
@@ -76,7 +106,9 @@ pub(super) fn addition(factors: [f64; 2]) -> Option<([i32; 2], u8)> {
     // A shift over 31 bits only drops bits that no output step notices.
     let shift = shift.min(lutweave_ir::op::qadd::MAX_ADD_SHIFT);
     let power = f64::from(shift).exp2();
-    Some((factors.map(|real| (real * power).round().clamp(-65535.0, 65535.0) as i32), shift))
+    let mut multipliers = factors.map(|real| (real * power).round().clamp(-65535.0, 65535.0) as i32);
+    break_halves(&mut multipliers, shift, signed);
+    Some((multipliers, shift))
 }
 
 /// Weights and biases of which some accumulator leaves 32 bits, brought within by dropping low
@@ -177,12 +209,28 @@ mod tests {
 
         #[test]
         fn sums_are_within_a_step(f0 in 1e-4f64..200.0, f1 in -200.0f64..200.0, x0 in -128i32..128, x1 in -128i32..128) {
-            let (m, shift) = addition([f0, f1]).unwrap();
+            let (m, shift) = addition([f0, f1], 0).unwrap();
             let sum = i64::from(x0) * i64::from(m[0]) + i64::from(x1) * i64::from(m[1]);
             let got = lutweave_ir::quant::round_shift(sum, shift) as f64;
             let ideal = f64::from(x0) * f0 + f64::from(x1) * f1;
             prop_assert!((got - ideal).abs() <= 0.5 + ideal.abs() * 1e-3 + 512.0 * f0.max(f1.abs()) / 65536.0);
         }
+    }
+
+    #[test]
+    fn halves_go_either_way() {
+        let halves = |x: i64| {
+            let (m, shift) = addition([0.5, 0.5], 0).unwrap();
+            let sum = x * i64::from(m[0]) + 6 * i64::from(m[1]);
+            lutweave_ir::quant::round_shift(sum, shift)
+        };
+        assert_eq!((halves(1), halves(-1), halves(2), halves(-2)), (3, 3, 4, 2));
+        let factors = requantize(&[1.0 / 64.0; 4], &[1e4; 4], &grid(), Bounds::NONE).unwrap();
+        let mut bias = [32, 32, 33, 33];
+        alternate_halves(&mut bias, &factors);
+        assert_eq!(bias, [32, 31, 33, 32]);
+        let outputs: Vec<i32> = (0..4).map(|c| factors.apply(c, bias[c])).collect();
+        assert_eq!(outputs, [4, 3, 4, 4]);
     }
 
     #[test]

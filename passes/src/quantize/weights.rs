@@ -1,7 +1,7 @@
 //! Rounds trained weights to few bits.
 
 use super::compensate::{Gram, dot};
-use super::linear::Weights;
+use super::linear::{GivenWeights, Weights};
 use super::patches::Patch;
 use rayon::prelude::*;
 
@@ -100,6 +100,41 @@ pub(super) fn round(weights: &Weights, bits: u8, surroundings: &Surroundings) ->
             (false, true) => rounded.choice.mse += 1,
             (false, false) => rounded.choice.abs_max += 1,
         }
+    }
+    rounded
+}
+
+/// A channel of given weights is inert if they together move the output by less than this many
+/// steps.
+const GIVEN_INERT_STEPS: f64 = 1.0 / 64.0;
+
+/// The model's own integers and scales. Channels that cannot move the output, which training
+/// leaves behind in numbers, become zero and take the layer's largest scale, so that they do not
+/// force shifts of their own on the layer. `reach` is the output's change, in steps, for a weight
+/// of 1 and the largest input.
+pub(super) fn given(weights: &Weights, given: &GivenWeights, reach: f64, input_scale: f64) -> Rounded {
+    let taps = weights.taps();
+    let mut rounded = Rounded {
+        integers: given.integers.clone(),
+        scales: given.scales.iter().map(|&scale| f64::from(scale)).collect(),
+        choice: ScaleChoice::default(),
+    };
+    let moves = |output: usize| {
+        let w = &given.integers[output * taps..(output + 1) * taps];
+        let magnitude: f64 = w.iter().map(|&q| f64::from(q).abs()).sum();
+        magnitude * f64::from(given.scales[output]) * reach >= GIVEN_INERT_STEPS
+    };
+    let live: Vec<bool> = (0..weights.outputs()).map(moves).collect();
+    let scales = rounded.scales.iter().zip(&live);
+    let largest = scales.filter(|(_, live)| **live).map(|(scale, _)| *scale).fold(0.0, f64::max);
+    for (output, live) in live.into_iter().enumerate() {
+        if live || largest == 0.0 {
+            rounded.choice.given += 1;
+            continue;
+        }
+        rounded.integers[output * taps..(output + 1) * taps].fill(0);
+        rounded.scales[output] = largest.max(weights.bias[output].abs() / (input_scale * BIAS_STEPS));
+        rounded.choice.inert += 1;
     }
     rounded
 }

@@ -95,7 +95,13 @@ impl Network {
             window: Window { kernel: [8, 8], strides: [1, 1], dilations: [1, 1], pads: [0; 4] },
             pad_value: -128,
             bias: 64 * 128,
-            requantize: Requantize { multipliers: vec![1 << 15], shifts: vec![21], zero_point: -128, lo: -128, hi: 127 },
+            requantize: Requantize {
+                multipliers: vec![1 << 15],
+                shifts: vec![21],
+                zero_point: -128,
+                lo: -128,
+                hi: 127,
+            },
             element: BYTE,
         };
         let pooled = self.graph.add("pool", Op::QAveragePool(pool), &[x])?;

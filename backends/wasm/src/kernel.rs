@@ -7,6 +7,7 @@ use crate::layout::{Image, lane_bytes};
 use crate::window::{Taps, WindowLayout};
 use lutweave_hw::rtl::engine::Step;
 use lutweave_hw::rtl::{Engine, EngineId, Expr, Reduce, Ty};
+use std::ops::Range;
 use wasm_encoder::ValType;
 
 /// How an engine computes.
@@ -26,7 +27,12 @@ pub enum Form {
 }
 
 /// Accumulators held in locals at once, in vectors.
-const BLOCK: u32 = 8;
+const BLOCK: u32 = 4;
+
+/// Element vectors held in locals at once. Compilers move additions down to where a sum is
+/// stored but leave loads where they are: without a store after each few products the loaded
+/// weights fill all registers and spill.
+const CHUNK: u32 = 4;
 
 impl Form {
     /// The form for an engine.
@@ -112,25 +118,23 @@ fn order(form: Form, engine: &Engine) -> Vec<Option<u32>> {
     let mut order = Vec::new();
     match form {
         Form::Quad => {
-            for block in blocks(outputs.div_ceil(4)) {
-                for tap in 0..taps {
-                    for pair in 0..lanes.div_ceil(2) {
-                        for quad in block.clone() {
-                            for output in 4 * quad..4 * quad + 4 {
-                                order.extend([dense(output, tap, 2 * pair), dense(output, tap, 2 * pair + 1)]);
-                            }
+            for (block, chunk) in tiles(outputs.div_ceil(4), taps * lanes.div_ceil(2)) {
+                for quad in block {
+                    for pair in chunk.clone() {
+                        let (tap, lane) = (pair / lanes.div_ceil(2), pair % lanes.div_ceil(2) * 2);
+                        for output in 4 * quad..4 * quad + 4 {
+                            order.extend([dense(output, tap, lane), dense(output, tap, lane + 1)]);
                         }
                     }
                 }
             }
         }
         Form::Across => {
-            for block in blocks(outputs) {
-                for tap in 0..taps {
-                    for chunk in 0..lanes.div_ceil(8) {
-                        for output in block.clone() {
-                            order.extend((8 * chunk..8 * chunk + 8).map(|lane| dense(output, tap, lane)));
-                        }
+            for (block, chunk) in tiles(outputs, taps * lanes.div_ceil(8)) {
+                for output in block {
+                    for vector in chunk.clone() {
+                        let (tap, lane) = (vector / lanes.div_ceil(8), vector % lanes.div_ceil(8) * 8);
+                        order.extend((lane..lane + 8).map(|lane| dense(output, tap, lane)));
                     }
                 }
             }
@@ -150,7 +154,18 @@ fn order(form: Form, engine: &Engine) -> Vec<Option<u32>> {
     order
 }
 
-fn blocks(count: u32) -> impl Iterator<Item = std::ops::Range<u32>> {
+/// Even parts of `0..count` of at most `most` each.
+fn parts(count: u32, most: u32) -> impl Iterator<Item = Range<u32>> + Clone {
+    let number = count.div_ceil(most);
+    (0..number).map(move |part| part * count / number..(part + 1) * count / number)
+}
+
+/// Blocks of accumulators, and for each the chunks of element vectors.
+fn tiles(accumulators: u32, elements: u32) -> impl Iterator<Item = (Range<u32>, Range<u32>)> {
+    blocks(accumulators).flat_map(move |block| parts(elements, CHUNK).map(move |chunk| (block.clone(), chunk)))
+}
+
+fn blocks(count: u32) -> impl Iterator<Item = Range<u32>> {
     (0..count).step_by(BLOCK as usize).map(move |start| start..(start + BLOCK).min(count))
 }
 
@@ -209,10 +224,8 @@ impl Emitter<'_> {
     }
 
     fn store_accumulator(&mut self, context: &Context, number: u32, local: u32) {
-        if context.mask.is_some() {
-            let address = context.window.accumulators + 16 * number;
-            self.code.op().i32_const(0).local_get(local).v128_store(at(address));
-        }
+        let address = context.window.accumulators + 16 * number;
+        self.code.op().i32_const(0).local_get(local).v128_store(at(address));
     }
 
     /// Pushes eight weights as 16-bit lanes; `number` counts such vectors.
@@ -236,60 +249,74 @@ impl Emitter<'_> {
     }
 
     fn quads(&mut self, context: &Context) {
-        let engine = context.engine;
-        let result = self.module.signal(engine.result).ty;
-        let mut weight = 0;
-        for block in blocks(engine.outputs().div_ceil(4)) {
-            let sums: Vec<u32> = block.clone().map(|quad| self.accumulator(context, quad)).collect();
-            for tap in 0..engine.taps() {
-                for pair in 0..engine.word.lanes.div_ceil(2) {
-                    let place = context.taps.place(tap as usize).plus(4 * pair);
-                    self.push_base(place);
-                    self.code.op().v128_load32_splat(at(place.offset));
-                    let elements = self.code.keep(ValType::V128);
-                    for &sum in &sums {
-                        self.load_weights(context, weight);
-                        self.code.op().local_get(elements);
-                        self.accumulate(sum);
-                        weight += 1;
-                    }
-                }
-            }
-            for (quad, &sum) in block.clone().zip(&sums) {
-                self.store_accumulator(context, quad, sum);
-            }
-            self.at_last(&context.step.last, |this| {
-                this.store_result(&sums, result, context.slot, 4 * block.start);
-            });
-        }
+        let pairs = context.engine.word.lanes.div_ceil(2);
+        let quads = context.engine.outputs().div_ceil(4);
+        self.tiled(
+            context,
+            quads,
+            context.engine.taps() * pairs,
+            |this, pair| {
+                let place = context.taps.place((pair / pairs) as usize).plus(4 * (pair % pairs));
+                this.push_base(place);
+                this.code.op().v128_load32_splat(at(place.offset));
+            },
+            |_, sums| sums.to_vec(),
+            4,
+        );
     }
 
     fn across(&mut self, context: &Context) {
-        let engine = context.engine;
-        let result = self.module.signal(engine.result).ty;
+        let vectors = context.engine.word.lanes.div_ceil(8);
+        self.tiled(
+            context,
+            context.engine.outputs(),
+            context.engine.taps() * vectors,
+            |this, vector| {
+                let place = context.taps.place((vector / vectors) as usize).plus(16 * (vector % vectors));
+                this.push_base(place);
+                this.code.op().v128_load(at(place.offset));
+            },
+            |this, sums| sums.chunks(4).map(|sums| this.add_across(sums)).collect(),
+            1,
+        );
+    }
+
+    /// Dot products of `elements` vectors that `load` pushes with the weights of so many
+    /// accumulators; `finish` makes vectors of four results of a block's sums, `each` results
+    /// an accumulator.
+    fn tiled(
+        &mut self,
+        context: &Context,
+        accumulators: u32,
+        elements: u32,
+        load: impl Fn(&mut Self, u32),
+        finish: impl Fn(&mut Self, &[u32]) -> Vec<u32>,
+        each: u32,
+    ) {
+        let result = self.module.signal(context.engine.result).ty;
         let mut weight = 0;
-        for block in blocks(engine.outputs()) {
-            let sums: Vec<u32> = block.clone().map(|output| self.accumulator(context, output)).collect();
-            for tap in 0..engine.taps() {
-                for chunk in 0..engine.word.lanes.div_ceil(8) {
-                    let place = context.taps.place(tap as usize).plus(16 * chunk);
-                    self.push_base(place);
-                    self.code.op().v128_load(at(place.offset));
-                    let elements = self.code.keep(ValType::V128);
-                    for &sum in &sums {
+        for block in blocks(accumulators) {
+            let sums: Vec<u32> = block.clone().map(|number| self.accumulator(context, number)).collect();
+            for chunk in parts(elements, CHUNK) {
+                let vectors: Vec<u32> = chunk
+                    .map(|element| {
+                        load(self, element);
+                        self.code.keep(ValType::V128)
+                    })
+                    .collect();
+                for (number, &sum) in block.clone().zip(&sums) {
+                    for &vector in &vectors {
                         self.load_weights(context, weight);
-                        self.code.op().local_get(elements);
+                        self.code.op().local_get(vector);
                         self.accumulate(sum);
                         weight += 1;
                     }
+                    self.store_accumulator(context, number, sum);
                 }
             }
-            for (output, &sum) in block.clone().zip(&sums) {
-                self.store_accumulator(context, output, sum);
-            }
             self.at_last(&context.step.last, |this| {
-                let quads: Vec<u32> = sums.chunks(4).map(|sums| this.add_across(sums)).collect();
-                this.store_result(&quads, result, context.slot, block.start);
+                let quads = finish(this, &sums);
+                this.store_result(&quads, result, context.slot, each * block.start);
             });
         }
     }
@@ -344,10 +371,10 @@ impl Emitter<'_> {
                     self.code.op().local_get(a).local_get(b).i8x16_shuffle(lanes);
                     self.load_weights(context, (start + half as u32) * pairs + pair);
                     self.accumulate(sum);
+                    if pair % 2 == 1 || pair + 1 == pairs {
+                        self.store_accumulator(context, start + half as u32, sum);
+                    }
                 }
-            }
-            for (half, &sum) in sums.iter().enumerate() {
-                self.store_accumulator(context, start + half as u32, sum);
             }
             self.at_last(&context.step.last, |this| this.store_result(&sums, result, context.slot, 4 * start));
         }

@@ -50,9 +50,21 @@ impl<'a> Lower<'a> {
         if ty.lanes == 1 { self.value(expr, ty.bits, hint) } else { self.vector(expr, hint) }
     }
 
+    /// The same, to be assigned directly: the target gives a product its width, which it lacks
+    /// inside other expressions.
+    pub fn assigned(&mut self, expr: &rtl::Expr, ty: Ty, hint: &str) -> Expr {
+        match expr {
+            rtl::Expr::Mul(a, b) if expr.ty(self.module).bits == ty.bits => {
+                let product = expr.ty(self.module);
+                self.product(a, b, product, hint)
+            }
+            _ => self.typed(expr, ty, hint),
+        }
+    }
+
     /// A wire with a value of a type.
     pub fn wire(&mut self, wanted: &str, ty: Ty, expr: &rtl::Expr) -> Expr {
-        let value = self.typed(expr, ty, wanted);
+        let value = self.assigned(expr, ty, wanted);
         self.declare(wanted, ty.signed && ty.lanes == 1, value)
     }
 
@@ -121,7 +133,7 @@ impl<'a> Lower<'a> {
                 spread
             }
         };
-        let index = self.value(index, address_bits(count), hint);
+        let index = self.value(index, address_bits(count), hint).as_unsigned();
         spread.part(concat(vec![index, number(0, stride.trailing_zeros())]), bits)
     }
 
@@ -209,7 +221,7 @@ impl<'a> Lower<'a> {
                     let bits = self.module.signal(*signal).ty.bits;
                     self.field(*signal, index, bits, hint)
                 }
-                rtl::Expr::Mul(a, b) => self.product(a, b, ty, hint),
+                rtl::Expr::Mul(a, b) if constant_factor(a, b).is_some() => self.product(a, b, ty, hint),
                 rtl::Expr::Pack(..) | rtl::Expr::Join(_) | rtl::Expr::Slice { .. } | rtl::Expr::SliceAt { .. } => {
                     self.vector(expr, hint)
                 }
@@ -251,9 +263,9 @@ impl<'a> Lower<'a> {
 
     /// A product in its full width: a multiplier, or shifts and additions by a constant.
     fn product(&mut self, a: &rtl::Expr, b: &rtl::Expr, ty: Ty, hint: &str) -> Expr {
-        if let (other, rtl::Expr::Const(factor)) | (rtl::Expr::Const(factor), other) = (a, b) {
+        if let Some((other, factor)) = constant_factor(a, b) {
             let other = self.atom(other, hint);
-            let terms = signed_digits(*factor).into_iter().filter(|(shift, _)| *shift < ty.bits);
+            let terms = signed_digits(factor).into_iter().filter(|(shift, _)| *shift < ty.bits);
             let terms: Vec<(Expr, bool)> = terms
                 .map(|(shift, negative)| {
                     (concat(vec![self.resize(&other, ty.bits - shift), number(0, shift)]), negative)
@@ -287,7 +299,7 @@ impl<'a> Lower<'a> {
         if let Some(whole) = self.shared.get(&key) {
             return Atom { whole: whole.clone(), low: 0, ty };
         }
-        let value = self.value(expr, ty.bits, hint);
+        let value = self.assigned(expr, ty, hint);
         let whole = self.declare(&format!("{hint}_{}", operation(expr)), ty.signed, value);
         self.shared.insert(key, whole.clone());
         Atom { whole, low: 0, ty }
@@ -305,6 +317,14 @@ impl<'a> Lower<'a> {
             number(0, width - bits)
         };
         concat(vec![above, value])
+    }
+}
+
+/// The other factor and the constant one, if one is.
+fn constant_factor<'e>(a: &'e rtl::Expr, b: &'e rtl::Expr) -> Option<(&'e rtl::Expr, i64)> {
+    match (a, b) {
+        (other, rtl::Expr::Const(factor)) | (rtl::Expr::Const(factor), other) => Some((other, *factor)),
+        _ => None,
     }
 }
 

@@ -247,7 +247,7 @@ impl<'a> Emitter<'a> {
         }
         for (id, value) in wires {
             let target = self.lower.signals[id.0 as usize].clone();
-            let value = self.lower.typed(value, self.module.signal(id).ty, &self.module.signal(id).name);
+            let value = self.lower.assigned(value, self.module.signal(id).ty, &self.module.signal(id).name);
             if self.is_port(&target) {
                 self.lower.items.push(Item::Assign(target, value));
             } else {
@@ -329,7 +329,7 @@ impl<'a> Emitter<'a> {
                 let word = self.word(*memory, address, hint);
                 reads.push(when(enable.clone(), vec![assign(target, word)]));
             } else {
-                let value = self.lower.typed(value, module.signal(signal).ty, hint);
+                let value = self.lower.assigned(value, module.signal(signal).ty, hint);
                 registers.push(assign(target, value));
             }
         }
@@ -479,7 +479,7 @@ impl<'a> Emitter<'a> {
             match statement {
                 rtl::Statement::Set(id, value) => {
                     let signal = self.module.signal(*id);
-                    let value = self.lower.typed(value, signal.ty, &signal.name);
+                    let value = self.lower.assigned(value, signal.ty, &signal.name);
                     body.push(assign(self.lower.signals[id.0 as usize].clone(), value));
                 }
                 rtl::Statement::If { condition, then, otherwise } => {

@@ -443,6 +443,16 @@ impl Expr {
         }
     }
 
+    /// The same bits, taken as unsigned.
+    #[must_use]
+    pub fn as_unsigned(self) -> Self {
+        match self.node {
+            _ if !self.signed => self,
+            Node::Number(_) => Self { signed: false, ..self },
+            _ => Self { width: self.width, signed: false, node: Node::Unsigned(Box::new(self)) },
+        }
+    }
+
     /// Zeros above, up to `width`.
     #[must_use]
     pub fn zero_extended(self, width: u32) -> Self {
@@ -506,6 +516,7 @@ impl Expr {
 
     /// A word of a memory of that name.
     pub fn word(memory: &str, address: Self, width: u32) -> Self {
+        let address = if let Node::Integer(_) = address.node { address } else { address.as_unsigned() };
         Self { node: Node::Index(memory.to_owned(), Box::new(address)), width, signed: false }
     }
 }

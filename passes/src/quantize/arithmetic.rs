@@ -10,6 +10,7 @@ use super::requantize::{self, Bounds};
 use super::weights::{self, Rounded, ScaleChoice, Surroundings};
 use lutweave_ir::op::{AveragePool, Binary, QAdd, QAveragePool, QConv, QMul, Table};
 use lutweave_ir::{Diagnostic, Element, NodeId, Op, Tensor, TensorType};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Lowering<'_> {
     /// The bounds that a fused clamp puts on a node's result.
@@ -244,22 +245,33 @@ impl Lowering<'_> {
     /// The values of the pointwise operators between `source` and `id`, for a vector of values of
     /// `source`.
     fn evaluate_function(&self, id: NodeId, source: NodeId, vector: Tensor) -> Tensor {
-        let model = self.model;
-        if id == source {
-            return vector;
+        let graph = &self.model.graph;
+        let mut needed = BTreeSet::from([id]);
+        let mut pending = vec![id];
+        while let Some(at) = pending.pop() {
+            if at != source {
+                let inputs = self.model.inputs_of(at);
+                pending.extend(inputs.into_iter().filter(|&input| needed.insert(input)));
+            }
         }
-        let node = model.graph.node(id);
         let ty = TensorType::f32(vector.shape.clone());
-        let operands: Vec<Tensor> = node
-            .operands
-            .iter()
-            .map(|&operand| match model.graph.constant_of(operand) {
-                Some(constant) => Tensor::f32([1], vec![constant.f32s()[0]]),
-                None => self.evaluate_function(operand, source, vector.clone()),
-            })
-            .collect();
-        let types: Vec<TensorType> = operands.iter().map(|operand| TensorType::f32(operand.shape.clone())).collect();
-        node.op.eval(&ty, &types.iter().collect::<Vec<_>>(), &operands.iter().collect::<Vec<_>>())
+        let mut values = BTreeMap::from([(source, vector)]);
+        for at in needed.into_iter().filter(|&at| at != source) {
+            let node = graph.node(at);
+            let operands: Vec<Tensor> = node
+                .operands
+                .iter()
+                .map(|operand| match graph.constant_of(*operand) {
+                    Some(constant) => Tensor::f32([1], vec![constant.f32s()[0]]),
+                    None => values[operand].clone(),
+                })
+                .collect();
+            let types: Vec<TensorType> = operands.iter().map(|value| TensorType::f32(value.shape.clone())).collect();
+            let types: Vec<&TensorType> = types.iter().collect();
+            let value = node.op.eval(&ty, &types, &operands.iter().collect::<Vec<_>>());
+            values.insert(at, value);
+        }
+        values.remove(&id).expect("invariant: the function's own value is computed last")
     }
 
     /// The same reals on another grid.
@@ -294,10 +306,7 @@ fn element_bits(element: Element) -> u8 {
 }
 
 /// The layers without trained layers before or after them.
-pub(super) fn edge_layers(
-    model: &normalise::Model,
-    fusion: &super::fuse::Fusion,
-) -> std::collections::BTreeSet<NodeId> {
+pub(super) fn edge_layers(model: &normalise::Model, fusion: &super::fuse::Fusion) -> BTreeSet<NodeId> {
     let count = model.graph.nodes().len();
     let trained = |id: NodeId| {
         fusion.demanded[id.index()] && model.layers.get(&fusion.root(id)).is_some_and(|layer| layer.trained)

@@ -189,6 +189,7 @@ fn prelu_form(graph: &Graph, folded: &[Option<Folded>], id: NodeId) -> Result<Fo
         .ok_or_else(|| Fault::new("dynamic-weights", "the slope is computed at run time"))?;
     let channels = view(&graph.node(operands[0]).ty)?[3];
     let slopes = per_channel(&slope.tensor, channels)
+        .filter(|slopes| slopes.len() == channels)
         .ok_or_else(|| Fault::new("unsupported-broadcast", "the slope is neither a scalar nor one value a channel"))?;
     Ok(Form::PRelu(slopes))
 }

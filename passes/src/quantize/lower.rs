@@ -9,7 +9,7 @@ use super::normalise::Model;
 use super::place::Place;
 use super::range::RangeMethod;
 use super::report::LayerReport;
-use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, Tensor, TensorType};
+use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -193,6 +193,7 @@ impl Lowering<'_> {
                 let value = self.value(operand);
                 let node = model.graph.node(id);
                 if self.is_int(&value) {
+                    let value = self.integer(operand)?;
                     return self.rescale(&node.name, &value, &self.grid(id));
                 }
                 self.emit(&node.name, node.op.clone(), &[&value], None)
@@ -263,8 +264,17 @@ impl Lowering<'_> {
     /// The value of a node as integers.
     pub fn integer(&mut self, id: NodeId) -> Result<Value, Diagnostic> {
         let value = self.value(id);
-        if self.is_int(&value) {
-            return Ok(value);
+        match self.graph.node(value.id).ty.element {
+            Element::Int { bits, .. } if bits > 8 => {
+                let node = self.model.graph.node(id);
+                let message = format!("an activation of {bits} bits is wider than 8 bits");
+                return Err(Diagnostic::error("wide-activation", message)
+                    .at(&node.name)
+                    .operator(node.op.name())
+                    .help("quantize activations to 8 or 4 bits"));
+            }
+            Element::Int { .. } => return Ok(value),
+            Element::F32 => {}
         }
         if let Some(value) = &self.integers[id.index()] {
             return Ok(value.clone());
@@ -334,7 +344,7 @@ impl Lowering<'_> {
     }
 
     /// Adds an integer constant.
-    pub fn constant(&mut self, name: &str, shape: &[usize], data: Vec<i32>, element: lutweave_ir::Element) -> Value {
+    pub fn constant(&mut self, name: &str, shape: &[usize], data: Vec<i32>, element: Element) -> Value {
         let id = self.graph.constant(name, Tensor::int(shape, data), TensorType::int(shape, element));
         Value { id, samples: Arc::new([]) }
     }

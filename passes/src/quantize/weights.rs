@@ -55,7 +55,8 @@ pub(super) struct Surroundings<'a> {
 const EFFORT: usize = 24_000_000;
 /// A channel is inert if all its weights together move the output by less than this many steps.
 const INERT_STEPS: f64 = 1.0 / 16.0;
-/// Channels with more weights are rounded without compensation: its effort grows with the cube.
+/// Layers whose channels have more weights are rounded without compensation: its effort grows with
+/// the cube.
 const COMPENSATED_TAPS: usize = 1152;
 /// Windows of which the mean products are taken.
 const COMPENSATED_ROWS: usize = 2560;
@@ -70,7 +71,8 @@ const BIAS_STEPS: f64 = (1u32 << 29) as f64;
 pub(super) fn round(weights: &Weights, bits: u8, surroundings: &Surroundings) -> Rounded {
     let taps = weights.taps();
     let outputs = weights.outputs();
-    let compensate = surroundings.compensate && bits < 8 && taps <= COMPENSATED_TAPS && taps > 1;
+    let elements = surroundings.groups.saturating_mul(taps * taps);
+    let compensate = surroundings.compensate && bits < 8 && taps > 1 && elements <= COMPENSATED_TAPS.pow(2);
     let rows = Rows::draw(weights, surroundings, compensate);
     let grams: Vec<Gram> =
         if compensate { rows.groups.iter().map(|rows| Gram::new(rows, taps)).collect() } else { Vec::new() };

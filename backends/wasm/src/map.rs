@@ -55,6 +55,14 @@ impl TypeMap {
     }
 }
 
+impl TypeMap {
+    fn is_sound(self) -> bool {
+        matches!(self.lane_bytes, 1 | 2 | 4 | 8)
+            && (1..=8 * self.lane_bytes).contains(&self.bits)
+            && (1..1 << 24).contains(&self.lanes)
+    }
+}
+
 /// Addresses of the control block's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlMap {
@@ -153,4 +161,21 @@ pub struct Map {
     pub channels: Vec<ChannelMap>,
     /// All registers.
     pub signals: Vec<SignalMap>,
+}
+
+impl Map {
+    /// What makes the map unusable, if anything: it may come from a damaged file.
+    pub fn fault(&self) -> Option<String> {
+        if self.version != VERSION {
+            return Some(format!("version {} of the map, expected {VERSION}", self.version));
+        }
+        for port in self.sources.iter().chain(&self.sinks) {
+            if !port.ty.is_sound() || !(1..1 << 32).contains(&port.beats) {
+                return Some(format!("port `{}` has an impossible shape", port.name));
+            }
+        }
+        let types = self.signals.iter().map(|signal| (&signal.name, signal.ty));
+        let types = types.chain(self.channels.iter().map(|channel| (&channel.name, channel.ty)));
+        types.into_iter().find(|(_, ty)| !ty.is_sound()).map(|(name, _)| format!("`{name}` has an impossible type"))
+    }
 }

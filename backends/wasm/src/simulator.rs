@@ -1,6 +1,6 @@
 //! Running a simulator module in wasmtime.
 
-use crate::map::{DEADLOCK, DONE, Map, PortMap, RUNNING, SECTION, SignalMap, VERSION};
+use crate::map::{DEADLOCK, DONE, Map, PortMap, RUNNING, SECTION, SignalMap};
 use crate::{Options, emit_with};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stall, Stimulus, Trace};
@@ -108,9 +108,8 @@ impl Simulator {
         })?;
         let map: Map = serde_json::from_slice(section)
             .map_err(|error| SimulationError::Format(format!("custom section `{SECTION}`: {error}")))?;
-        if map.version != VERSION {
-            let found = map.version;
-            return Err(SimulationError::Format(format!("version {found} of the map, expected {VERSION}")));
+        if let Some(fault) = map.fault() {
+            return Err(SimulationError::Format(fault));
         }
         let mut config = Config::new();
         config.cranelift_opt_level(OptLevel::Speed);
@@ -268,13 +267,16 @@ impl Simulator {
         let mut next = (self.map.memory_end as usize).next_multiple_of(64);
         let mut reserve = |bytes: usize| {
             let address = next;
-            next = (next + bytes).next_multiple_of(64);
+            next = next.saturating_add(bytes).min(1 << 40).next_multiple_of(64);
             address
         };
-        let beats = |port: &PortMap| port.beats as usize * frames;
-        let inputs: Vec<usize> = sources.iter().map(|port| reserve(beats(port) * port.ty.bytes())).collect();
-        let answers: Vec<(usize, usize)> =
-            sinks.iter().map(|port| (reserve(beats(port) * port.ty.bytes()), reserve(8 * frames))).collect();
+        let beats = |port: &PortMap| (port.beats as usize).saturating_mul(frames);
+        let inputs: Vec<usize> =
+            sources.iter().map(|port| reserve(beats(port).saturating_mul(port.ty.bytes()))).collect();
+        let answers: Vec<(usize, usize)> = sinks
+            .iter()
+            .map(|port| (reserve(beats(port).saturating_mul(port.ty.bytes())), reserve(8 * frames)))
+            .collect();
         if next >= 1 << 32 {
             return Err(SimulationError::Stimulus(format!(
                 "{frames} frames need {next} bytes of simulator memory, more than 4 GiB; run fewer at a time"

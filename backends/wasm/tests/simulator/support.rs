@@ -1,11 +1,9 @@
 //! The reference and the comparison with it.
 
-pub mod reference;
-
+use crate::reference::{Reference, wrap};
 use lutweave_hw::rtl::harness::Stimulus;
 use lutweave_hw::rtl::{Channel, Design, Endpoint, Module, ModuleId, SignalId, TopPort, Ty};
 use lutweave_wasm::{Options, Simulator};
-use reference::{Reference, wrap};
 
 /// Cycles for which every register is compared.
 const LOCKSTEP: u64 = 400;

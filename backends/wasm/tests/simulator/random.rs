@@ -1,12 +1,10 @@
 //! Random expressions and statements against the reference, register by register.
 
-mod support;
-
+use crate::support::{chain, compare};
 use lutweave_hw::rtl::build::{Builder, set, when};
 use lutweave_hw::rtl::expr::{Expr, add, and, eq, lt, mul, mux, not, or, sub};
 use lutweave_hw::rtl::{Module, SignalId, Statement, Ty};
 use proptest::prelude::*;
-use support::{chain, compare};
 
 /// Wider intermediate values are not built.
 const WIDEST: u32 = 44;

@@ -1,11 +1,9 @@
 //! Small modules against the reference.
 
-mod support;
-
+use crate::support::{chain, compare};
 use lutweave_hw::rtl::build::{Builder, Level, add_modulo, advance, branch, set, when};
 use lutweave_hw::rtl::expr::{Expr, add, all, and, eq, lt, mul, mux, not, or, sub};
 use lutweave_hw::rtl::{Module, Statement, Ty};
-use support::{chain, compare};
 
 /// A FIFO: a memory with a registered read in front of the output register.
 fn queue(name: &str, word: Ty, depth: u32) -> Module {

@@ -1,13 +1,11 @@
 //! Engines of every kind against the reference.
 
-mod support;
-
+use crate::support::{chain, compare};
 use lutweave_hw::rtl::build::{Builder, EngineShape, Level, advance, branch, set, when};
 use lutweave_hw::rtl::engine::Step;
 use lutweave_hw::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use lutweave_hw::rtl::{Module, ParallelTaps, Reduce, Statement, Ty};
 use proptest::prelude::*;
-use support::{chain, compare};
 
 #[derive(Clone, Debug)]
 struct Case {

@@ -1,2 +1,44 @@
-//! The lutweave command line.
-fn main() {}
+//! The command line of Lutweave: arguments, files and rendering. The work is in the libraries.
+
+mod artefact;
+mod cli;
+mod compile;
+mod eval;
+mod executor;
+mod failure;
+mod flow;
+mod inspect;
+mod listing;
+mod model;
+mod progress;
+mod report;
+mod run;
+mod samples;
+mod summary;
+mod task;
+mod verify;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    progress::catch_interrupts();
+    let result = match &cli.command {
+        Command::Compile(arguments) => compile::command(arguments),
+        Command::Verify(arguments) => verify::command(arguments),
+        Command::Run(arguments) => run::command(arguments),
+        Command::Eval(arguments) => eval::command(arguments),
+        Command::Inspect(arguments) => inspect::command(arguments),
+        Command::Models(arguments) => listing::models(arguments),
+        Command::Devices(arguments) => listing::devices(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.show();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The command line.
+
+use crate::executor::Executor;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A co-design compiler for embedded FPGAs.
+///
+/// Takes a trained model (ONNX) and gives back three things that agree bit for bit: Verilog for
+/// the device, machine code for a CPU, and a cycle-exact simulator of the circuit in
+/// WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "lutweave", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compile a model: Verilog, CPU code, WebAssembly simulator, report.
+    #[command(after_help = "Examples:\n  \
+        lutweave compile mnist -o build/mnist\n  \
+        lutweave compile model.onnx --task task.toml --device ultra96 -o build/model\n  \
+        lutweave compile --task task.toml --weights 4 --multipliers 156 -o build/small")]
+    Compile(Compile),
+    /// Run all executors on the same samples and compare every output element, and cycles.
+    #[command(after_help = "Examples:\n  \
+        lutweave verify build/mnist\n  \
+        lutweave verify build/mnist --samples 4 --executors interpreter,wasm,verilator --stall-seed 1")]
+    Verify(Verify),
+    /// Run one executor on inputs from a file.
+    Run(Run),
+    /// Measure a task's metric for a model or a compiled model.
+    #[command(after_help = "Examples:\n  \
+        lutweave eval --task task.toml                      the float model of the task\n  \
+        lutweave eval build/mnist --executor cpu            a compiled model")]
+    Eval(Eval),
+    /// Show layers, shapes, multiply-accumulates and parameters; text form or graph drawing.
+    Inspect(Inspect),
+    /// List the built-in models.
+    Models(Listing),
+    /// List the devices.
+    Devices(Listing),
+}
+
+/// Shared by all commands.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Output {
+    /// Print one JSON object on standard output, and nothing else there.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Width of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// 8 bits.
+    #[value(name = "8")]
+    Eight,
+    /// 4 bits; 8 in the first, the last and the depthwise layers.
+    #[value(name = "4")]
+    Four,
+    /// 4 bits if the metric on the calibration data drops by at most --max-drop, else 8.
+    Auto,
+}
+
+/// How activation ranges are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ranges {
+    /// From the smallest to the largest value seen.
+    MinMax,
+    /// Without the outermost 0.1 % of values.
+    Percentile,
+    /// The range of least squared error.
+    Mse,
+}
+
+/// `compile`.
+#[derive(Debug, Args)]
+pub struct Compile {
+    /// An .onnx file or the name of a built-in model; may be left out if the task names one.
+    pub model: Option<String>,
+    /// Task file: data for calibration and evaluation, and the metric.
+    #[arg(long, value_name = "FILE")]
+    pub task: Option<PathBuf>,
+    /// Device (see `lutweave devices`), or a device file.
+    #[arg(long, default_value = "ulx3s-85f")]
+    pub device: String,
+    /// Width of weights, where the model does not give them.
+    #[arg(long, default_value = "8")]
+    pub weights: Weights,
+    /// With --weights auto: points (percent for errors) of the metric that 4 bits may cost.
+    #[arg(long, value_name = "POINTS", default_value_t = 1.0)]
+    pub max_drop: f64,
+    /// Most hardware multipliers; by default as many as fit the device.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub multipliers: Option<u32>,
+    /// Clock in MHz for the time figures; by default the device's.
+    #[arg(long, value_name = "MHZ")]
+    pub clock: Option<f64>,
+    /// How activation ranges are chosen.
+    #[arg(long, default_value = "mse")]
+    pub ranges: Ranges,
+    /// Calibration samples at most.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub calibration_samples: u32,
+    /// Directory to write; replaced if it is an earlier result.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Skip the comparison of executors and the accuracy.
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// What `compile -o` wrote.
+    pub directory: PathBuf,
+    /// Task whose evaluation samples are used; random samples where there is none.
+    #[arg(long, value_name = "FILE")]
+    pub task: Option<PathBuf>,
+    /// Samples.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: u32,
+    /// Executors, separated by commas; all are compared with the first.
+    #[arg(long, value_delimiter = ',', default_value = "interpreter,cpu,wasm")]
+    pub executors: Vec<Executor>,
+    /// Random source bubbles and sink back-pressure in the circuits.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub stall_seed: u32,
+    /// Reset the circuits after so many cycles, then start again.
+    #[arg(long, value_name = "CYCLES")]
+    pub reset_after: Option<u64>,
+    /// Give the circuits each frame by itself instead of back to back.
+    #[arg(long)]
+    pub one_by_one: bool,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What `compile -o` wrote.
+    pub directory: PathBuf,
+    /// Executor.
+    #[arg(long, default_value = "cpu")]
+    pub executor: Executor,
+    /// Inputs: an .npz file with one array per model input (by name, or the only array), with or
+    /// without a leading axis of samples.
+    #[arg(long, value_name = "X.npz")]
+    pub input: PathBuf,
+    /// Where the outputs go: an .npz file with one array per model output.
+    #[arg(short, long, value_name = "Y.npz")]
+    pub output: PathBuf,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// `eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// A model, or what `compile -o` wrote; may be left out if the task names the model.
+    pub model: Option<String>,
+    /// Task file; built-in models have their own.
+    #[arg(long, value_name = "FILE")]
+    pub task: Option<PathBuf>,
+    /// Executor of a compiled model.
+    #[arg(long, default_value = "cpu")]
+    pub executor: Executor,
+    /// Evaluation samples at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: Option<u32>,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// What `inspect` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum View {
+    /// A table of layers.
+    Table,
+    /// The text form; large constants as a hash.
+    Text,
+    /// The text form with all constants; parses back.
+    Full,
+    /// Graphviz.
+    Dot,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A model, or what `compile -o` wrote.
+    pub model: Option<String>,
+    /// Task file that names the model.
+    #[arg(long, value_name = "FILE")]
+    pub task: Option<PathBuf>,
+    /// What to print.
+    #[arg(long, default_value = "table")]
+    pub view: View,
+    /// A model before the clean-up passes, as imported.
+    #[arg(long)]
+    pub raw: bool,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// `models` and `devices`.
+#[derive(Debug, Args)]
+pub struct Listing {
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}

@@ -1,0 +1,208 @@
+//! `eval`: a task's metric for a model or a compiled model.
+
+use crate::artefact::Compiled;
+use crate::cli::Eval;
+use crate::executor::{Answer, Drive, Executor};
+use crate::failure::Failure;
+use crate::model::{self, Model};
+use crate::progress;
+use crate::task::{Samples, Section, Task};
+use crate::verify;
+use indicatif::ProgressBar;
+use lutweave_ir::interpret::{self, Interpreter};
+use lutweave_ir::{Diagnostic, Graph, Tensor};
+use rayon::prelude::*;
+use serde_json::json;
+use std::path::Path;
+
+/// Runs the command.
+///
+/// # Errors
+/// If the model, the task or its data cannot be used.
+pub fn command(arguments: &Eval) -> Result<(), Failure> {
+    let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
+    let compiled = arguments.model.as_deref().map(Path::new).filter(|path| Compiled::is_at(path));
+    let (name, task, value, float_value, count, executor) = match compiled {
+        Some(directory) => {
+            let compiled = Compiled::read(directory)?;
+            let task = task_of(&compiled, arguments.task.as_deref())?;
+            let samples = task.samples(Section::Evaluation, input_type(&compiled.graph)?, limit)?;
+            let outputs = run_compiled(&compiled, &samples, arguments.executor, arguments.format.json)?;
+            let value = mean(&task, &samples, &outputs);
+            let float_value = float_model(&compiled, arguments.task.as_deref())
+                .map(|model| metric_in(&model.graph, &task, Section::Evaluation, limit, arguments.format.json))
+                .transpose()?
+                .map(|(value, _)| value);
+            (compiled.manifest.model, task, value, float_value, samples.inputs.len(), arguments.executor.name())
+        }
+        None => {
+            let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
+            let Some(task) = model.task else { return Err(no_task()) };
+            let (value, count) = metric_in(&model.graph, &task, Section::Evaluation, limit, arguments.format.json)?;
+            (model.name, task, value, Some(value), count, "float")
+        }
+    };
+    let metric = task.metric();
+    if arguments.format.json {
+        println!(
+            "{}",
+            json!({ "model": name, "executor": executor, "metric": metric.name(), "value": value, "samples": count, "float_value": float_value })
+        );
+    } else {
+        let float = match float_value {
+            Some(float) if executor != "float" => format!("; the model as it came: {}", metric.show(float)),
+            _ => String::new(),
+        };
+        println!("{name}: {} {} on {count} samples ({executor}{float})", metric.name(), metric.show(value));
+    }
+    Ok(())
+}
+
+fn no_task() -> Failure {
+    Failure::Usage(
+        Diagnostic::error("no-task", "a metric needs a task")
+            .help("give --task FILE.toml; built-in models have their own task"),
+    )
+}
+
+/// The task that was given, or that of the built-in model it was compiled from.
+///
+/// # Errors
+/// If there is neither.
+pub fn task_of(compiled: &Compiled, task: Option<&Path>) -> Result<Task, Failure> {
+    match task {
+        Some(path) => Task::read(path),
+        None => match lutweave_models::find(&compiled.manifest.model) {
+            Some(built_in) => Task::of_built_in(built_in),
+            None => Err(no_task()),
+        },
+    }
+}
+
+fn float_model(compiled: &Compiled, task: Option<&Path>) -> Option<Model> {
+    let built_in = task.is_none().then_some(compiled.manifest.model.as_str());
+    model::load(built_in, task).ok()
+}
+
+fn input_type(graph: &Graph) -> Result<&lutweave_ir::TensorType, Failure> {
+    crate::flow::single_input(graph)
+}
+
+/// The metric of a graph in the interpreter, and the number of samples.
+///
+/// # Errors
+/// If the data does not fit.
+pub fn metric_in(
+    graph: &Graph,
+    task: &Task,
+    section: Section,
+    limit: usize,
+    quiet: bool,
+) -> Result<(f64, usize), Failure> {
+    let samples = task.samples(section, input_type(graph)?, limit)?;
+    let interpreter = Interpreter::new(graph);
+    let bar = progress::bar("evaluate", samples.inputs.len(), quiet);
+    let outputs = each(&samples, &bar, |input| Ok(interpreter.run(std::slice::from_ref(input))?))?;
+    Ok((mean(task, &samples, &outputs), samples.inputs.len()))
+}
+
+/// Runs every sample in parallel.
+fn each<T: Send>(
+    samples: &Samples,
+    bar: &ProgressBar,
+    run: impl Fn(&Tensor) -> Result<T, Failure> + Sync,
+) -> Result<Vec<T>, Failure> {
+    let results = samples
+        .inputs
+        .par_iter()
+        .map(|input| {
+            progress::check_interrupt()?;
+            let result = run(input);
+            bar.inc(1);
+            result
+        })
+        .collect();
+    bar.finish_and_clear();
+    results
+}
+
+/// Mean of the metric over samples.
+pub fn mean(task: &Task, samples: &Samples, outputs: &[Vec<Tensor>]) -> f64 {
+    let total: f64 = outputs.iter().enumerate().map(|(index, outputs)| task.judge(samples, index, &outputs[0])).sum();
+    total / outputs.len().max(1) as f64
+}
+
+/// Outputs of a compiled model for samples, host parts included.
+fn run_compiled(
+    compiled: &Compiled,
+    samples: &Samples,
+    executor: Executor,
+    quiet: bool,
+) -> Result<Vec<Vec<Tensor>>, Failure> {
+    let inputs: Vec<Vec<Tensor>> = samples.inputs.iter().map(|input| vec![input.clone()]).collect();
+    let bar = progress::bar("evaluate", inputs.len(), quiet);
+    let result = through_host(compiled, &inputs, |core| {
+        verify::execute(compiled, executor, core, Drive::default())
+    });
+    bar.finish_and_clear();
+    result
+}
+
+/// Prologue on the host, core by `run`, epilogue on the host.
+///
+/// # Errors
+/// If inputs do not fit, or what `run` says.
+pub fn through_host(
+    compiled: &Compiled,
+    inputs: &[Vec<Tensor>],
+    run: impl FnOnce(&[Vec<Tensor>]) -> Result<Answer, Failure>,
+) -> Result<Vec<Vec<Tensor>>, Failure> {
+    let split = &compiled.split;
+    let width = split.core.inputs().len();
+    let mut bypassed = Vec::with_capacity(inputs.len());
+    let mut core = Vec::with_capacity(inputs.len());
+    for sample in inputs {
+        let mut values = interpret::run(&split.prologue, sample)?;
+        bypassed.push(values.split_off(width));
+        core.push(values);
+    }
+    let answer = run(&core)?;
+    let results = answer.outputs.into_iter().zip(bypassed).map(|(mut outputs, bypassed)| {
+        outputs.extend(bypassed);
+        Ok(interpret::run(&split.epilogue, &outputs)?)
+    });
+    results.collect()
+}
+
+/// Core inputs of samples: the prologue's results.
+///
+/// # Errors
+/// If inputs do not fit.
+pub fn core_inputs(split: &lutweave_ir::split::Split, inputs: &[Tensor]) -> Result<Vec<Vec<Tensor>>, Failure> {
+    inputs
+        .iter()
+        .map(|input| {
+            let mut values = interpret::run(&split.prologue, std::slice::from_ref(input))?;
+            values.truncate(split.core.inputs().len());
+            Ok(values)
+        })
+        .collect()
+}
+
+/// The metric of an integer graph through the CPU code.
+///
+/// # Errors
+/// If the data does not fit.
+pub fn metric_on_cpu(
+    split: &lutweave_ir::split::Split,
+    integer: &Graph,
+    task: &Task,
+    section: Section,
+    limit: usize,
+) -> Result<(f64, usize), Failure> {
+    let samples = task.samples(section, input_type(integer)?, limit)?;
+    let jit = lutweave_cpu::compile_jit(&split.core)?;
+    let bar = progress::bar("evaluate", samples.inputs.len(), true);
+    let outputs = each(&samples, &bar, |input| Ok(split.run(std::slice::from_ref(input), |core| jit.run(core))?))?;
+    Ok((mean(task, &samples, &outputs), samples.inputs.len()))
+}

@@ -1,0 +1,125 @@
+//! `inspect`: what is in a model.
+
+use crate::artefact::Compiled;
+use crate::cli::{Inspect, View};
+use crate::failure::Failure;
+use crate::listing::table;
+use crate::model;
+use lutweave_ir::split::{host_ops, split};
+use lutweave_ir::{Graph, Op, TensorType, text};
+use lutweave_passes::cleanup::simplify;
+use serde_json::json;
+use std::path::Path;
+
+/// Runs the command.
+///
+/// # Errors
+/// If the model cannot be read.
+pub fn command(arguments: &Inspect) -> Result<(), Failure> {
+    let compiled = arguments.model.as_deref().map(Path::new).filter(|path| Compiled::is_at(path));
+    let graph = match compiled {
+        Some(directory) => Compiled::read(directory)?.graph,
+        None => {
+            let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
+            if arguments.raw { model.graph } else { simplify(&model.graph)?.graph }
+        }
+    };
+    if arguments.format.json {
+        println!("{}", summary(&graph));
+        return Ok(());
+    }
+    match arguments.view {
+        View::Table => print_table(&graph),
+        View::Text => print!("{}", text::print_summary(&graph)),
+        View::Full => print!("{}", text::print(&graph)),
+        View::Dot => print!("{}", text::dot(&graph)),
+    }
+    Ok(())
+}
+
+struct Line {
+    name: String,
+    operator: &'static str,
+    ty: TensorType,
+    macs: u64,
+    parameters: u64,
+}
+
+fn lines(graph: &Graph) -> Vec<Line> {
+    let nodes = graph.nodes().iter().filter(|node| !matches!(node.op, Op::Constant(_)));
+    nodes
+        .map(|node| {
+            let types: Vec<&TensorType> = node.operands.iter().map(|&operand| &graph.node(operand).ty).collect();
+            let constants = node.operands.iter().filter_map(|&operand| weights_behind(graph, operand));
+            Line {
+                name: node.name.clone(),
+                operator: node.op.name(),
+                ty: node.ty.clone(),
+                macs: node.op.macs(&node.ty, &types),
+                parameters: constants.sum(),
+            }
+        })
+        .filter(|line| line.operator != "dequantize_weights")
+        .collect()
+}
+
+/// Elements of a constant operand, directly or behind a dequantization.
+fn weights_behind(graph: &Graph, operand: lutweave_ir::NodeId) -> Option<u64> {
+    let node = graph.node(operand);
+    match &node.op {
+        Op::Constant(tensor) => Some(tensor.count() as u64),
+        Op::DequantizeWeights(_) => weights_behind(graph, node.operands[0]),
+        _ => None,
+    }
+}
+
+fn print_table(graph: &Graph) {
+    let lines = lines(graph);
+    let mut table = table(&["layer", "operator", "result", "MACs", "parameters"], &[3, 4]);
+    for line in &lines {
+        let count = |count: u64| if count == 0 { String::new() } else { count.to_string() };
+        table.add_row([
+            line.name.clone(),
+            line.operator.to_owned(),
+            line.ty.to_string(),
+            count(line.macs),
+            count(line.parameters),
+        ]);
+    }
+    println!("{table}");
+    let macs: u64 = lines.iter().map(|line| line.macs).sum();
+    let parameters: u64 = lines.iter().map(|line| line.parameters).sum();
+    println!("{} layers, {macs} MACs, {parameters} parameters", lines.len());
+    if let Ok(split) = split(graph) {
+        let host = host_ops(&split);
+        println!("on the host: {}", if host.is_empty() { "nothing".to_owned() } else { host.join(", ") });
+    }
+}
+
+fn summary(graph: &Graph) -> serde_json::Value {
+    let lines = lines(graph);
+    let layers: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            json!({
+                "name": line.name, "operator": line.operator, "shape": line.ty.shape,
+                "element": line.ty.element.to_string(), "macs": line.macs, "parameters": line.parameters,
+            })
+        })
+        .collect();
+    let tensors = |ids: &[lutweave_ir::NodeId]| -> Vec<_> {
+        ids.iter()
+            .map(|&id| {
+                let node = graph.node(id);
+                json!({ "name": node.name, "shape": node.ty.shape, "element": node.ty.element.to_string() })
+            })
+            .collect()
+    };
+    json!({
+        "model": graph.name, "inputs": tensors(graph.inputs()), "outputs": tensors(graph.outputs()),
+        "macs": lines.iter().map(|line| line.macs).sum::<u64>(),
+        "parameters": lines.iter().map(|line| line.parameters).sum::<u64>(),
+        "host_ops": split(graph).map(|split| host_ops(&split)).unwrap_or_default(),
+        "layers": layers,
+    })
+}

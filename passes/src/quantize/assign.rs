@@ -122,7 +122,7 @@ fn addend(model: &Model, fusion: &Fusion, fixed: &[Option<Grid>], id: NodeId, re
     let (other_lo, other_hi) = signed(reals(&other), negative[1 - position]);
     let useful = (lo.max(bounds.0) - other_hi, hi.min(bounds.1) - other_lo);
     let (lo, hi) = signed(useful, negative[position]);
-    if !(lo < hi) {
+    if lo.is_nan() || hi.is_nan() || lo >= hi {
         return None;
     }
     let step = grid.quantization.scale;

@@ -270,26 +270,24 @@ fn binary_form(
     op: Binary,
 ) -> Result<Form, Fault> {
     let operands = &graph.node(id).operands;
-    let constants = [folded[operands[0].index()].as_ref(), folded[operands[1].index()].as_ref()];
-    match constants {
-        [None, None] => pair_form(graph, id, op).map(Form::Pair),
-        [None, Some(constant)] => constant_form(graph, folded, users, id, op, operands[0], constant, false),
-        [Some(constant), _] => constant_form(graph, folded, users, id, op, operands[1], constant, true),
+    match operands.iter().position(|operand| folded[operand.index()].is_some()) {
+        None => pair_form(graph, id, op).map(Form::Pair),
+        Some(position) => constant_form(graph, folded, users, id, op, position),
     }
 }
 
-/// A binary operator with a constant; `first` if the constant is the first operand.
-#[allow(clippy::too_many_arguments)]
+/// A binary operator with a constant operand at a position.
 fn constant_form(
     graph: &Graph,
     folded: &[Option<Folded>],
     users: &[Vec<NodeId>],
     id: NodeId,
     op: Binary,
-    x: NodeId,
-    constant: &Folded,
-    first: bool,
+    position: usize,
 ) -> Result<Form, Fault> {
+    let operands = &graph.node(id).operands;
+    let (x, first) = (operands[1 - position], position == 0);
+    let constant = folded[operands[position].index()].as_ref().expect("invariant: the operand is constant");
     let channels = view(&graph.node(x).ty)?[3];
     let result = view(&graph.node(id).ty)?;
     let unsupported = || {

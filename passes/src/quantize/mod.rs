@@ -191,10 +191,8 @@ impl Needs {
                 needs.ranges.extend(calibrated(origins, value));
             }
             let root = fusion.root(id);
-            if let Some(layer) = model.layers.get(&root) {
-                if layer.weights.given.is_none() {
-                    needs.layers.insert(root);
-                }
+            if model.layers.get(&root).is_some_and(|layer| layer.weights.given.is_none()) {
+                needs.layers.insert(root);
             }
             if model.graph.node(id).ty.element == Element::F32 {
                 needs.measured.insert(id);

@@ -6,7 +6,7 @@ use crate::emitter::Emitter;
 use crate::layout::{Image, lane_bytes};
 use crate::window::{Taps, WindowLayout};
 use lutweave_hw::rtl::engine::Step;
-use lutweave_hw::rtl::{Engine, EngineId, Expr, Reduce, Ty};
+use lutweave_hw::rtl::{Engine, EngineId, Expr, ParallelTaps, Reduce, Ty};
 use std::ops::Range;
 use wasm_encoder::ValType;
 
@@ -15,6 +15,9 @@ use wasm_encoder::ValType;
 pub enum Form {
     /// Dense, four outputs and two elements a multiplication.
     Quad,
+    /// Dense with one lane a word: four outputs and two neighbouring columns a multiplication,
+    /// which lie side by side in a plane of their own for each group.
+    Planar,
     /// Dense, one output and eight elements a multiplication; the four partial sums are added
     /// up when the result is due.
     Across,
@@ -45,6 +48,13 @@ impl Form {
         match &engine.reduce {
             Reduce::Dense { outputs, .. } => {
                 let (taps, lanes) = (engine.taps(), word.lanes);
+                if lanes == 1
+                    && engine.kernel[1] > 1
+                    && engine.dilations[1] == 1
+                    && engine.parallel != ParallelTaps::One
+                {
+                    return Self::Planar;
+                }
                 let quad = outputs.div_ceil(4) * (taps * lanes.div_ceil(2) * 3 + 2) + taps * lanes.div_ceil(2);
                 let across = outputs * (taps * lanes.div_ceil(8) * 3 + 3) + taps * lanes.div_ceil(8);
                 if across < quad { Self::Across } else { Self::Quad }
@@ -60,14 +70,14 @@ impl Form {
             Self::Quad => lanes.next_multiple_of(2),
             Self::Across | Self::Maximum => lanes.next_multiple_of(8),
             Self::Lanes => lanes.next_multiple_of(4),
-            Self::Scalar => lanes,
+            Self::Planar | Self::Scalar => lanes,
         }
     }
 
     /// Bytes of an engine's accumulators.
     pub fn accumulator_bytes(self, engine: &Engine) -> u32 {
         match self {
-            Self::Quad => engine.outputs().div_ceil(4) * 16,
+            Self::Quad | Self::Planar => engine.outputs().div_ceil(4) * 16,
             Self::Across => engine.outputs() * 16,
             Self::Lanes | Self::Maximum => engine.outputs().next_multiple_of(8) * 4,
             Self::Scalar => engine.outputs() * 8,
@@ -117,13 +127,14 @@ fn order(form: Form, engine: &Engine) -> Vec<Option<u32>> {
     let depthwise = |t: u32, l: u32| (t < taps && l < lanes).then(|| t * lanes + l);
     let mut order = Vec::new();
     match form {
-        Form::Quad => {
-            for (block, chunk) in tiles(outputs.div_ceil(4), taps * lanes.div_ceil(2)) {
+        Form::Quad | Form::Planar => {
+            let pairs = pairs(form, engine);
+            for (block, chunk) in tiles(outputs.div_ceil(4), pairs.len() as u32) {
                 for quad in block {
                     for pair in chunk.clone() {
-                        let (tap, lane) = (pair / lanes.div_ceil(2), pair % lanes.div_ceil(2) * 2);
                         for output in 4 * quad..4 * quad + 4 {
-                            order.extend([dense(output, tap, lane), dense(output, tap, lane + 1)]);
+                            let elements = pairs[pair as usize];
+                            order.extend(elements.map(|element| element.and_then(|(t, l)| dense(output, t, l))));
                         }
                     }
                 }
@@ -152,6 +163,28 @@ fn order(form: Form, engine: &Engine) -> Vec<Option<u32>> {
         Form::Maximum => {}
     }
     order
+}
+
+/// Pairs of elements that lie side by side in memory, as tap and lane.
+fn pairs(form: Form, engine: &Engine) -> Vec<[Option<(u32, u32)>; 2]> {
+    let lanes = engine.word.lanes;
+    let width = engine.kernel[1];
+    let mut pairs = Vec::new();
+    if form == Form::Planar {
+        for row in 0..engine.taps() / width {
+            for column in (0..width).step_by(2) {
+                let tap = row * width + column;
+                pairs.push([Some((tap, 0)), (column + 1 < width).then_some((tap + 1, 0))]);
+            }
+        }
+    } else {
+        for tap in 0..engine.taps() {
+            for lane in (0..lanes).step_by(2) {
+                pairs.push([Some((tap, lane)), (lane + 1 < lanes).then_some((tap, lane + 1))]);
+            }
+        }
+    }
+    pairs
 }
 
 /// Even parts of `0..count` of at most `most` each.
@@ -203,7 +236,7 @@ impl Emitter<'_> {
         };
         let context = Context { window, engine, step, taps, weights, slot, mask };
         match window.form {
-            Form::Quad => self.quads(&context),
+            Form::Quad | Form::Planar => self.quads(&context),
             Form::Across => self.across(&context),
             Form::Lanes => self.lanewise(&context),
             Form::Maximum => self.maximum(&context),
@@ -249,14 +282,15 @@ impl Emitter<'_> {
     }
 
     fn quads(&mut self, context: &Context) {
-        let pairs = context.engine.word.lanes.div_ceil(2);
+        let pairs = pairs(context.window.form, context.engine);
         let quads = context.engine.outputs().div_ceil(4);
         self.tiled(
             context,
             quads,
-            context.engine.taps() * pairs,
+            pairs.len() as u32,
             |this, pair| {
-                let place = context.taps.place((pair / pairs) as usize).plus(4 * (pair % pairs));
+                let (tap, lane) = pairs[pair as usize][0].expect("invariant: only the second may be missing");
+                let place = context.taps.place(tap as usize).plus(2 * lane);
                 this.push_base(place);
                 this.code.op().v128_load32_splat(at(place.offset));
             },

@@ -20,12 +20,10 @@ pub struct WindowLayout {
     pub form: Form,
     /// Address of the window memory.
     pub memory: u32,
-    /// Bytes of a stored element.
-    pub element_bytes: u32,
-    /// Stored elements of a word, padded as the form needs.
-    pub stride: u32,
-    /// Bytes of a column: all groups.
+    /// Bytes from a column to the next.
     pub column_bytes: u32,
+    /// Bytes from a group to the next.
+    pub group_bytes: u32,
     /// Bytes of a row with its margins.
     pub row_bytes: u32,
     /// Columns before the image's first and behind its last.
@@ -42,10 +40,14 @@ impl WindowLayout {
         let form = Form::choose(engine, module.signal(engine.result).ty);
         let element_bytes = if form == Form::Scalar { 8 } else { 2 };
         let stride = form.stride(engine.word.lanes);
-        let column_bytes = engine.groups * stride * element_bytes;
         let span = (engine.kernel[1] - 1) * engine.dilations[1];
         let margins = [span + 1, span + 1];
-        let row_bytes = (engine.columns + margins[0] + margins[1]) * column_bytes;
+        let columns = engine.columns + margins[0] + margins[1];
+        let word_bytes = stride * element_bytes;
+        let planar = form == Form::Planar;
+        let (column_bytes, group_bytes) =
+            if planar { (word_bytes, columns * word_bytes) } else { (engine.groups * word_bytes, word_bytes) };
+        let row_bytes = columns * engine.groups * word_bytes;
         let memory = image.reserve((engine.rows + 1) * row_bytes);
         if engine.pad_value != 0 {
             let word: Vec<u8> = (0..stride)
@@ -54,17 +56,20 @@ impl WindowLayout {
                     value.to_le_bytes().into_iter().take(element_bytes as usize)
                 })
                 .collect();
-            let columns = |count: u32| word.repeat((count * engine.groups) as usize);
+            let runs = if planar { engine.groups } else { 1 };
+            let words = |columns: u32| word.repeat((columns * engine.groups / runs) as usize);
             for row in 0..engine.rows {
-                let start = memory + row * row_bytes;
-                image.data.push((start, columns(margins[0])));
-                image.data.push((start + (margins[0] + engine.columns) * column_bytes, columns(margins[1])));
+                for run in 0..runs {
+                    let start = memory + row * row_bytes + run * group_bytes;
+                    image.data.push((start, words(margins[0])));
+                    image.data.push((start + (margins[0] + engine.columns) * column_bytes, words(margins[1])));
+                }
             }
-            image.data.push((memory + engine.rows * row_bytes, columns(engine.columns + margins[0] + margins[1])));
+            image.data.push((memory + engine.rows * row_bytes, word.repeat((columns * engine.groups) as usize)));
         }
         let accumulators = image.reserve(form.accumulator_bytes(engine));
         let weights = Weights::new(form, engine, image);
-        Self { form, memory, element_bytes, stride, column_bytes, row_bytes, margins, accumulators, weights }
+        Self { form, memory, column_bytes, group_bytes, row_bytes, margins, accumulators, weights }
     }
 }
 
@@ -97,7 +102,7 @@ impl Emitter<'_> {
         let window = &self.layout.windows[id.0 as usize];
         let word = engine.word;
         let (row_bytes, column_bytes) = (window.row_bytes, window.column_bytes);
-        let word_bytes = window.stride * window.element_bytes;
+        let group_bytes = window.group_bytes;
         self.index(row);
         self.code.op().i32_const(row_bytes as i32).i32_mul();
         if engine.columns > 1 {
@@ -106,7 +111,7 @@ impl Emitter<'_> {
         }
         if engine.groups > 1 {
             self.index(group);
-            self.code.op().i32_const(word_bytes as i32).i32_mul().i32_add();
+            self.code.op().i32_const(group_bytes as i32).i32_mul().i32_add();
         }
         let base = self.code.keep(ValType::I32);
         let to = Place { base: Some(base), offset: window.memory + window.margins[0] * column_bytes };
@@ -289,7 +294,7 @@ impl Emitter<'_> {
             .i32_mul();
         if engine.groups > 1 {
             self.index(&step.group);
-            self.code.op().i32_const((window.stride * window.element_bytes) as i32).i32_mul().i32_add();
+            self.code.op().i32_const(window.group_bytes as i32).i32_mul().i32_add();
         }
         self.code.keep(ValType::I32)
     }

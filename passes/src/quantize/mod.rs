@@ -1,8 +1,8 @@
 //! Post-training quantization: from the float graph to the integer graph.
 //!
-//! Data flows one way. [`normalise`] expresses every operator by the few that integers can;
-//! [`fuse`] groups them; [`assign`] decides where each value's quantization comes from;
-//! [`calibrate`] observes what the model does not state; [`lower`] builds the integer graph in
+//! Data flows one way. `normalise` expresses every operator by the few that integers can;
+//! `fuse` groups them; `assign` decides where each value's quantization comes from;
+//! `calibrate` observes what the model does not state; `lower` builds the integer graph in
 //! order, rounding the weights of each layer on what the layers before it give.
 
 mod arithmetic;

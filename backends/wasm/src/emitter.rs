@@ -49,6 +49,9 @@ struct Scope {
     split: BTreeSet<SignalId>,
 }
 
+/// Emits a branch.
+pub type Branch<'b, 'a> = Box<dyn FnOnce(&mut Emitter<'a>) + 'b>;
+
 /// Local of the cycle number's low bits: the parameter of a module's function.
 pub const NOW: u32 = 0;
 
@@ -285,7 +288,7 @@ impl<'a> Emitter<'a> {
         let (word, _) = self.flight[bit as usize / 64];
         let mut op = self.code.op();
         op.local_get(word);
-        if bit % 64 != 0 {
+        if !bit.is_multiple_of(64) {
             op.i64_const(i64::from(bit % 64)).i64_shr_u();
         }
         op.i32_wrap_i64();
@@ -373,12 +376,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// `if` on the bit on the stack, with a branch for each case; empty branches cost nothing.
-    pub fn if_else(
-        &mut self,
-        ty: BlockType,
-        then: impl FnOnce(&mut Self),
-        otherwise: Option<Box<dyn FnOnce(&mut Self) + '_>>,
-    ) {
+    pub fn if_else(&mut self, ty: BlockType, then: impl FnOnce(&mut Self), otherwise: Option<Branch<'_, 'a>>) {
         self.code.op().if_(ty);
         self.scoped(then);
         if let Some(otherwise) = otherwise {

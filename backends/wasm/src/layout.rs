@@ -6,9 +6,9 @@ use lutweave_hw::rtl::{Channel, Design, Endpoint, Module, SignalId, SignalKind, 
 /// Bytes that store one lane: the narrowest power of two.
 pub fn lane_bytes(ty: Ty) -> u32 {
     match ty.bits {
-        ..=8 => 1,
-        ..=16 => 2,
-        ..=32 => 4,
+        0..=8 => 1,
+        9..=16 => 2,
+        17..=32 => 4,
         _ => 8,
     }
 }
@@ -239,7 +239,7 @@ impl ModuleLayout {
             .map(|engine| cell(engine.latency(), value_bytes(module.signal(engine.result).ty), image))
             .collect();
         let windows = module.engines.iter().map(|engine| WindowLayout::new(module, engine, image)).collect();
-        if bits % 64 != 0
+        if !bits.is_multiple_of(64)
             && let Some(last) = keep.last_mut()
         {
             *last &= (1 << (bits % 64)) - 1;

@@ -181,7 +181,7 @@ impl Emitter<'_> {
                 self.scalar(last);
                 let last = self.code.keep(ValType::I32);
                 self.code.op().local_get(last).i64_extend_i32_u();
-                if cell.first_bit % 64 != 0 {
+                if !cell.first_bit.is_multiple_of(64) {
                     self.code.op().i64_const(i64::from(cell.first_bit % 64)).i64_shl();
                 }
                 self.code.op().local_get(next).i64_or().local_set(next);

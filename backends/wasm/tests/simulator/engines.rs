@@ -64,7 +64,7 @@ impl Case {
         };
         let dense = self.kind == 0;
         let terms = i64::from(kernel[0] * kernel[1] * if dense { groups * word.lanes } else { 1 });
-        let largest = (1i64 << word.bits) * terms << (if self.kind < 2 { self.weight_bits } else { 0 });
+        let largest = ((1i64 << word.bits) * terms) << (if self.kind < 2 { self.weight_bits } else { 0 });
         let accumulator = if self.kind == 2 { word.lane() } else { Ty::range(-largest, largest) };
         let mut b = Builder::new("engine", "engine under test");
         let input = b.input("in", word);

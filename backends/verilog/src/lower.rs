@@ -47,7 +47,18 @@ impl<'a> Lower<'a> {
 
     /// A value of a type, scalar or vector; scalars wrap.
     pub fn typed(&mut self, expr: &rtl::Expr, ty: Ty, hint: &str) -> Expr {
-        if ty.lanes == 1 { self.value(expr, ty.bits, hint) } else { self.vector(expr, hint) }
+        match expr {
+            _ if ty.lanes == 1 => self.value(expr, ty.bits, hint),
+            rtl::Expr::Pack(packed, lanes) if packed.lane() != ty.lane() => {
+                let lane = |lane: &rtl::Expr| {
+                    let exact = union(lane.ty(self.module), packed.lane()) == packed.lane();
+                    let wrapped = if exact { lane.clone() } else { rtl::Expr::Pack(packed.lane(), vec![lane.clone()]) };
+                    self.value(&wrapped, ty.bits, hint)
+                };
+                concat(lanes.iter().rev().map(lane).collect())
+            }
+            _ => self.vector(expr, hint),
+        }
     }
 
     /// The same, to be assigned directly: the target gives a product its width, which it lacks

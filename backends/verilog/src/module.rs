@@ -202,6 +202,10 @@ impl<'a> Emitter<'a> {
                     let load = Statement::ReadMemory(file, memory_name.clone());
                     self.lower.items.push(Item::Initial(vec![load]));
                 }
+                None if depth == 1 => {
+                    self.comment(format!("{memory_name}: one word of {}.", memory.word));
+                    self.lower.items.push(Item::Declare(Declaration::reg(memory_name.clone(), width), None));
+                }
                 None => {
                     self.comment(format!("{memory_name}: RAM of {depth} words of {}.", memory.word));
                     let attributes = ram_attributes(memory.style);
@@ -352,7 +356,14 @@ impl<'a> Emitter<'a> {
         } else {
             self.lower.value(address, address_bits(word.depth), hint)
         };
-        Expr::word(&self.memories[memory.0 as usize], address, word.word.width())
+        self.located(memory, address)
+    }
+
+    /// A word of a memory; a RAM of one word is a register.
+    fn located(&self, id: MemoryId, address: Expr) -> Expr {
+        let memory = self.module.memory(id);
+        let (own, width) = (&self.memories[id.0 as usize], memory.word.width());
+        if memory.depth == 1 && memory.contents.is_none() { name(own, width) } else { Expr::word(own, address, width) }
     }
 
     fn engines(&mut self, effects: &[Effect<'_>], files: &mut Files) {
@@ -436,7 +447,7 @@ impl<'a> Emitter<'a> {
                 let Some((enable, address)) = first_of(choices) else { continue };
                 let address = if memory.depth == 1 { syntax::integer(0) } else { address };
                 let target = self.lower.signals[into.0 as usize].clone();
-                let word = Expr::word(&self.memories[position], address, memory.word.width());
+                let word = self.located(id, address);
                 self.clocked(vec![when(enable, vec![assign(target, word)])]);
             }
         }
@@ -449,7 +460,7 @@ impl<'a> Emitter<'a> {
         let port = self.lower.declare(&format!("{}_write_port", memory.name), false, port);
         let width = memory.word.width();
         let address = if memory.depth == 1 { syntax::integer(0) } else { port.bits(width, port.width - width) };
-        let target = Expr::word(&self.memories[position], address, width);
+        let target = self.located(MemoryId(position as u32), address);
         self.clocked(vec![when(enable, vec![assign(target, port.bits(0, width))])]);
     }
 

@@ -40,13 +40,13 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
     let total = body.port(Direction::Output, total);
 
     let mut ty = match weight_bits {
-        Some(bits) => Ty::signed((term.bits + bits).min(result.bits)),
-        None => Ty { bits: term.bits.min(result.bits), ..term },
+        Some(bits) => Ty::signed(term.bits + bits),
+        None => term,
     };
     body.comment(if weights.is_some() { "Products." } else { "Elements." });
     let mut values = body.reg(if weights.is_some() { "products" } else { "inputs" }, terms * ty.bits);
     let statements = match &weights {
-        None => vec![assign(values.clone(), elements.bits(0, terms * ty.bits))],
+        None => vec![assign(values.clone(), elements)],
         Some((weights, bits)) => repeated(&mut body, "i", terms, |i| {
             let element = lane(&elements, i, term.bits);
             let element = if term.signed { element } else { concat(vec![number(0, 1), element]) };
@@ -64,7 +64,7 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
             (false, 2) => ty.bits + 1,
             (false, _) => ty.bits + 2,
         };
-        let next = Ty { bits: grown.min(result.bits), ..ty };
+        let next = Ty { bits: if maximum { ty.bits } else { grown.min(result.bits) }, ..ty };
         let outputs = body.reg(&format!("level_{level}"), count.div_ceil(3) * next.bits);
         let join = |inputs: Vec<Expr>| {
             if maximum {
@@ -136,10 +136,25 @@ fn extended(value: Expr, ty: Ty, width: u32) -> Expr {
     if width == ty.bits {
         return value;
     }
+    if width < ty.bits {
+        return low(&value, width);
+    }
     if !ty.signed {
         return value.zero_extended(width);
     }
     concat(vec![sign(&value, ty.bits).repeat(width - ty.bits), value])
+}
+
+/// The low bits of a lane: sums are right modulo any width.
+fn low(value: &Expr, width: u32) -> Expr {
+    match &value.node {
+        syntax::Node::Part(bus, base) if width == 1 => {
+            Expr { node: syntax::Node::Index(bus.clone(), base.clone()), width, signed: false }
+        }
+        syntax::Node::Part(..) => Expr { width, ..value.clone() },
+        syntax::Node::Range(bus, _, at) => syntax::name(bus, at + value.width).bits(*at, width),
+        _ => value.bits(0, width),
+    }
 }
 
 /// The sign bit of a lane.

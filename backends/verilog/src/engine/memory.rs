@@ -21,14 +21,17 @@ pub fn bank(width: u32, depth: u32, files: &mut Files) -> String {
     let read_address = if depth > 1 { body.input("read_address", bits) } else { integer(0) };
     let read_data = Declaration { kind: Kind::Reg, ..Declaration::wire("read_data", width) };
     let read_data = body.port(Direction::Output, read_data);
-    body.items.push(Item::Memory {
-        attributes: ram_attributes(style(width, depth)),
-        width,
-        depth,
-        name: "words".to_owned(),
-    });
-    body.clocked(vec![when(write, vec![assign(Expr::word("words", write_address, width), write_data)])]);
-    body.clocked(vec![when(read, vec![assign(read_data, Expr::word("words", read_address, width))])]);
+    // One word is a register: some tools warn of a memory with one.
+    let (written, word) = if depth == 1 {
+        let word = body.reg("word", width);
+        (word.clone(), word)
+    } else {
+        let attributes = ram_attributes(style(width, depth));
+        body.items.push(Item::Memory { attributes, width, depth, name: "words".to_owned() });
+        (Expr::word("words", write_address, width), Expr::word("words", read_address, width))
+    };
+    body.clocked(vec![when(write, vec![assign(written, write_data)])]);
+    body.clocked(vec![when(read, vec![assign(read_data, word)])]);
     files.share(body)
 }
 

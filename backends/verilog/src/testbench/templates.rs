@@ -215,7 +215,8 @@ pub const SINK: Section = Section {
 ",
     step: "            @name@_random <= @name@_next_random;
             @ready@ <= !@name@_stalls;
-            if (@valid@ && @ready@) begin
+            // A design may answer what follows from no input before it is asked; that is ignored.
+            if (@valid@ && @ready@ && @name@_left != 64'd0) begin
                 @name@_left <= @name@_left - 64'd1;
                 @name@_in_frame <= @name@_in_frame == 64'd@final@ ? 64'd0 : @name@_in_frame + 64'd1;
                 if (@last@ != (@name@_in_frame == 64'd@final@)) failed <= 1'b1;
@@ -244,6 +245,6 @@ pub const SINK_CHECK: Section = Section {
         @name@_expected = @width@'d0;
 ",
     restart: "",
-    step: "            if (@valid@ && @ready@ && !warming) @name@_check;
+    step: "            if (@valid@ && @ready@ && @name@_left != 64'd0 && !warming) @name@_check;
 ",
 };

@@ -77,10 +77,12 @@ impl<'a> Checker<'a> {
         self.scalar(address, reader, what);
     }
 
-    /// A value stored in something of type `ty`: a scalar wraps, a vector is of that very type.
+    /// A value stored in something of type `ty`: a scalar wraps, and so do packed lanes; another
+    /// vector is of that very type.
     pub fn stored(&mut self, value: &Expr, ty: Ty, reader: Reader, what: &str) {
         match self.typed(value, reader) {
             Ok(found) if found == ty || (found.lanes == 1 && ty.lanes == 1) => {}
+            Ok(found) if found.lanes == ty.lanes && matches!(value, Expr::Pack(..)) => {}
             Ok(found) => self.errors.push(format!("`{what}` of {ty} takes a value of {found}")),
             Err(error) => self.errors.push(format!("`{what}`: {error}")),
         }

@@ -45,6 +45,13 @@ fn name(module: &Module, id: SignalId) -> &str {
     module.signals.get(id.0 as usize).map_or("?", |signal| &signal.name)
 }
 
+/// What some statements do on every path, and on some path.
+#[derive(Default)]
+struct Done {
+    must: BTreeSet<Action>,
+    may: BTreeSet<Action>,
+}
+
 struct Walk<'a, 'b> {
     module: &'a Module,
     checker: &'b mut Checker<'a>,
@@ -58,34 +65,39 @@ impl Walk<'_, '_> {
         self.checker.errors.push(text);
     }
 
-    /// Checks statements; what may happen on some path through them.
-    fn block(&mut self, statements: &[Statement]) -> BTreeSet<Action> {
-        let mut done = BTreeSet::new();
+    /// Checks statements; what they do. That two branches of separate conditions exclude each
+    /// other cannot be seen here: only what certainly happens clashes with what may happen.
+    fn block(&mut self, statements: &[Statement]) -> Done {
+        let mut done = Done::default();
         for statement in statements {
-            for action in self.statement(statement) {
-                if !done.insert(action) {
-                    let what = match action {
-                        Action::Register(id) => format!("`{}` is set", name(self.module, id)),
-                        Action::Write(id) => format!("memory {} is written", id.0),
-                        Action::Launch(id) => format!("pipeline {} is launched", id.0),
-                        Action::Fill(id) => format!("engine {} is filled", id.0),
-                        Action::Issue(id) => format!("engine {} is issued a step", id.0),
-                    };
-                    self.error(format!("{what} twice on one path"));
-                }
+            let next = self.statement(statement);
+            let certain = done.may.intersection(&next.must).chain(done.must.intersection(&next.may));
+            for action in certain.copied().collect::<BTreeSet<_>>() {
+                let what = match action {
+                    Action::Register(id) => format!("`{}` is set", name(self.module, id)),
+                    Action::Write(id) => format!("memory {} is written", id.0),
+                    Action::Launch(id) => format!("pipeline {} is launched", id.0),
+                    Action::Fill(id) => format!("engine {} is filled", id.0),
+                    Action::Issue(id) => format!("engine {} is issued a step", id.0),
+                };
+                self.error(format!("{what} twice on one path"));
             }
+            done.may.extend(next.may);
+            done.must.extend(next.must);
         }
         done
     }
 
-    fn statement(&mut self, statement: &Statement) -> BTreeSet<Action> {
+    fn statement(&mut self, statement: &Statement) -> Done {
         let reader = Reader::Statement;
         let action = match statement {
             Statement::If { condition, then, otherwise } => {
                 self.checker.bit(condition, reader, "condition");
-                let mut done = self.block(then);
-                done.extend(self.block(otherwise));
-                return done;
+                let (yes, no) = (self.block(then), self.block(otherwise));
+                return Done {
+                    must: yes.must.intersection(&no.must).copied().collect(),
+                    may: yes.may.union(&no.may).copied().collect(),
+                };
             }
             Statement::Set(id, value) => {
                 match self.module.signals.get(id.0 as usize) {
@@ -161,6 +173,6 @@ impl Walk<'_, '_> {
             }
         };
         *self.counts.entry(action).or_default() += 1;
-        BTreeSet::from([action])
+        Done { must: BTreeSet::from([action]), may: BTreeSet::from([action]) }
     }
 }

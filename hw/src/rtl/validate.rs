@@ -3,6 +3,8 @@
 
 mod expression;
 mod statements;
+#[cfg(test)]
+mod tests;
 
 use super::{Design, Endpoint, Engine, Module, ModuleId, Reduce, SignalId, SignalKind, Ty};
 use expression::Checker;

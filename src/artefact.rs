@@ -28,6 +28,8 @@ pub struct Manifest {
     pub inputs: Vec<Port>,
     /// Stream outputs of the circuit.
     pub outputs: Vec<Port>,
+    /// Names of the model's outputs, host parts included.
+    pub model_outputs: Vec<String>,
     /// Operators that run on the host.
     pub host_ops: Vec<String>,
 }
@@ -189,6 +191,12 @@ impl Compiled {
         let graph = lutweave_ir::text::parse(&text("graph.txt")?)?;
         lutweave_ir::validate::validate(&graph)?;
         let split = split(&graph)?;
+        if manifest.model_outputs.len() != graph.outputs().len() {
+            return Err(Diagnostic::error("not-compiled", "manifest and graph name different numbers of outputs")
+                .at(directory.display().to_string())
+                .help("compile the model again")
+                .into());
+        }
         Ok(Self { directory: directory.to_path_buf(), manifest, graph, split })
     }
 

@@ -58,7 +58,7 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
     summary.verify = agreement;
     summary.accuracy = accuracy;
     let mut files = Files::default();
-    add_files(&mut files, arguments, &lowered, &fitted, wasm, &samples, &reference)?;
+    add_files(&mut files, arguments, &model, &lowered, &fitted, wasm, &samples, &reference)?;
     summary.files = files.0.iter().map(|(path, _)| path.clone()).collect();
     summary.files.push("report.html".to_owned());
     summary.compile_seconds = started.elapsed().as_secs_f64();
@@ -108,7 +108,8 @@ fn choose_weights(model: &Model, calibration: &[Vec<Tensor>], arguments: &Compil
 fn check_design(fitted: &Fitted) -> Result<(), Failure> {
     lutweave_hw::rtl::validate::validate(&fitted.design).map_err(|faults| {
         let faults = faults.into_iter().map(|fault| {
-            Diagnostic::error("internal", fault).help("this is a fault of the compiler: please report it with the model")
+            Diagnostic::error("internal", fault)
+                .help("this is a fault of the compiler: please report it with the model")
         });
         Failure::Refused(Diagnostics(faults.collect()))
     })
@@ -128,8 +129,7 @@ fn verification_samples(model: &Model, lowered: &Lowered) -> Result<Vec<Vec<Tens
 fn measure(model: &Model, lowered: &Lowered, quiet: bool) -> Result<Option<Accuracy>, Failure> {
     let Some(task) = &model.task else { return Ok(None) };
     let (float, samples) = eval::metric_in(&model.graph, task, Section::Evaluation, ACCURACY_SAMPLES, quiet)?;
-    let integer =
-        eval::metric_on_cpu(&lowered.split, &lowered.integer, task, Section::Evaluation, ACCURACY_SAMPLES)?.0;
+    let integer = eval::metric_on_cpu(&lowered.split, &lowered.integer, task, Section::Evaluation, ACCURACY_SAMPLES)?.0;
     Ok(Some(Accuracy { metric: task.metric().name(), float, integer, samples }))
 }
 
@@ -182,9 +182,11 @@ fn weights_name(lowered: &Lowered) -> String {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is one product of the flow")]
 fn add_files(
     files: &mut Files,
     arguments: &Compile,
+    model: &Model,
     lowered: &Lowered,
     fitted: &Fitted,
     wasm: Vec<u8>,
@@ -195,12 +197,13 @@ fn add_files(
     let manifest = Manifest {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        model: core_name(&lowered.integer),
+        model: model.name.clone(),
         device: arguments.device.clone(),
         multipliers: arguments.multipliers,
         weights: weights_name(lowered),
         inputs: ports(core, core.inputs(), &fitted.design.inputs),
         outputs: ports(core, core.outputs(), &fitted.design.outputs),
+        model_outputs: model.graph.outputs().iter().map(|&id| model.graph.node(id).name.clone()).collect(),
         host_ops: host_ops(&lowered.split),
     };
     let json = |value: &serde_json::Value| serde_json::to_string_pretty(value).expect("plain data") + "\n";
@@ -241,15 +244,7 @@ fn add_files(
     Ok(())
 }
 
-fn core_name(graph: &Graph) -> String {
-    graph.name.clone()
-}
-
-fn ports(
-    core: &Graph,
-    nodes: &[lutweave_ir::NodeId],
-    ports: &[lutweave_hw::rtl::TopPort],
-) -> Vec<Port> {
+fn ports(core: &Graph, nodes: &[lutweave_ir::NodeId], ports: &[lutweave_hw::rtl::TopPort]) -> Vec<Port> {
     nodes
         .iter()
         .zip(ports)

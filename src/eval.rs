@@ -141,9 +141,7 @@ fn run_compiled(
 ) -> Result<Vec<Vec<Tensor>>, Failure> {
     let inputs: Vec<Vec<Tensor>> = samples.inputs.iter().map(|input| vec![input.clone()]).collect();
     let bar = progress::bar("evaluate", inputs.len(), quiet);
-    let result = through_host(compiled, &inputs, |core| {
-        verify::execute(compiled, executor, core, Drive::default())
-    });
+    let result = through_host(compiled, &inputs, |core| verify::execute(compiled, executor, core, Drive::default()));
     bar.finish_and_clear();
     result
 }

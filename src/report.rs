@@ -10,8 +10,10 @@ use std::path::Path;
 
 /// Prints what was made on standard output.
 pub fn print(summary: &Summary, device: &Device, directory: &Path) {
-    let mut layers =
-        table(&["layer", "operator", "result", "bits", "taps x SIMD x PE", "MACs", "mult", "cycles", "share"], &[3, 5, 6, 7, 8]);
+    let mut layers = table(
+        &["layer", "operator", "result", "bits", "taps x SIMD x PE", "MACs", "mult", "cycles", "share"],
+        &[3, 5, 6, 7, 8],
+    );
     for layer in &summary.layers {
         layers.add_row(row(layer));
     }
@@ -21,8 +23,7 @@ pub fn print(summary: &Summary, device: &Device, directory: &Path) {
         println!("{name:>22}  {value}");
     }
     if let Some(agreement) = &summary.verify {
-        let verdict =
-            if agreement.agree { "interpreter = cpu = wasm" } else { "interpreter, cpu, wasm DISAGREE" };
+        let verdict = if agreement.agree { "interpreter = cpu = wasm" } else { "interpreter, cpu, wasm DISAGREE" };
         println!("{:>22}  {verdict} on {} samples", "compared", agreement.samples);
     }
     println!("{:>22}  {} ({:.1} s)", "written", directory.display(), summary.compile_seconds);
@@ -35,7 +36,7 @@ fn row(layer: &Layer) -> [String; 9] {
         _ => layer.lanes.to_string(),
     };
     [
-        layer.name.clone(),
+        short(&layer.name),
         layer.operator.to_owned(),
         shape.join("x"),
         layer.weight_bits.map(|bits| bits.to_string()).unwrap_or_default(),
@@ -47,6 +48,21 @@ fn row(layer: &Layer) -> [String; 9] {
     ]
 }
 
+/// Longest layer name in a table.
+const NAME_WIDTH: usize = 36;
+
+/// A name that fits a column: exporters join the names of what they fused with semicolons, the
+/// result last.
+fn short(name: &str) -> String {
+    let last = name.rsplit(';').next().unwrap_or(name);
+    let length = last.chars().count();
+    if length <= NAME_WIDTH {
+        return last.to_owned();
+    }
+    let tail: String = last.chars().skip(length - (NAME_WIDTH - 2)).collect();
+    format!("..{tail}")
+}
+
 /// The figures below the table, as name and value.
 fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
     let share = |used: u64, available: u64| format!("{used} ({:.0} %)", 100.0 * used as f64 / available.max(1) as f64);
@@ -54,14 +70,8 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
     let mut figures = vec![
         ("device", device.title.clone()),
         ("cycles per inference", format!("{} (latency {})", summary.cycles_per_inference, summary.latency_cycles)),
-        (
-            "throughput",
-            format!("{:.0} inferences/s at {} MHz", summary.inferences_per_second, summary.clock_mhz),
-        ),
-        (
-            "multipliers",
-            format!("{}, busy {:.1} % of the cycles", summary.multipliers, 100.0 * summary.efficiency),
-        ),
+        ("throughput", format!("{:.0} inferences/s at {} MHz", summary.inferences_per_second, summary.clock_mhz)),
+        ("multipliers", format!("{}, busy {:.1} % of the cycles", summary.multipliers, 100.0 * summary.efficiency)),
         (
             "estimated",
             format!(
@@ -73,10 +83,7 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
             ),
         ),
         ("weights", format!("{} bytes, {:.1} % zeros", summary.weight_bytes, 100.0 * summary.sparsity)),
-        (
-            "on the host",
-            if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") },
-        ),
+        ("on the host", if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") }),
     ];
     if let Some(accuracy) = &summary.accuracy {
         let metric = if accuracy.metric == Metric::Top1.name() { Metric::Top1 } else { Metric::Mse };
@@ -124,11 +131,7 @@ pub fn html(summary: &Summary, lowered: &Lowered, device: &Device) -> String {
         for cell in row(layer) {
             let _ = write!(page, "<td>{}</td>", escape(&cell));
         }
-        let _ = writeln!(
-            page,
-            "<td><div class=\"bar\" style=\"width:{:.1}px\"></div></td></tr>",
-            160.0 * layer.share
-        );
+        let _ = writeln!(page, "<td><div class=\"bar\" style=\"width:{:.1}px\"></div></td></tr>", 160.0 * layer.share);
     }
     page.push_str("</table>\n<h2>Quantization</h2>\n<table>\n<tr><th>layer</th><th>operator</th><th>bits</th><th>SQNR (dB)</th></tr>\n");
     for layer in &lowered.layers {

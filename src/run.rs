@@ -20,26 +20,25 @@ pub fn command(arguments: &Run) -> Result<(), Failure> {
         .map_err(|error| Failure::file(&arguments.input, "open the inputs", error))?;
     let mut archive = Archive::open(std::io::BufReader::new(file), &arguments.input.display().to_string())?;
     let samples = read_inputs(&mut archive, &compiled)?;
-    let outputs = through_host(&compiled, &samples, |core| {
-        execute(&compiled, arguments.executor, core, Drive::default())
-    })?;
-    let graph = &compiled.graph;
-    let named: Vec<(String, Tensor)> = graph
-        .outputs()
+    let outputs =
+        through_host(&compiled, &samples, |core| execute(&compiled, arguments.executor, core, Drive::default()))?;
+    let named: Vec<(String, Tensor)> = compiled
+        .manifest
+        .model_outputs
         .iter()
         .enumerate()
-        .map(|(position, &output)| {
-            let parts: Vec<&Tensor> = outputs.iter().map(|outputs| &outputs[position]).collect();
-            (graph.node(output).name.clone(), stack(&parts))
+        .map(|(position, name)| {
+            let parts: Vec<&Tensor> = outputs.iter().filter_map(|outputs| outputs.get(position)).collect();
+            (name.clone(), stack(&parts))
         })
         .collect();
     let mut bytes = Vec::new();
     write(&mut bytes, &named).map_err(|error| Failure::file(&arguments.output, "make the outputs", error))?;
     let folder = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(std::path::Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| Failure::file(folder, "write here", error))?;
-    std::io::Write::write_all(&mut file, &bytes)
-        .map_err(|error| Failure::file(&arguments.output, "write", error))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).map_err(|error| Failure::file(folder, "write here", error))?;
+    std::io::Write::write_all(&mut file, &bytes).map_err(|error| Failure::file(&arguments.output, "write", error))?;
     file.persist(&arguments.output).map_err(|error| Failure::file(&arguments.output, "write", error))?;
     if arguments.format.json {
         let shapes: serde_json::Map<String, serde_json::Value> =

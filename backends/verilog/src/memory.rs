@@ -15,7 +15,8 @@ pub fn ram_attributes(style: MemoryStyle) -> String {
 pub fn rom_attributes(style: MemoryStyle) -> String {
     match style {
         MemoryStyle::Block => "rom_style = \"block\"".to_owned(),
-        MemoryStyle::Distributed => "rom_style = \"distributed\"".to_owned(),
+        // Logic: what `rom_style = "distributed"` asks of Yosys is a RAM, which ECP5 cannot initialise.
+        MemoryStyle::Distributed => "syn_romstyle = \"logic\"".to_owned(),
     }
 }
 

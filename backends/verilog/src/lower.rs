@@ -144,7 +144,7 @@ impl<'a> Lower<'a> {
                 spread
             }
         };
-        let index = self.value(index, address_bits(count), hint).as_unsigned();
+        let index = self.value(index, address_bits(count), hint).into_unsigned();
         spread.part(concat(vec![index, number(0, stride.trailing_zeros())]), bits)
     }
 
@@ -185,7 +185,7 @@ impl<'a> Lower<'a> {
                 let a = self.atom(a, hint);
                 let a = self.resize(&a, width);
                 let by = self.vector(by, hint);
-                let shifted = if ty.signed { a.as_signed().shifted_right(by) } else { a.shifted_right(by) };
+                let shifted = if ty.signed { a.into_signed().shifted_right(by) } else { a.shifted_right(by) };
                 // The bracket of `$signed` keeps the sign of the context away from the shift.
                 let node = if ty.signed { Node::Signed(Box::new(shifted)) } else { Node::Unsigned(Box::new(shifted)) };
                 Expr { node, width, signed: ty.signed }
@@ -224,7 +224,7 @@ impl<'a> Lower<'a> {
                     return number(i64::from(a_hi < b_lo), width);
                 }
                 let (a, b) = (self.value(a, shared.bits, hint), self.value(b, shared.bits, hint));
-                let less = if shared.signed { a.as_signed().less(b.as_signed()) } else { a.less(b) };
+                let less = if shared.signed { a.into_signed().less(b.into_signed()) } else { a.less(b) };
                 less.zero_extended(width)
             }
             _ if width == ty.bits => match expr {
@@ -269,7 +269,7 @@ impl<'a> Lower<'a> {
 
     fn compared(&mut self, atom: &Atom) -> Expr {
         let value = self.resize(atom, atom.ty.bits);
-        if atom.ty.signed { value.as_signed() } else { value }
+        if atom.ty.signed { value.into_signed() } else { value }
     }
 
     /// A product in its full width: a multiplier, or shifts and additions by a constant.
@@ -287,7 +287,7 @@ impl<'a> Lower<'a> {
         let mut factor = |expr: &rtl::Expr| {
             let atom = self.atom(expr, hint);
             let value = self.resize(&atom, atom.ty.bits + u32::from(ty.signed && !atom.ty.signed));
-            if ty.signed { value.as_signed() } else { value }
+            if ty.signed { value.into_signed() } else { value }
         };
         let (a, b) = (factor(a), factor(b));
         a.times(b, ty.bits)

@@ -51,7 +51,7 @@ fn effects<'a>(statements: &'a [rtl::Statement], path: &[rtl::Expr], found: &mut
         match statement {
             rtl::Statement::Set(..) => {}
             rtl::Statement::If { condition, then, otherwise } => {
-                effects(then, &[path, &[condition.clone()]].concat(), found);
+                effects(then, &[path, std::slice::from_ref(condition)].concat(), found);
                 effects(otherwise, &[path, &[not(condition.clone())]].concat(), found);
             }
             rtl::Statement::Read { .. }
@@ -130,10 +130,9 @@ impl<'a> Emitter<'a> {
         }
         for (signal, port) in module.signals.iter().zip(fixed) {
             let ty = signal.ty;
-            let expr = port.unwrap_or_else(|| {
-                let own =
-                    Expr { signed: ty.signed && ty.lanes == 1, ..name(lower.namer.unique(&signal.name), ty.width()) };
-                own
+            let expr = port.unwrap_or_else(|| Expr {
+                signed: ty.signed && ty.lanes == 1,
+                ..name(lower.namer.unique(&signal.name), ty.width())
             });
             lower.signals.push(expr);
         }
@@ -273,11 +272,11 @@ impl<'a> Emitter<'a> {
         self.comment(format!("Pipeline {}: {stages} stages.", pipeline.name));
         let mut launches = Vec::new();
         for effect in effects {
-            if let rtl::Statement::Launch { pipeline, arguments } = effect.statement {
-                if *pipeline == id {
-                    let condition = self.lower.bit(&effect.condition, &module.pipeline(id).name);
-                    launches.push((condition, arguments));
-                }
+            if let rtl::Statement::Launch { pipeline, arguments } = effect.statement
+                && *pipeline == id
+            {
+                let condition = self.lower.bit(&effect.condition, &module.pipeline(id).name);
+                launches.push((condition, arguments));
             }
         }
         let launch_value = syntax::any(launches.iter().map(|(condition, _)| condition.clone()));

@@ -435,7 +435,7 @@ impl Expr {
 
     /// The same bits, taken as signed.
     #[must_use]
-    pub fn as_signed(self) -> Self {
+    pub fn into_signed(self) -> Self {
         match self.node {
             _ if self.signed => self,
             Node::Number(_) => Self { signed: true, ..self },
@@ -445,7 +445,7 @@ impl Expr {
 
     /// The same bits, taken as unsigned.
     #[must_use]
-    pub fn as_unsigned(self) -> Self {
+    pub fn into_unsigned(self) -> Self {
         match self.node {
             _ if !self.signed => self,
             Node::Number(_) => Self { signed: false, ..self },
@@ -516,7 +516,7 @@ impl Expr {
 
     /// A word of a memory of that name.
     pub fn word(memory: &str, address: Self, width: u32) -> Self {
-        let address = if let Node::Integer(_) = address.node { address } else { address.as_unsigned() };
+        let address = if let Node::Integer(_) = address.node { address } else { address.into_unsigned() };
         Self { node: Node::Index(memory.to_owned(), Box::new(address)), width, signed: false }
     }
 }

@@ -84,10 +84,10 @@ fn channels(design: &Design, errors: &mut Vec<String>) {
             }
             *(if source { &mut sources } else { &mut sinks }).entry(key(endpoint)).or_insert(0) += 1;
         }
-        if let (Endpoint::Port(from, _), Endpoint::Port(to, _)) = (channel.from, channel.to) {
-            if from >= to {
-                errors.push(format!("channel `{name}` runs against the order of the modules"));
-            }
+        if let (Endpoint::Port(from, _), Endpoint::Port(to, _)) = (channel.from, channel.to)
+            && from >= to
+        {
+            errors.push(format!("channel `{name}` runs against the order of the modules"));
         }
     }
     let mut once = |ends: &BTreeMap<(u32, u32), u32>, at: (u32, u32), what: String| match ends.get(&at) {

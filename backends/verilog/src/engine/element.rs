@@ -50,7 +50,7 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
         Some((weights, bits)) => repeated(&mut body, "i", terms, |i| {
             let element = lane(&elements, i, term.bits);
             let element = if term.signed { element } else { concat(vec![number(0, 1), element]) };
-            let product = element.as_signed().times(lane(weights, i, *bits).as_signed(), ty.bits);
+            let product = element.into_signed().times(lane(weights, i, *bits).into_signed(), ty.bits);
             assign(lane(&values, i, ty.bits), product)
         }),
     };
@@ -91,7 +91,7 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
     let value = extended(values, ty, result.bits);
     let next = if maximum {
         let (new, old) = if ty.signed {
-            (value.clone().as_signed(), total.clone().as_signed())
+            (value.clone().into_signed(), total.clone().into_signed())
         } else {
             (value.clone(), total.clone())
         };
@@ -175,7 +175,7 @@ fn sign(value: &Expr, bits: u32) -> Expr {
 }
 
 fn largest(values: Vec<Expr>, signed: bool) -> Expr {
-    let take = |value: &Expr| if signed { value.clone().as_signed() } else { value.clone() };
+    let take = |value: &Expr| if signed { value.clone().into_signed() } else { value.clone() };
     let of_two = |a: Expr, b: Expr| take(&a).greater(take(&b)).choose(a, b);
     match &values[..] {
         [a, b, c] => {

@@ -1,48 +1,171 @@
-//! Random graphs through the interpreter, the CPU code and the simulated circuit.
+//! Random and dangerous graphs through every executor.
 
-use lutweave_ir::text;
-use lutweave_models::{RandomOptions, random_graph, random_inputs};
-use lutweave_snapshots::{circuit, expected, same_data, stimulus};
+use lutweave_ir::{Graph, text};
+use lutweave_models::{RandomOptions, random_graph};
+use lutweave_snapshots::executors::{Circuit, Driven, agree, circuit, samples, stimulus, verilog_agrees};
+use lutweave_snapshots::merge::side_by_side;
+use lutweave_snapshots::{full, setting, stress};
+use lutweave_verilog::{Simulator, available};
+use rayon::prelude::*;
 
-/// All executors that need no other program, on one random graph.
-fn agree(seed: u64) -> Result<(), String> {
-    let graph = random_graph(seed, &RandomOptions::default());
-    let samples: Vec<_> = (0..3).map(|sample| random_inputs(&graph, seed * 7 + sample)).collect();
-    let expected = expected(&graph, &samples)?;
-    let jit = lutweave_cpu::compile_jit(&graph).map_err(|error| error.to_string())?;
-    for (inputs, wanted) in samples.iter().zip(&expected) {
-        let outputs = jit.run(inputs).map_err(|error| error.to_string())?;
-        let found: Vec<Vec<i32>> = outputs.iter().map(|tensor| tensor.ints().to_vec()).collect();
-        if found != *wanted {
-            return Err("cpu differs".to_owned());
-        }
+/// Shares of the multipliers between one a convolution and [`MOST`].
+const SHARES: [f64; 5] = [0.0, 0.15, 0.4, 0.7, 1.0];
+
+/// Multipliers at most.
+const MOST: u32 = 80;
+
+fn random(seed: u64) -> Graph {
+    random_graph(seed, &RandomOptions::default())
+}
+
+fn check(graph: &Graph, share: f64, seed: u64) -> Result<(Circuit, Vec<Driven>), String> {
+    let attempt = || {
+        let circuit = circuit(graph, share, MOST)?;
+        let driven = agree(graph, &circuit, &samples(graph, 3, seed), seed as u32)?;
+        Ok((circuit, driven))
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)).unwrap_or_else(|_| Err("panic".to_owned()))
+}
+
+/// Runs checks in parallel and shows the first failure with its graph.
+fn all_pass<T: Sync>(cases: Vec<T>, check: impl Fn(&T) -> Result<(), String> + Sync, show: impl Fn(&T) -> String) {
+    let results: Vec<Result<(), String>> = cases.par_iter().map(&check).collect();
+    let failures: Vec<(&T, String)> =
+        cases.iter().zip(results).filter_map(|(case, result)| Some((case, result.err()?))).collect();
+    if let Some((case, error)) = failures.first() {
+        panic!("{} of {} disagree; the first: {error}\n{}", failures.len(), cases.len(), show(case));
     }
-    let share = [0.0, 0.3, 1.0][seed as usize % 3];
-    let design = circuit(&graph, share, 64)?;
-    let mut simulator = lutweave_wasm::Simulator::new(&design).map_err(|error| error.to_string())?;
-    for (stall_seed, reset_after) in [(0, None), (seed as u32 + 1, None), (seed as u32 + 2, Some(50 + seed % 200))] {
-        let trace = simulator
-            .run(&stimulus(&samples, stall_seed, reset_after))
-            .map_err(|error| format!("wasm, stalls {stall_seed}: {error}"))?;
-        same_data(&expected, &trace).map_err(|error| format!("wasm, stalls {stall_seed}: {error}"))?;
-    }
-    Ok(())
+}
+
+fn seeds(default: u64, long: u64) -> Vec<u64> {
+    let count = setting("LUTWEAVE_GRAPHS", if full() { long } else { default });
+    let first = setting("LUTWEAVE_FIRST", 0);
+    (first..first + count).collect()
+}
+
+fn show(seed: &u64) -> String {
+    format!("LUTWEAVE_FIRST={seed} LUTWEAVE_GRAPHS=1 repeats it\n{}", text::print_summary(&random(*seed)))
+}
+
+fn share(seed: u64) -> f64 {
+    SHARES[(seed % SHARES.len() as u64) as usize]
 }
 
 #[test]
 fn random_graphs_agree() {
-    let graphs: u64 = std::env::var("LUTWEAVE_GRAPHS").ok().and_then(|count| count.parse().ok()).unwrap_or(200);
-    let first: u64 = std::env::var("LUTWEAVE_FIRST").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
-    let mut failures = Vec::new();
-    for seed in first..first + graphs {
-        let result = std::panic::catch_unwind(|| agree(seed)).unwrap_or_else(|_| Err("panic".into()));
-        if let Err(error) = result {
-            eprintln!("seed {seed}: {error}");
-            failures.push(seed);
+    all_pass(seeds(300, 3000), |&seed| check(&random(seed), share(seed), seed).map(drop), show);
+}
+
+#[test]
+fn dangerous_graphs_agree() {
+    let graphs = stress::graphs().expect("the passes take every network here");
+    let cases = graphs.iter().flat_map(|(name, graph)| SHARES.map(|share| (name, graph, share))).collect();
+    all_pass(
+        cases,
+        |(_, graph, share)| check(graph, *share, 5).map(drop),
+        |(name, graph, share)| format!("{name}, share {share}\n{}", text::print_summary(graph)),
+    );
+}
+
+/// True, with a message, if a simulator is not there.
+fn lacks(simulator: Simulator) -> bool {
+    let lacks = !available(simulator);
+    if lacks {
+        println!("skipped: {} is not installed", simulator.program());
+    }
+    lacks
+}
+
+#[test]
+fn random_graphs_agree_in_icarus() {
+    if lacks(Simulator::Icarus) {
+        return;
+    }
+    let check = |seed: &u64| {
+        let (circuit, driven) = check(&random(*seed), share(*seed), *seed)?;
+        // The stimulus without stalls, and the one with stalls and a reset.
+        let driven = [driven[0].clone(), driven[3].clone()];
+        verilog_agrees(&circuit.design, Simulator::Icarus, &driven)
+    };
+    all_pass(seeds(10, 600), check, show);
+}
+
+#[test]
+fn dangerous_graphs_agree_in_icarus() {
+    if lacks(Simulator::Icarus) {
+        return;
+    }
+    let graphs = stress::graphs().expect("the passes take every network here");
+    let few = if full() { graphs.len() } else { 4 };
+    let cases = graphs.iter().zip(SHARES.iter().cycle()).take(few).collect();
+    all_pass(
+        cases,
+        |((_, graph), share)| {
+            let (circuit, driven) = check(graph, **share, 9)?;
+            verilog_agrees(&circuit.design, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
+        },
+        |((name, graph), share)| format!("{name}, share {share}\n{}", text::print_summary(graph)),
+    );
+}
+
+/// Graphs in one build of Verilator, which takes seconds whatever it builds.
+fn batch() -> u64 {
+    if full() { 10 } else { 3 }
+}
+
+#[test]
+fn random_graphs_agree_in_verilator() {
+    if lacks(Simulator::Verilator) {
+        return;
+    }
+    let batches: Vec<Vec<u64>> = seeds(3, 500).chunks(batch() as usize).map(<[u64]>::to_vec).collect();
+    let joined = |seeds: &Vec<u64>| {
+        let graphs: Vec<Graph> = seeds.iter().map(|&seed| random(seed)).collect();
+        side_by_side("batch", &graphs)
+    };
+    all_pass(
+        batches,
+        |seeds| {
+            let graph = joined(seeds)?;
+            let most = MOST * seeds.len() as u32;
+            let circuit = circuit(&graph, share(seeds[0] / batch()), most)?;
+            let driven = agree(&graph, &circuit, &samples(&graph, 3, seeds[0]), seeds[0] as u32)?;
+            verilog_agrees(&circuit.design, Simulator::Verilator, &driven)
+        },
+        |seeds| {
+            let graph = joined(seeds).map(|graph| text::print_summary(&graph)).unwrap_or_default();
+            format!("LUTWEAVE_FIRST={} LUTWEAVE_GRAPHS={} repeats it\n{graph}", seeds[0], seeds.len())
+        },
+    );
+}
+
+/// Networks whose circuits stall, and the most cycles that they take in terms of the slowest
+/// stage's: joined rows arrive all at once, and windows that skip rows want them in bursts.
+const STALLING: &[(&str, f64)] =
+    &[("concat_of_rows", 3.0), ("concat_of_columns", 1.3), ("pyramid", 1.25), ("dilated", 1.3), ("nine_bits_2", 1.2)];
+
+/// Frames back to back take as long as the slowest stage: pipelines hardly stall.
+#[test]
+fn throughput_is_that_of_the_slowest_stage() {
+    let graphs = stress::graphs().expect("the passes take every network here");
+    let large = |graph: &Graph| graph.nodes().iter().any(|node| node.ty.count() >= 150);
+    let cases: Vec<_> = graphs
+        .iter()
+        .filter(|(_, graph)| large(graph))
+        .flat_map(|(name, graph)| SHARES.map(|share| (name, graph, share)))
+        .collect();
+    let check = |&(name, graph, share): &(&String, &Graph, f64)| {
+        let circuit = circuit(graph, share, 200)?;
+        let mut simulator = lutweave_wasm::Simulator::new(&circuit.design).map_err(|error| error.to_string())?;
+        let trace = simulator.run(&stimulus(&samples(graph, 6, 1), 0, None)).map_err(|error| error.to_string())?;
+        let cycles = trace.cycles_per_inference().expect("there are several frames");
+        let bottleneck = circuit.plan.bottleneck();
+        let known = STALLING.iter().find(|(stalling, _)| stalling == name).map_or(1.05, |(_, factor)| *factor);
+        if cycles as f64 <= known * bottleneck as f64 + 16.0 {
+            Ok(())
+        } else {
+            Err(format!("{name}: {cycles} cycles an inference, the slowest stage takes {bottleneck}"))
         }
-    }
-    if let Some(&seed) = failures.first() {
-        let graph = random_graph(seed, &RandomOptions::default());
-        panic!("{} of {graphs} graphs disagree: {failures:?}; the first:\n{}", failures.len(), text::print_summary(&graph));
-    }
+    };
+    all_pass(cases, check, |(name, graph, share)| format!("{name}, share {share}\n{}", text::print_summary(graph)));
 }

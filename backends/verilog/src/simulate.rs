@@ -132,12 +132,23 @@ impl Build {
     /// Builds in a folder of its own below `directory`, named after the design and the content
     /// of its files; a finished build of the same content is taken as it is.
     pub fn new(design: &Design, simulator: Simulator, directory: &Path) -> Result<Self, SimulationError> {
+        Self::with_flags(design, simulator, directory, "-O2")
+    }
+
+    /// As [`Build::new`], with flags for the C++ compiler that Verilator calls.
+    pub fn with_flags(
+        design: &Design,
+        simulator: Simulator,
+        directory: &Path,
+        flags: &str,
+    ) -> Result<Self, SimulationError> {
         let mut artefacts = emit(design);
         let idle = Stimulus::default();
         let bench = emit_testbench(design, &idle, None);
         artefacts.files.extend(bench.into_iter().filter(|(name, _)| name.ends_with(".v")));
         let memories = artefacts.files.iter().map(|(name, _)| name.clone()).filter(|name| name.ends_with(".hex"));
-        let folder = format!("{}_{}_{:016x}", artefacts.top, simulator.program(), hash(&artefacts));
+        let mark: String = flags.chars().filter(char::is_ascii_alphanumeric).collect();
+        let folder = format!("{}_{}_{mark}_{:016x}", artefacts.top, simulator.program(), hash(&artefacts));
         let directory = std::path::absolute(directory).map_err(|cause| file_error(directory, cause))?.join(folder);
         let build = Self {
             design: design.clone(),
@@ -147,7 +158,7 @@ impl Build {
             runs: AtomicU64::new(0),
         };
         if !build.finished().exists() {
-            build.prepare(&artefacts)?;
+            build.prepare(&artefacts, flags)?;
         }
         Ok(build)
     }
@@ -163,7 +174,7 @@ impl Build {
         }
     }
 
-    fn prepare(&self, artefacts: &Artefacts) -> Result<(), SimulationError> {
+    fn prepare(&self, artefacts: &Artefacts, flags: &str) -> Result<(), SimulationError> {
         if !available(self.simulator) {
             return Err(SimulationError::Missing { program: self.simulator.program() });
         }
@@ -180,7 +191,9 @@ impl Build {
                 write(&self.directory.join("main.cpp"), &driver(&core))?;
                 command.args("--cc --exe --build -j 2 -O3 --x-assign fast --x-initial fast --noassert".split(' '));
                 command.args("-Wno-fatal -Wno-lint -Wno-style --timescale 1ns/1ps".split(' '));
-                command.args(["-MAKEFLAGS", "OPT_FAST=-O2", "-MAKEFLAGS", "OPT_GLOBAL=-O2"]);
+                for group in ["OPT_FAST", "OPT_GLOBAL"] {
+                    command.args(["-MAKEFLAGS", &format!("{group}='{flags}'")]);
+                }
                 command.args(["--Mdir", "objects", "-o", "simulation", "--top-module", &core, "main.cpp"]);
                 command.args(sources.filter(|name| **name != format!("{wrapper}.v")));
             }

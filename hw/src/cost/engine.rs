@@ -55,7 +55,7 @@ pub fn of_engine(module: &Module, engine: &Engine, device: &Device) -> Resources
         }
         total.ff += if depth > 1 { 2 * width } else { 0 };
     }
-    total.ff += outputs * terms * product_bits;
+    total.ff += outputs * terms * product_bits * u64::from(engine.product_stages());
 
     // Trees of registered three-input adders, then accumulators.
     let mut remaining = terms;

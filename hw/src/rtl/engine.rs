@@ -190,9 +190,18 @@ impl Engine {
         levels
     }
 
+    /// Registers between the selected taps and the tree: products are registered twice, once
+    /// beside the multiplier and once on the way to the adders.
+    pub fn product_stages(&self) -> u32 {
+        match self.reduce {
+            Reduce::Dense { .. } | Reduce::Depthwise { .. } => 2,
+            Reduce::Max | Reduce::Sum => 1,
+        }
+    }
+
     /// Cycles from the issue of a `last` step to [`Engine::valid`]: address, memory, tap
-    /// selection, product, tree levels, accumulator.
+    /// selection, products, tree levels, accumulator.
     pub fn latency(&self) -> u32 {
-        5 + self.tree_levels()
+        4 + self.product_stages() + self.tree_levels()
     }
 }

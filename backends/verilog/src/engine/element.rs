@@ -32,7 +32,8 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
     body.comment
         .push("Bit 0 of enable is the step whose elements are here; it moves up one register a cycle.".to_owned());
     body.input("clk", 1);
-    let enable = body.input("enable", levels + 2);
+    let stages = engine.product_stages();
+    let enable = body.input("enable", levels + stages + 1);
     let first = body.input("first", 1);
     let elements = body.input("elements", terms * term.bits);
     let weights = weight_bits.map(|bits| (body.input("weights", terms * bits), bits));
@@ -55,6 +56,11 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
         }),
     };
     body.clocked(vec![when(enable.bits(0, 1), statements)]);
+    for stage in 1..stages {
+        let again = body.reg(&format!("products_{stage}"), terms * ty.bits);
+        body.clocked(vec![when(enable.bits(stage, 1), vec![assign(again.clone(), values)])]);
+        values = again;
+    }
 
     let mut count = terms;
     for level in 1..=levels {
@@ -84,7 +90,7 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
                 .map(|k| Input { bus: values.clone(), variable: None, at: k * ty.bits, bits: ty.bits }.expr());
             statements.push(assign(outputs.bits(at * next.bits, next.bits), join(inputs.collect())));
         }
-        body.clocked(vec![when(enable.bits(level, 1), statements)]);
+        body.clocked(vec![when(enable.bits(stages - 1 + level, 1), statements)]);
         (values, ty, count) = (outputs, next, count.div_ceil(3));
     }
 
@@ -100,7 +106,7 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
         first.choose(number(0, result.bits), total.clone()).plus(value)
     };
     body.comment("Accumulator.");
-    body.clocked(vec![when(enable.bits(levels + 1, 1), vec![assign(total, next)])]);
+    body.clocked(vec![when(enable.bits(stages + levels, 1), vec![assign(total, next)])]);
     files.share(body)
 }
 

@@ -1,8 +1,9 @@
 //! The expansion of an engine: window memory, tap selection, weights, processing elements.
 //!
 //! A step issued in cycle `t` has its addresses registered in `t + 1`, the words of the window
-//! memory in `t + 2`, the selected taps in `t + 3`, the products in `t + 4`, then one cycle a
-//! level of the tree, and the accumulator a cycle later.
+//! memory in `t + 2`, the selected taps in `t + 3`, the products in `t + 4` and again in `t + 5`
+//! (where there are no multipliers, the elements in `t + 4`), then one cycle a level of the tree,
+//! and the accumulator a cycle later.
 
 mod element;
 mod memory;
@@ -132,7 +133,7 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
         body.port(Direction::Output, Declaration { kind: Kind::Reg, ..Declaration::wire("result_valid", 1) });
 
     let levels = engine.tree_levels();
-    let length = 4 + levels;
+    let length = 3 + engine.product_stages() + levels;
     body.comment("Steps in flight: bit 0 is the step whose addresses are registered.");
     let valid = body.reg("valid_steps", length);
     let first = body.reg("first_steps", length);

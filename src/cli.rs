@@ -93,17 +93,21 @@ pub struct Compile {
     #[arg(long, default_value = "8")]
     pub weights: Weights,
     /// With --weights auto: points (percent for errors) of the metric that 4 bits may cost.
-    #[arg(long, value_name = "POINTS", default_value_t = 1.0)]
+    #[arg(long, value_name = "POINTS", default_value_t = 1.0, allow_negative_numbers = true)]
     pub max_drop: f64,
     /// Most hardware multipliers; by default as many as fit the device.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub multipliers: Option<u32>,
     /// Clock in MHz for the time figures; by default the device's.
-    #[arg(long, value_name = "MHZ")]
+    #[arg(long, value_name = "MHZ", value_parser = megahertz)]
     pub clock: Option<f64>,
     /// How activation ranges are chosen.
     #[arg(long, default_value = "mse")]
     pub ranges: Ranges,
+    /// Calibration samples from an .npz file, one array per model input as the model is fed, in
+    /// place of the task's.
+    #[arg(long, value_name = "X.npz")]
+    pub calibration: Option<PathBuf>,
     /// Calibration samples at most.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub calibration_samples: u32,
@@ -116,6 +120,14 @@ pub struct Compile {
     /// Output format.
     #[command(flatten)]
     pub format: Output,
+}
+
+/// A clock: positive and finite.
+fn megahertz(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(clock) if clock.is_finite() && clock > 0.0 => Ok(clock),
+        _ => Err("a positive number of MHz is needed".to_owned()),
+    }
 }
 
 /// `verify`.

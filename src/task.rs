@@ -234,6 +234,9 @@ impl Task {
     fn sample(&self, array: &Array, index: usize, ty: &TensorType) -> Result<Tensor, Failure> {
         let input = &self.spec.input;
         let size: usize = array.shape[1..].iter().product();
+        if size == 0 {
+            return Err(fault(&input.array, format!("shape {:?} has no elements", array.shape)));
+        }
         let mut shape = array.shape[1..].to_vec();
         let mut values: Vec<f32> =
             array.values[index * size..(index + 1) * size].iter().map(|&value| value as f32).collect();
@@ -256,6 +259,12 @@ impl Task {
             }
         }
         let channels = shape.last().copied().unwrap_or(1);
+        for constants in [&input.mean, &input.std] {
+            if constants.len() != 1 && !(image && constants.len() == channels) {
+                let message = format!("mean and std have {} values, a sample {channels} channels", constants.len());
+                return Err(fault(&input.array, message));
+            }
+        }
         let constant = |values: &[f64], channel: usize| values[if values.len() == 1 { 0 } else { channel }] as f32;
         for (position, value) in values.iter_mut().enumerate() {
             let channel = if image { position % channels } else { 0 };

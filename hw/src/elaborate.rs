@@ -266,9 +266,15 @@ impl Elaboration<'_> {
         let node = self.graph.node(stage.node);
         let accumulator = match computation {
             Computation::Max => output,
-            Computation::Convolution { .. } | Computation::Sum(_) => {
+            Computation::Convolution { .. } => {
                 let (lo, hi) = accumulator_range(self.graph, stage.node);
                 Ty::range(lo.min(0), hi.max(0))
+            }
+            Computation::Sum(_) => {
+                // The adders take any element of the stream's type, also those that never come.
+                let (lo, hi) = accumulator_range(self.graph, stage.node);
+                let (least, most) = input.lane().bounds();
+                Ty::range(lo.min(least), hi.max(most))
             }
         };
         Window {

@@ -4,6 +4,7 @@ use crate::network::{Network, Shape};
 use crate::stages::{float_samples, lower};
 use lutweave_ir::Graph;
 use lutweave_ir::op::Unary;
+use lutweave_ir::text::parse;
 use lutweave_models::random::Step;
 use lutweave_models::{RandomOptions, random_graph};
 
@@ -35,6 +36,19 @@ const NETWORKS: &[(&str, Build)] = &[
     ("gates_in_a_row", gates_in_a_row),
 ];
 
+/// Integer graphs that once failed, as small as they would go.
+const REGRESSIONS: &[&str] = &[
+    // Sums of signed elements that are never negative: the accumulator was too narrow for -128.
+    r#"graph "positive_mean"
+%0 "x" = input : i8[1,3,4,2]@(0.0625,0)
+%1 "weights" = constant [90, -17, -60, 101] : i8[2,1,1,2]
+%2 "bias" = constant [40, -9] : i32[2]
+%3 "positive" = qconv %0, %1, %2 {strides=[1, 1], dilations=[1, 1], pads=[0, 0, 0, 0], groups=1, pad_value=0, multipliers=[40000], shifts=[22], zero_point=0, lo=0, hi=127, element=i8} : i8[1,3,4,2]@(0.0625,0)
+%4 "mean" = qaverage_pool %3 {kernel=[1, 3], strides=[2, 1], dilations=[1, 1], pads=[0, 1, 0, 1], pad_value=0, bias=0, multipliers=[43691], shifts=[17], zero_point=-51, lo=-51, hi=127, element=i8} : i8[1,2,4,2]@(0.0625,-51)
+outputs %4
+"#,
+];
+
 /// The core graphs of all networks.
 ///
 /// # Errors
@@ -57,6 +71,10 @@ pub fn graphs() -> Result<Vec<(String, Graph)>, String> {
         ..RandomOptions::default()
     };
     graphs.extend((0..3).map(|seed| (format!("nine_bits_{seed}"), random_graph(seed, &nine_bits))));
+    for text in REGRESSIONS {
+        let graph = parse(text).map_err(|error| error.to_string())?;
+        graphs.push((graph.name.clone(), graph));
+    }
     Ok(graphs)
 }
 

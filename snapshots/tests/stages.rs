@@ -1,0 +1,173 @@
+//! What every stage of the compiler makes of small networks.
+
+use insta::assert_snapshot;
+use lutweave_hw::elaborate::elaborate;
+use lutweave_hw::plan::{Budget, Plan, plan};
+use lutweave_hw::rtl::{Design, ParallelTaps, print};
+use lutweave_ir::{Graph, text};
+use lutweave_passes::cleanup::RewriteReport;
+use lutweave_snapshots::network::{Network, Shape};
+use lutweave_snapshots::stages::{Stages, cases, float_samples, lower, mnist};
+use std::fmt::Write;
+
+/// The stages of every case, by name, with the multipliers allowed.
+fn all() -> Vec<(&'static str, Stages, u32)> {
+    let (graph, samples) = mnist().expect("the built-in model is sound");
+    let mnist = lower(graph, &samples, 8).expect("the passes take the built-in model");
+    let cases = cases().into_iter().map(|case| {
+        let samples = float_samples(&case.graph, 8);
+        let stages = lower(case.graph, &samples, case.weight_bits);
+        (case.name, stages.unwrap_or_else(|error| panic!("{}: {error}", case.name)), case.multipliers)
+    });
+    [("mnist", mnist, 40)].into_iter().chain(cases).collect()
+}
+
+#[test]
+fn text_form() {
+    for (name, stages, _) in all() {
+        assert_snapshot!(format!("{name}_1_float"), text::print_summary(&stages.float));
+        assert_snapshot!(format!("{name}_2_simplified"), text::print_summary(&stages.simplified.graph));
+        assert_snapshot!(format!("{name}_3_integer"), text::print_summary(&stages.integer.graph));
+    }
+}
+
+fn rules(stage: &str, report: &RewriteReport) -> String {
+    let mut text = format!(
+        "{stage}: cost {} -> {}, {} e-nodes in {} classes, {} rounds, {}\n",
+        report.cost_before,
+        report.cost_after,
+        report.e_nodes,
+        report.e_classes,
+        report.iterations,
+        if report.saturated { "saturated" } else { "stopped by a limit" }
+    );
+    for (rule, count) in &report.fired {
+        let _ = writeln!(text, "{count:>6} {rule}");
+    }
+    text
+}
+
+#[test]
+fn rules_fired() {
+    for (name, stages, _) in all() {
+        let text = rules("float", &stages.simplified.report) + &rules("integer", &stages.integer.report);
+        assert_snapshot!(format!("{name}_rules"), text);
+    }
+}
+
+/// A row a stage.
+fn table(graph: &Graph, plan: &Plan) -> String {
+    let mut text = format!(
+        "bottleneck {} cycles, {} multipliers, {} multiply-accumulates\n{:<18} {:>7} {:>5} {:>5} {:>5} {:>5} {:>7}  slack\n",
+        plan.bottleneck(),
+        plan.multipliers(),
+        plan.macs(),
+        "stage",
+        "cycles",
+        "mult",
+        "in",
+        "out",
+        "taps",
+        "outputs"
+    );
+    for stage in &plan.stages {
+        let lanes = |lanes: &[u32]| lanes.iter().map(ToString::to_string).collect::<Vec<_>>().join("/");
+        let (taps, outputs) = match stage.folding {
+            None => (String::new(), String::new()),
+            Some(folding) => {
+                let taps = match folding.parallel {
+                    ParallelTaps::One => "one",
+                    ParallelTaps::Row => "row",
+                    ParallelTaps::All => "all",
+                };
+                (taps.to_owned(), folding.outputs.to_string())
+            }
+        };
+        let line = format!(
+            "{:<18} {:>7} {:>5} {:>5} {:>5} {taps:>5} {outputs:>7}  {:?}",
+            graph.node(stage.node).name,
+            stage.cycles,
+            stage.multipliers,
+            lanes(&stage.input_lanes),
+            stage.output_lanes,
+            stage.slack
+        );
+        let _ = writeln!(text, "{}", line.trim_end_matches("[]").trim_end());
+    }
+    text
+}
+
+#[test]
+fn plans() {
+    for (name, stages, most) in all() {
+        let core = &stages.split.core;
+        let mut text = String::new();
+        // The smallest, the one of the case, and one without a bound that matters.
+        for multipliers in [lutweave_hw::plan::fewest_multipliers(core), most, 4096] {
+            let plan =
+                plan(core, Budget { multipliers, multiplier_width: 18 }).expect("there is hardware for all of it");
+            let _ = writeln!(text, "at most {multipliers} multipliers: {}", table(core, &plan));
+        }
+        assert_snapshot!(format!("{name}_plan"), text);
+    }
+}
+
+/// A network of one layer, folded so that both loops over channels remain.
+fn one_layer(name: &str, build: impl Fn(&mut Network, lutweave_ir::NodeId) -> lutweave_ir::NodeId) -> Graph {
+    let mut network = Network::new(name);
+    let x = network.input(4, 4, 2);
+    let y = build(&mut network, x);
+    let float = network.finish(&[y]);
+    let samples = float_samples(&float, 4);
+    lower(float, &samples, 8).expect("the passes take one layer").split.core
+}
+
+fn convolution() -> Graph {
+    one_layer("convolution", |network, x| network.conv_relu(x, 4, Shape::square(3).stride(2)))
+}
+
+fn joined() -> Graph {
+    one_layer("joined", |network, x| {
+        let y = network.conv(x, 2, Shape::square(1));
+        network.sum(y, x)
+    })
+}
+
+fn pooled() -> Graph {
+    one_layer("pooled", |network, x| network.max_pool(x, Shape::valid(2, 2).stride(2)))
+}
+
+fn design(graph: &Graph) -> Design {
+    let plan = plan(graph, Budget { multipliers: 2, multiplier_width: 18 }).expect("there is hardware for it");
+    elaborate(graph, &plan)
+}
+
+#[test]
+fn circuits() {
+    for graph in [convolution(), pooled()] {
+        assert_snapshot!(format!("{}_circuit", graph.name), print::print(&design(&graph)));
+    }
+    let joined = design(&joined());
+    for name in ["input0_quantize_fork", "add4"] {
+        let module = joined.modules.iter().find(|module| module.name == name).expect("there is such a module");
+        assert_snapshot!(format!("joined_circuit_{name}"), print::print_module(module));
+    }
+}
+
+/// A snapshot a file of Verilog; of memories their number of words and a hash.
+#[test]
+fn verilog() {
+    let artefacts = lutweave_verilog::emit(&design(&convolution()));
+    let mut memories = String::new();
+    for (name, content) in &artefacts.files {
+        if let Some(name) = name.strip_suffix(".v") {
+            assert_snapshot!(format!("convolution_verilog_{name}"), content);
+        } else {
+            let hash = content
+                .bytes()
+                .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+            let _ = writeln!(memories, "{name}: {} words #{hash:016x}", content.lines().count());
+        }
+    }
+    assert_snapshot!("convolution_verilog_memories", memories);
+}

@@ -1,0 +1,9 @@
+//! The program as a user runs it.
+
+mod artefacts;
+mod commands;
+mod damage;
+mod interrupt;
+mod screens;
+mod support;
+mod usage;

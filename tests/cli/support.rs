@@ -1,0 +1,118 @@
+//! Running the program.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// The program, without colours and terminal widths of whoever runs the test.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lutweave"));
+    command.args(arguments).env("NO_COLOR", "1").env("COLUMNS", "100").env_remove("CLICOLOR_FORCE");
+    command
+}
+
+/// What a run printed, and how it ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Ended {
+    ended(&command(arguments).output().expect("the program starts"))
+}
+
+pub fn ended(output: &Output) -> Ended {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("the program prints UTF-8");
+    let ended = Ended { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
+    assert!(!ended.err.contains("panicked"), "{}", ended.err);
+    ended
+}
+
+/// Runs a command that succeeds, with `--json`: standard output is one object.
+pub fn json(arguments: &[&str]) -> Value {
+    let ended = run(&[arguments, &["--json"]].concat());
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.err);
+    object(&ended.out)
+}
+
+/// The one JSON object that a text is.
+pub fn object(text: &str) -> Value {
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert!(value.is_object(), "{text}");
+    value
+}
+
+/// Runs a command that is refused with an exit status and a message that holds a text.
+pub fn refused(arguments: &[&str], code: i32, message: &str) {
+    let ended = run(arguments);
+    assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.out, ended.err);
+    // Messages are wrapped at the terminal's width.
+    let words: Vec<&str> = ended.err.split_whitespace().filter(|word| *word != "│").collect();
+    assert!(words.join(" ").contains(message), "{arguments:?}: `{message}` is not in: {}", ended.err);
+    assert_eq!(ended.out, "", "{arguments:?}");
+}
+
+/// The built-in model, compiled once for all tests that only read it.
+pub fn mnist() -> &'static str {
+    static MNIST: OnceLock<(TempDir, String)> = OnceLock::new();
+    let (_, path) = MNIST.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a directory can be made");
+        let path = text(&folder.path().join("mnist"));
+        assert_eq!(run(&["compile", "mnist", "-o", &path]).code, Some(0));
+        (folder, path)
+    });
+    path
+}
+
+/// A new directory with the built-in model and its data as files: `model.onnx`, `samples.npz`
+/// and `task.toml`.
+pub fn files() -> TempDir {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let model = lutweave_models::find("mnist").expect("there is a built-in model mnist");
+    write(&folder.path().join(model.onnx_file), model.onnx);
+    write(&folder.path().join(model.samples_file), model.samples);
+    write(&folder.path().join("task.toml"), model.task);
+    folder
+}
+
+pub fn write(path: &Path, content: impl AsRef<[u8]>) {
+    std::fs::write(path, content).expect("a file can be written");
+}
+
+pub fn text(path: &Path) -> String {
+    path.to_str().expect("temporary paths are text").to_owned()
+}
+
+/// Relative paths and contents of all files below a folder, sorted.
+pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(current) = folders.pop() {
+        for entry in std::fs::read_dir(&current).expect("the folder can be read") {
+            let path = entry.expect("the folder can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = std::fs::read(&path).expect("the file can be read");
+                files.push((path.strip_prefix(folder).expect("it is below the folder").to_path_buf(), bytes));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Names in a folder, hidden ones too, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("the folder can be read");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("the folder can be read").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,165 @@
+//! Wrong usage and unfit files.
+
+use crate::support::{files, mnist, names, refused, run, text, write};
+use ndarray::Array2;
+use ndarray_npy::NpzWriter;
+use std::fs::File;
+use std::path::Path;
+
+#[test]
+fn exit_status_2_is_wrong_usage() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let target = text(&folder.path().join("x"));
+    for arguments in [
+        &[][..],
+        &["bake"],
+        &["compile", "mnist"],
+        &["compile", "-o", &target],
+        &["compile", "mnist", "-o", &target, "--device", "abacus"],
+        &["compile", "mnist", "-o", &target, "--weights", "3"],
+        &["compile", "mnist", "-o", &target, "--multipliers", "0"],
+        &["compile", "mnist", "-o", &target, "--multipliers", "many"],
+        &["compile", "mnist", "-o", &target, "--clock", "-3"],
+        &["compile", "mnist", "-o", &target, "--clock", "nan"],
+        &["verify", &target, "--executors", "abacus"],
+        &["verify", &target, "--samples", "0"],
+        &["eval"],
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.err);
+        assert_eq!(ended.out, "", "{arguments:?}");
+        assert!(!ended.err.is_empty(), "{arguments:?}");
+    }
+    assert!(names(folder.path()).is_empty());
+    for arguments in [&["--help"][..], &["--version"], &["help", "verify"]] {
+        assert_eq!(run(arguments).code, Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_found_is_named() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let target = text(&folder.path().join("out"));
+    refused(&["compile", "mnits", "-o", &target], 1, "mnits");
+    refused(&["compile", "nowhere/model.onnx", "-o", &target], 1, "nowhere/model.onnx");
+    refused(&["compile", "mnist", "--task", "nowhere.toml", "-o", &target], 1, "nowhere.toml");
+    refused(&["compile", "mnist", "--device", "nowhere.toml", "-o", &target], 1, "nowhere.toml");
+    refused(&["verify", "nowhere"], 1, "nowhere");
+    refused(&["eval", "nowhere"], 1, "nowhere");
+    refused(&["inspect", "nowhere"], 1, "nowhere");
+    refused(&["run", mnist(), "--input", "nowhere.npz", "-o", &target], 1, "nowhere.npz");
+    refused(&["compile", &text(folder.path()), "-o", &target], 1, "read the model");
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn a_model_without_scales_needs_calibration() {
+    let files = files();
+    let model = text(&files.path().join("model.onnx"));
+    refused(&["compile", &model, "-o", &text(&files.path().join("out"))], 1, "calibration-needed");
+    assert!(!files.path().join("out").exists());
+}
+
+#[test]
+fn too_small_devices_are_refused() {
+    let files = files();
+    let target = text(&files.path().join("out"));
+    refused(&["compile", "mnist", "--multipliers", "2", "-o", &target], 1, "too-few-multipliers");
+    let device = files.path().join("tiny.toml");
+    for text_of_device in ["", "name = 3", "lut = -1", "\u{0}"] {
+        write(&device, text_of_device);
+        refused(&["compile", "mnist", "--device", &text(&device), "-o", &target], 1, "tiny.toml");
+    }
+    assert!(!files.path().join("out").exists());
+}
+
+/// Compiles and evaluates with a changed task; both are refused with a message.
+fn task_refused(changes: &[(&str, &str)], message: &str) {
+    let files = files();
+    let path = files.path().join("task.toml");
+    let mut task = std::fs::read_to_string(&path).expect("there is a task");
+    for (from, to) in changes {
+        assert!(task.contains(from), "{from}");
+        task = task.replace(from, to);
+    }
+    write(&path, task);
+    let target = files.path().join("out");
+    for arguments in [&["compile", "--task", &text(&path), "-o", &text(&target)][..], &["eval", "--task", &text(&path)]]
+    {
+        refused(arguments, 1, message);
+    }
+    assert!(!target.exists());
+}
+
+#[test]
+fn damaged_tasks_are_refused() {
+    task_refused(&[("metric = \"top1\"", "metric = \"beauty\"")], "bad-task");
+    task_refused(&[("[calibration]", "[calibration")], "bad-task");
+    task_refused(&[("std = [1.0]", "std = [1.0, 1.0, 1.0]")], "channels");
+    task_refused(&[("[evaluation]", "[evaluated]")], "bad-task");
+    task_refused(&[("model = \"model.onnx\"", "model = \"../nowhere.onnx\"")], "nowhere.onnx");
+    task_refused(&[("file = \"samples.npz\"", "file = \"model.onnx\"")], "npz");
+    task_refused(&[("file = \"samples.npz\"", "file = \"gone.npz\"")], "gone.npz");
+    task_refused(&[("count = 500", "count = 501"), ("count = 100", "count = 700")], "the file has 600");
+    task_refused(&[("count = 500", "count = 0"), ("count = 100", "count = 0")], "samples");
+    task_refused(&[("start = 100", "start = 18446744073709551615")], "");
+    task_refused(&[("array = \"images\"", "array = \"labels\"")], "elements");
+    task_refused(&[("array = \"images\"", "array = \"sounds\"")], "sounds");
+    task_refused(&[("array = \"labels\"", "array = \"images\"")], "");
+    task_refused(&[("std = [1.0]", "std = [0.0]")], "std");
+    task_refused(&[("std = [1.0]", "std = []")], "std");
+    task_refused(&[("mean = [0.0]", "mean = [nan]")], "mean");
+    task_refused(&[("layout = \"NHWC\"", "layout = \"HWNC\"")], "HWNC");
+}
+
+/// Writes an archive with one array of images.
+fn images(path: &Path, shape: &[usize]) {
+    let images = ndarray::ArrayD::<u8>::zeros(shape);
+    let labels = ndarray::Array1::<i64>::zeros(600);
+    let mut writer = NpzWriter::new(File::create(path).expect("a file can be made"));
+    writer.add_array("images", &images).expect("an array can be written");
+    writer.add_array("labels", &labels).expect("an array can be written");
+    writer.finish().expect("the file can be finished");
+}
+
+#[test]
+fn data_of_other_shapes_is_refused() {
+    let files = files();
+    let task = text(&files.path().join("task.toml"));
+    let target = files.path().join("out");
+    for shape in [&[600][..], &[600, 0], &[600, 28, 28, 0], &[600, 28, 28, 3, 1], &[600, 14, 28, 4], &[600, 2], &[]] {
+        images(&files.path().join("samples.npz"), shape);
+        let ended = run(&["compile", "--task", &task, "-o", &text(&target)]);
+        assert_eq!(ended.code, Some(1), "{shape:?}: {}", ended.err);
+    }
+    // Three means for four channels.
+    let text_of_task = std::fs::read_to_string(&task).expect("there is a task");
+    let three = text_of_task.replace("mean = [0.0]", "mean = [0.0, 0.0, 0.0]").replace("\"GRAY\"", "\"RGB\"");
+    write(Path::new(&task), three);
+    for shape in [&[600, 14, 14, 4][..], &[600, 28, 28, 1]] {
+        images(&files.path().join("samples.npz"), shape);
+        let ended = run(&["compile", "--task", &task, "-o", &text(&target)]);
+        assert!(matches!(ended.code, Some(0 | 1)), "{shape:?}: {:?} {}", ended.code, ended.err);
+    }
+}
+
+#[test]
+fn unfit_inputs_are_refused() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let input = folder.path().join("x.npz");
+    let output = text(&folder.path().join("y.npz"));
+    let attempt = |message: &str| refused(&["run", mnist(), "--input", &text(&input), "-o", &output], 1, message);
+    write(&input, "no archive");
+    attempt("npz");
+    let model = lutweave_models::find("mnist").expect("there is a built-in model mnist");
+    write(&input, &model.samples[..model.samples.len() / 2]);
+    attempt("npz");
+    // Two arrays, none of the input's name.
+    write(&input, model.samples);
+    attempt("image");
+    let mut writer = NpzWriter::new(File::create(&input).expect("a file can be made"));
+    writer.add_array("image", &Array2::<f32>::zeros((3, 5))).expect("an array can be written");
+    writer.finish().expect("the file can be finished");
+    attempt("shape");
+    assert!(!Path::new(&output).exists());
+}

@@ -8,6 +8,7 @@ use crate::failure::{Failure, show};
 use crate::flow::{self, Lowered};
 use crate::model::{self, Model};
 use crate::report;
+use crate::run;
 use crate::summary::{self, Accuracy, Agreement, Summary};
 use crate::task::Section;
 use crate::verify;
@@ -34,7 +35,10 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
     artefact::check_target(&arguments.output)?;
     let device = flow::device(&arguments.device)?;
     let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
-    let calibration = flow::calibration(&model, arguments.calibration_samples as usize)?;
+    let calibration = match &arguments.calibration {
+        Some(path) => run::read_inputs(path, &model.graph)?,
+        None => flow::calibration(&model, arguments.calibration_samples as usize)?,
+    };
     let lowered = choose_weights(&model, &calibration, arguments)?;
     let core = &lowered.split.core;
     let fitted = flow::build(core, &device, arguments.multipliers)?;

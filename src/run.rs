@@ -7,8 +7,9 @@ use crate::executor::Drive;
 use crate::failure::Failure;
 use crate::samples::{Archive, Array, write};
 use crate::verify::execute;
-use lutweave_ir::{Data, Diagnostic, Tensor, TensorType};
+use lutweave_ir::{Data, Diagnostic, Graph, Tensor, TensorType};
 use serde_json::json;
+use std::path::Path;
 
 /// Runs the command.
 ///
@@ -16,10 +17,7 @@ use serde_json::json;
 /// If the inputs do not fit the model, or something cannot run or be written.
 pub fn command(arguments: &Run) -> Result<(), Failure> {
     let compiled = Compiled::read(&arguments.directory)?;
-    let file = std::fs::File::open(&arguments.input)
-        .map_err(|error| Failure::file(&arguments.input, "open the inputs", error))?;
-    let mut archive = Archive::open(std::io::BufReader::new(file), &arguments.input.display().to_string())?;
-    let samples = read_inputs(&mut archive, &compiled)?;
+    let samples = read_inputs(&arguments.input, &compiled.graph)?;
     let outputs =
         through_host(&compiled, &samples, |core| execute(&compiled, arguments.executor, core, Drive::default()))?;
     let named: Vec<(String, Tensor)> = compiled
@@ -35,7 +33,7 @@ pub fn command(arguments: &Run) -> Result<(), Failure> {
     let mut bytes = Vec::new();
     write(&mut bytes, &named).map_err(|error| Failure::file(&arguments.output, "make the outputs", error))?;
     let folder = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(std::path::Path::new("."));
+    let folder = folder.unwrap_or(Path::new("."));
     let mut file =
         tempfile::NamedTempFile::new_in(folder).map_err(|error| Failure::file(folder, "write here", error))?;
     std::io::Write::write_all(&mut file, &bytes).map_err(|error| Failure::file(&arguments.output, "write", error))?;
@@ -50,13 +48,15 @@ pub fn command(arguments: &Run) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One list of model inputs a sample.
-fn read_inputs<R: std::io::Read + std::io::Seek>(
-    archive: &mut Archive<R>,
-    compiled: &Compiled,
-) -> Result<Vec<Vec<Tensor>>, Failure> {
-    let graph = &compiled.graph;
-    let names = archive.names()?;
+/// Model inputs from an `.npz` file with one array per input (by name, or the only array): one
+/// list of inputs a sample.
+///
+/// # Errors
+/// If the file does not fit the model.
+pub fn read_inputs(path: &Path, graph: &Graph) -> Result<Vec<Vec<Tensor>>, Failure> {
+    let file = std::fs::File::open(path).map_err(|error| Failure::file(path, "open the inputs", error))?;
+    let mut archive = Archive::open(std::io::BufReader::new(file), &path.display().to_string())?;
+    let names = archive.names();
     let mut inputs: Vec<Vec<Tensor>> = Vec::new();
     for &input in graph.inputs() {
         let node = graph.node(input);

@@ -2,9 +2,10 @@
 
 use crate::failure::Failure;
 use lutweave_ir::{Diagnostic, Tensor};
-use ndarray::{ArrayD, IxDyn, OwnedRepr};
-use ndarray_npy::{NpzReader, NpzWriter, ReadableElement};
+use ndarray::{ArrayD, IxDyn};
+use ndarray_npy::{NpzWriter, ReadNpyError, ReadNpyExt};
 use std::io::{Read, Seek};
+use zip::ZipArchive;
 
 /// A numeric array, as read.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct Array {
 
 /// An open `.npz` file.
 pub struct Archive<R: Read + Seek> {
-    reader: NpzReader<R>,
+    reader: ZipArchive<R>,
     name: String,
 }
 
@@ -27,17 +28,13 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// If it is not an `.npz` file.
     pub fn open(reader: R, name: &str) -> Result<Self, Failure> {
-        let reader = NpzReader::new(reader).map_err(|error| fault(name, format!("not an npz file: {error}")))?;
+        let reader = ZipArchive::new(reader).map_err(|error| fault(name, format!("not an npz file: {error}")))?;
         Ok(Self { reader, name: name.to_owned() })
     }
 
     /// Names of the arrays, without `.npy`.
-    ///
-    /// # Errors
-    /// If the archive is damaged.
-    pub fn names(&mut self) -> Result<Vec<String>, Failure> {
-        let names = self.reader.names().map_err(|error| fault(&self.name, error.to_string()))?;
-        Ok(names.into_iter().map(|name| name.trim_end_matches(".npy").to_owned()).collect())
+    pub fn names(&self) -> Vec<String> {
+        self.reader.file_names().map(|name| name.trim_end_matches(".npy").to_owned()).collect()
     }
 
     /// An array of any integer or float type of at most 64 bits.
@@ -45,27 +42,52 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// If there is no such array, or it is damaged or of another type.
     pub fn array(&mut self, name: &str) -> Result<Array, Failure> {
-        let names = self.names()?;
+        let names = self.names();
         if !names.iter().any(|known| known == name) {
             return Err(fault(&self.name, format!("there is no array `{name}`; there are: {}", names.join(", "))));
         }
-        let mut causes: Vec<String> = Vec::new();
+        let unreadable = |cause: String| fault(&self.name, format!("array `{name}` cannot be read: {cause}"));
+        let bytes = content(&mut self.reader, name).map_err(unreadable)?;
+        // The reader allocates what the header says before it looks at the data.
+        if claimed_elements(&bytes).is_none_or(|elements| elements > bytes.len() as u64) {
+            return Err(unreadable("its header does not fit its size".to_owned()));
+        }
         macro_rules! attempt {
             ($($element:ty),*) => {
-                $(match self.typed::<$element>(name) {
+                $(match ArrayD::<$element>::read_npy(&bytes[..]) {
                     Ok(array) => return Ok(convert(array, |value| value as f64)),
-                    Err(error) => causes.push(error),
+                    Err(ReadNpyError::WrongDescriptor(_)) => {}
+                    Err(error) => return Err(unreadable(error.to_string())),
                 })*
             };
         }
         attempt!(u8, i8, f32, f64, i64, i32, u16, i16, u32, u64);
-        let cause = causes.pop().unwrap_or_default();
-        Err(fault(&self.name, format!("array `{name}` cannot be read: {cause}")))
+        Err(unreadable("its elements are not integers or floats of at most 64 bits".to_owned()))
     }
+}
 
-    fn typed<T: ReadableElement>(&mut self, name: &str) -> Result<ArrayD<T>, String> {
-        self.reader.by_name::<OwnedRepr<T>, IxDyn>(name).map_err(|error| error.to_string())
-    }
+/// The bytes of an array's file, with or without `.npy` in its name.
+fn content<R: Read + Seek>(reader: &mut ZipArchive<R>, name: &str) -> Result<Vec<u8>, String> {
+    let file = format!("{name}.npy");
+    let file = if reader.index_for_name(&file).is_some() { file } else { name.to_owned() };
+    let mut entry = reader.by_name(&file).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// Elements that the header of an `.npy` file claims; `None` if it makes no sense.
+fn claimed_elements(bytes: &[u8]) -> Option<u64> {
+    let (start, length): (usize, usize) = match bytes.get(6)? {
+        1 => (10, usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?))),
+        _ => (12, usize::try_from(u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?)).ok()?),
+    };
+    let header = String::from_utf8_lossy(bytes.get(start..start.checked_add(length)?)?);
+    let (_, shape) = header.split_once("'shape'").or_else(|| header.split_once("\"shape\""))?;
+    let (_, shape) = shape.split_once('(')?;
+    let (extents, _) = shape.split_once(')')?;
+    let mut extents = extents.split(',').map(str::trim).filter(|extent| !extent.is_empty());
+    extents.try_fold(1u64, |count, extent| count.checked_mul(extent.trim_end_matches('L').parse().ok()?))
 }
 
 fn convert<T: Copy>(array: ArrayD<T>, as_f64: impl Fn(T) -> f64) -> Array {
@@ -96,4 +118,30 @@ pub fn write(bytes: &mut Vec<u8>, tensors: &[(String, Tensor)]) -> Result<(), St
     }
     writer.finish().map_err(|error| error.to_string())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npy(header: &str) -> Vec<u8> {
+        [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat()
+    }
+
+    #[test]
+    fn headers_say_how_many_elements_there_are() {
+        assert_eq!(claimed_elements(&npy("{'descr': '<f4', 'shape': (3, 1, 28), }")), Some(84));
+        assert_eq!(claimed_elements(&npy("{'shape': (7,)}")), Some(7));
+        assert_eq!(claimed_elements(&npy("{'shape': ()}")), Some(1));
+        assert_eq!(claimed_elements(&npy("{'shape': (0, 5)}")), Some(0));
+        for header in
+            ["", "{'shape': 5}", "{'shape': (x)}", "{'shape': (-1, 2)}", "{'shape': (99999999999, 99999999999)}"]
+        {
+            assert_eq!(claimed_elements(&npy(header)), None, "{header}");
+        }
+        let whole = npy("{'shape': (7,)}");
+        for length in 0..whole.len() {
+            assert_eq!(claimed_elements(&whole[..length]), None);
+        }
+    }
 }

@@ -213,7 +213,7 @@ impl Needs {
             "the model does not give all scales, and there are no calibration samples",
         )
         .at(node)
-        .help("name a task with calibration data, or give a model with scales for all values")
+        .help("give calibration samples (--task or --calibration), or a model with scales for all values")
         .into()
     }
 }

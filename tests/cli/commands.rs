@@ -1,6 +1,6 @@
 //! Every command on the built-in model.
 
-use crate::support::{command, ended, files, json, mnist, run, text};
+use crate::support::{command, ended, files, json, mnist, refused, run, text};
 use ndarray::{Array4, ArrayD, Axis};
 use ndarray_npy::{NpzReader, NpzWriter};
 use serde_json::Value;
@@ -70,6 +70,23 @@ fn compile_takes_a_task_in_place_of_the_model() {
     assert_eq!(eval["samples"], 50);
     assert!(eval["float_value"].as_f64() >= Some(0.95), "{eval}");
     assert_eq!(run(&["eval", &target]).code, Some(2));
+}
+
+#[test]
+fn calibration_samples_may_come_from_a_file() {
+    let files = files();
+    let samples = files.path().join("calibration.npz");
+    let pixels = Array4::from_shape_fn((4, 1, 28, 28), |(n, _, y, x)| ((n * 53 + y * 19 + x * 7) % 256) as f32);
+    let mut writer = NpzWriter::new(File::create(&samples).expect("a file can be made"));
+    writer.add_array("image", &pixels).expect("an array can be written");
+    writer.finish().expect("the file can be finished");
+    let [model, target] = ["model.onnx", "out"].map(|name| text(&files.path().join(name)));
+    let summary = json(&["compile", &model, "--calibration", &text(&samples), "-o", &target]);
+    assert_eq!(summary["verify"]["agree"], true);
+    assert_eq!(summary["accuracy"], Value::Null);
+    refused(&["compile", &model, "--calibration", "nowhere.npz", "-o", &target], 1, "nowhere.npz");
+    let data = text(&files.path().join("samples.npz"));
+    refused(&["compile", &model, "--calibration", &data, "-o", &target], 1, "image");
 }
 
 #[test]

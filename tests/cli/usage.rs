@@ -161,5 +161,33 @@ fn unfit_inputs_are_refused() {
     writer.add_array("image", &Array2::<f32>::zeros((3, 5))).expect("an array can be written");
     writer.finish().expect("the file can be finished");
     attempt("shape");
+    for shape in ["(1000000000000, 784)", "(99999999999, 99999999999)", "(-1, 784)", "(0, 784)", "784"] {
+        write(&input, archive_claiming(shape));
+        attempt("");
+    }
     assert!(!Path::new(&output).exists());
+}
+
+/// A stored archive whose only array claims a shape and holds nothing.
+fn archive_claiming(shape: &str) -> Vec<u8> {
+    let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    while (text.len() + 11) % 64 != 0 {
+        text.push(' ');
+    }
+    text.push('\n');
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    array.extend((text.len() as u16).to_le_bytes());
+    array.extend(text.bytes());
+    let crc = array.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+    });
+    let (name, size) = (b"image.npy", (array.len() as u32).to_le_bytes());
+    let fields = [&[20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0][..], &(!crc).to_le_bytes(), &size, &size, &[9, 0, 0, 0]].concat();
+    let mut archive = [b"PK\x03\x04", &fields[..], name, &array].concat();
+    let start = (archive.len() as u32).to_le_bytes();
+    let entry = [b"PK\x01\x02\x14\x00", &fields[..], &[0; 14], name].concat();
+    let length = (entry.len() as u32).to_le_bytes();
+    archive.extend(entry);
+    archive.extend([b"PK\x05\x06\0\0\0\0\x01\0\x01\0", &length[..], &start, &[0, 0]].concat());
+    archive
 }

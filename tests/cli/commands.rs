@@ -73,6 +73,19 @@ fn compile_takes_a_task_in_place_of_the_model() {
 }
 
 #[test]
+fn one_evaluation_sample_is_enough() {
+    let files = files();
+    let task = files.path().join("task.toml");
+    let changed = std::fs::read_to_string(&task).expect("there is a task").replace("count = 500", "count = 1");
+    crate::support::write(&task, changed);
+    let target = text(&files.path().join("out"));
+    let summary = json(&["compile", "--task", &text(&task), "-o", &target]);
+    assert_eq!(summary["verify"]["agree"], true);
+    assert_eq!(summary["accuracy"]["samples"], 1);
+    assert_eq!(summary["cycles_per_inference"], json(&["compile", "mnist", "-o", &target])["cycles_per_inference"]);
+}
+
+#[test]
 fn calibration_samples_may_come_from_a_file() {
     let files = files();
     let samples = files.path().join("calibration.npz");

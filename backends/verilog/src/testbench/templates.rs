@@ -232,19 +232,29 @@ pub const SINK: Section = Section {
 pub const SINK_CHECK: Section = Section {
     declarations: "    reg  [@high@:0] @name@_expected;
     integer @name@_file;
+    task @name@_open;
+        begin
+            if (@name@_file != 0) $fclose(@name@_file);
+            @name@_file = $fopen(\"@file@\", \"r\");
+        end
+    endtask
     task @name@_check;
         begin
-            if ($fscanf(@name@_file, \"%h\", @name@_expected) != 1 || @data@ !== @name@_expected) begin
+            if ($fscanf(@name@_file, \"%h\", @name@_expected) != 1) begin
+                failed <= 1'b1;
+                $display(\"FAIL: @file@ ends early\");
+            end else if (@data@ !== @name@_expected) begin
                 failed <= 1'b1;
                 $display(\"MISMATCH at @port@ in cycle %0d: %h, expected %h\", cycle, @data@, @name@_expected);
             end
         end
     endtask
 ",
-    opening: "        @name@_file = $fopen(\"@file@\", \"r\");
+    opening: "        @name@_file = 0;
         @name@_expected = @width@'d0;
 ",
-    restart: "",
+    restart: "            if (resets == 3'd0) @name@_open;
+",
     step: "            if (@valid@ && @ready@ && @name@_left != 64'd0 && !warming) @name@_check;
 ",
 };

@@ -245,7 +245,7 @@ fn add_files(
     let object = compile_object(core, &ObjectOptions::default())?;
     files.add(format!("cpu/{}.o", object.name), object.object);
     files.add(format!("cpu/{}.h", object.name), object.header);
-    files.add("cpu/example.c", object.example_c);
+    files.add(format!("cpu/{}_example.c", object.name), object.example_c);
     files.add("sim/model.wasm", wasm);
     Ok(())
 }

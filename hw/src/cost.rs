@@ -1,8 +1,8 @@
 //! What a design needs of a device: an estimate from the design itself, before any synthesis.
 //!
 //! The generator owns the netlist, so registers, multipliers and memories are counted rather
-//! than guessed; logic is priced per operator and bit. The coefficients were fitted to Yosys
-//! (see `scripts/calibrate`), and a test holds the estimate to its stated error.
+//! than guessed; logic is priced per operator and bit. `snapshots/tests/estimates.rs` holds the
+//! estimate to its stated error against Yosys.
 
 mod engine;
 mod logic;

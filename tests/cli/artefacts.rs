@@ -145,7 +145,7 @@ fn the_c_example_runs() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let program = folder.path().join("example");
     let build = Command::new("cc")
-        .args(["-O2", "-Wall", "-Werror", "-o", &text(&program), "example.c", "mnist.o"])
+        .args(["-O2", "-Wall", "-Werror", "-o", &text(&program), "mnist_example.c", "mnist.o"])
         .current_dir(Path::new(mnist()).join("cpu"))
         .output()
         .expect("cc starts");

@@ -19,14 +19,14 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
         let id = stage.node;
         let node = graph.node(id);
         let operands: Vec<NodeId> = node.operands[..stage.input_lanes.len()].to_vec();
-        let arrivals: Vec<f64> = operands
-            .iter()
-            .enumerate()
-            .map(|(position, operand)| depth[operand.index()] + waits(&stage.kernel, position))
-            .collect();
-        let longest = arrivals.iter().copied().fold(0.0, f64::max);
+        let longest = operands.iter().map(|operand| depth[operand.index()]).fold(0.0, f64::max);
+        // What every operand leaves waiting while the others give their part.
+        let turn = match &stage.kernel {
+            Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
+            _ => 0.0,
+        };
         for (position, operand) in operands.iter().enumerate() {
-            let frames = longest - depth[operand.index()];
+            let frames = longest - depth[operand.index()] + turn;
             if operands.len() > 1 && frames > 0.0 {
                 let frame = elements(graph.node(*operand));
                 let row = graph.node(*operand).ty.image().map_or(0, |(_, width, channels)| width * channels) as u64;
@@ -41,31 +41,6 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
 
 /// Elements added to every queue at a join for the registers and small queues of the blocks.
 const MARGIN: u64 = 64;
-
-/// Part of a frame during which a stage leaves an operand waiting for the others.
-fn waits(kernel: &Kernel, position: usize) -> f64 {
-    match kernel {
-        // The later operands of a concatenation wait until the first gave its part.
-        Kernel::Concat { units, .. } => {
-            if position > 0 {
-                0.0
-            } else {
-                1.0 / f64::from(*units)
-            }
-        }
-        Kernel::Input
-        | Kernel::Constant
-        | Kernel::Convolution { .. }
-        | Kernel::Pool { .. }
-        | Kernel::Global { .. }
-        | Kernel::Table
-        | Kernel::Pair { .. }
-        | Kernel::Crop(_)
-        | Kernel::Pad(_)
-        | Kernel::Upsample { .. }
-        | Kernel::Reshape => 0.0,
-    }
-}
 
 /// Cycles that the registers and small queues of a block delay a beat, at most.
 const LATENCY: f64 = 64.0;

@@ -1,10 +1,10 @@
 //! Plan to [`Design`]: one module per stage, forks where a result has several users, width
 //! converters and queues between.
 
+use crate::block::crop_pad::{Axis, crop, pad};
 use crate::block::global::Global;
 use crate::block::pointwise::{self, Operands};
 use crate::block::requantize::Parameters;
-use crate::block::reshape::{Axis, crop, pad};
 use crate::block::upsample::Upsample;
 use crate::block::window::{Computation, Window};
 use crate::block::{concat, convert, fork};

@@ -2,12 +2,12 @@
 
 pub mod concat;
 pub mod convert;
+pub mod crop_pad;
 pub mod fork;
 pub mod global;
 pub mod inlet;
 pub mod pointwise;
 pub mod queue;
 pub mod requantize;
-pub mod reshape;
 pub mod upsample;
 pub mod window;

@@ -4,7 +4,7 @@ use super::inlet::Inlet;
 use super::queue::ReservedQueue;
 use super::requantize::{Parameters, Requantizer, lane, vector};
 use crate::rtl::build::{Builder, Level, advance, branch, set, when};
-use crate::rtl::expr::{Expr, add, and, eq, mul, not, sub};
+use crate::rtl::expr::{Expr, add, and, mul, not, sub};
 use crate::rtl::{Module, SignalId, Statement, Ty};
 use lutweave_ir::op::{QAdd, QMul};
 
@@ -183,9 +183,4 @@ pub fn product(name: &str, sizes: &Operands, op: &QMul) -> Module {
 /// Room for one more pair, and for the one that a broadcast may have on the way.
 fn queue_proceed(queue: &ReservedQueue, sizes: &Operands) -> Expr {
     queue.has_free(if sizes.broadcast.is_some() { 2 } else { 1 })
-}
-
-/// 1 if two expressions are equal: kept here for blocks that select by position.
-pub(super) fn at(counter: &Expr, position: u32) -> Expr {
-    eq(counter.clone(), i64::from(position))
 }

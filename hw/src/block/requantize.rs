@@ -111,13 +111,11 @@ impl Requantizer {
             let high = products(builder, &|sum| Expr::Shr(Box::new(sum), low_bits));
             let high = builder.stage(pipeline, "product_high", high);
             // low = sum - (high << low_bits), an unsigned number of low_bits bits.
-            let low_ty = Ty::unsigned(low_bits).by(lanes);
             let low_values = (0..lanes)
                 .map(|index| {
                     mul(Expr::Low(Box::new(lane(builder, sums, index)), low_bits), multipliers[index as usize].clone())
                 })
                 .collect();
-            debug_assert_eq!(low_ty.bits, low_bits);
             let low = vector(builder, low_values);
             let low = builder.stage(pipeline, "product_low", low);
             carry(builder, "shift_2", &mut shifts);

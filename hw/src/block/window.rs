@@ -203,7 +203,7 @@ impl Window<'_> {
         let input = b.input("in", self.input.by(folding.lanes));
 
         // Writer.
-        let mut write_word = Level::new(&mut b, "write_word", word_count);
+        let write_word = Level::new(&mut b, "write_word", word_count);
         let mut write_column = Level::new(&mut b, "write_column", width);
         let write_ring = b.register("write_ring", Ty::holding(u64::from(rows - 1)), 0);
         // Complete rows from the first row still needed on; negative while skipped rows arrive.
@@ -296,9 +296,8 @@ impl Window<'_> {
             Computation::Convolution { .. } => nest.groups * nest.results * steps,
             Computation::Sum(_) | Computation::Max => 1,
         };
-        let mut address = Level::new(&mut b, "address", addresses);
+        let address = Level::new(&mut b, "address", addresses);
         let address_value = address.value();
-        address.on_step.clear();
 
         let word_value = if nest.depthwise {
             result.value()
@@ -318,7 +317,7 @@ impl Window<'_> {
             group: word_value,
             tap: tap.value(),
             address: address_value,
-            first: first_value,
+            first: first_value.clone(),
             last: last.into(),
         };
         column.on_step.push(set(left, add(left, i64::from(extent.strides[1]))));
@@ -340,7 +339,6 @@ impl Window<'_> {
         levels.extend([column, row]);
         issued.extend(advance(levels));
 
-        write_word.on_step.clear();
         write_column.on_wrap.push(set(write_ring, add_modulo(write_ring, 1, rows)));
         let mut filled = vec![Statement::Fill {
             engine,
@@ -388,12 +386,8 @@ impl Window<'_> {
                 (requantizer.valid, requantizer.result)
             }
         };
-        let reserve = and(issue, step_is_first(first));
+        let reserve = and(issue, first_value);
         statements.extend(queue.serve(reserve, beats, &push.into(), data.into()));
         b.finish(statements)
     }
-}
-
-fn step_is_first(first: Option<crate::rtl::SignalId>) -> Expr {
-    first.map_or(Expr::Const(1), Expr::Signal)
 }

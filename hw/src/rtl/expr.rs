@@ -41,7 +41,8 @@ pub enum Expr {
     Mux(Box<Expr>, Box<Expr>, Box<Expr>),
     /// `min(max(a, lo), hi)`.
     Clamp(Box<Expr>, i64, i64),
-    /// A vector from scalars, lane 0 first; each wraps to the lane type.
+    /// A vector from scalars, lane 0 first; each wraps to the lane type. Stored into a vector of
+    /// another lane type, each lane converts by its value.
     Pack(Ty, Vec<Expr>),
     /// Lanes `start .. start + lanes` of a vector signal.
     Slice {

@@ -7,6 +7,8 @@
 //!   edge at which it holds no offer, or its offer is transferred, it offers the next beat if
 //!   there is one and it does not stall.
 //! * A sink starts not ready. At each edge it becomes ready unless it stalls.
+//! * Beats beyond the last frame, which a circuit that starts with constants may offer, are not
+//!   recorded.
 //! * Each port has a random generator that steps once at each edge ([`Stall`]). Without a stall
 //!   seed nothing stalls.
 

@@ -1,9 +1,8 @@
 //! Blocks that change which positions a stream has: crop and pad.
 
-use super::pointwise::at;
 use super::queue::Queue;
-use crate::rtl::build::{Builder, Level, advance, when};
-use crate::rtl::expr::{Expr, all, and, ge, lt, mux, not};
+use crate::rtl::build::{Builder, Level, add_modulo, advance, set, when};
+use crate::rtl::expr::{Expr, all, and, eq, ge, lt, mux, not};
 use crate::rtl::{Module, Ty};
 
 /// One axis of a strided crop or a padding, in beats (channels) or positions.
@@ -34,14 +33,27 @@ impl Axis {
         }
         if step > 1 && size > 1 {
             let phase = b.register(&format!("{name}_phase"), Ty::holding(u64::from(step - 1)), 0);
-            let counting = crate::rtl::build::add_modulo(phase, 1, step);
+            let counting = add_modulo(phase, 1, step);
             let next = if start == 0 { counting } else { mux(ge(level.value(), i64::from(start)), counting, 0) };
-            level.on_step.push(crate::rtl::build::set(phase, next));
-            level.on_wrap.push(crate::rtl::build::set(phase, 0));
-            bits.push(at(&phase.into(), 0));
+            level.on_step.push(set(phase, next));
+            level.on_wrap.push(set(phase, 0));
+            bits.push(eq(phase, 0));
         }
         bits
     }
+}
+
+/// Counters over rows, columns and beats, innermost first, and a bit that is 1 at inner
+/// positions.
+fn walk(b: &mut Builder, axes: [Axis; 3]) -> (Vec<Level>, Expr) {
+    let mut levels = Vec::new();
+    let mut inside = Vec::new();
+    for (name, axis) in ["row", "column", "beat"].into_iter().zip(axes) {
+        let mut level = Level::new(b, name, axis.outer);
+        inside.extend(axis.inside(b, name, &mut level));
+        levels.insert(0, level);
+    }
+    (levels, all(inside))
 }
 
 /// Keeps a strided box of a stream. Axes: rows, columns, beats of a pixel.
@@ -51,14 +63,8 @@ pub fn crop(name: &str, ty: Ty, axes: [Axis; 3]) -> Module {
     let queue = Queue::new(&mut b, "out", ty, 4);
     let ready = b.ready(input, queue.has_space());
     let take = b.wire("take", and(input.valid, ready));
-    let mut levels: Vec<Level> =
-        ["row", "column", "beat"].iter().zip(axes).map(|(name, axis)| Level::new(&mut b, name, axis.outer)).collect();
-    let mut inside = vec![Expr::Signal(take)];
-    for ((name, axis), level) in ["row", "column", "beat"].iter().zip(axes).zip(&mut levels) {
-        inside.extend(axis.inside(&mut b, name, level));
-    }
-    let push = b.wire("push", all(inside));
-    levels.reverse();
+    let (levels, inside) = walk(&mut b, axes);
+    let push = b.wire("push", and(take, inside));
     let mut statements = vec![when(take, advance(levels))];
     statements.extend(queue.serve(&push.into(), input.data.into()));
     b.finish(statements)
@@ -69,17 +75,11 @@ pub fn pad(name: &str, ty: Ty, axes: [Axis; 3], value: i64) -> Module {
     let mut b = Builder::new(name, format!("Surrounds the image with {value}."));
     let input = b.input("in", ty);
     let queue = Queue::new(&mut b, "out", ty, 4);
-    let mut levels: Vec<Level> =
-        ["row", "column", "beat"].iter().zip(axes).map(|(name, axis)| Level::new(&mut b, name, axis.outer)).collect();
-    let mut inside = Vec::new();
-    for ((name, axis), level) in ["row", "column", "beat"].iter().zip(axes).zip(&mut levels) {
-        inside.extend(axis.inside(&mut b, name, level));
-    }
-    let inside = b.wire("inside", all(inside));
+    let (levels, inside) = walk(&mut b, axes);
+    let inside = b.wire("inside", inside);
     let ready = b.ready(input, and(inside, queue.has_space()));
     let take = and(input.valid, ready);
     let push = b.wire("push", mux(inside, take, and(not(inside), queue.has_space())));
-    levels.reverse();
     let constant = if ty.lanes == 1 {
         Expr::Const(value)
     } else {

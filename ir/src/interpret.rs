@@ -8,6 +8,10 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::op::{Op, dense};
 use crate::tensor::{Data, Tensor, TensorType};
 
+mod variant;
+
+pub use variant::Variant;
+
 /// Runs a graph once and returns its outputs.
 ///
 /// # Errors
@@ -94,7 +98,7 @@ impl<'g> Interpreter<'g> {
                 .iter()
                 .map(|operand| values[operand.index()].as_ref().expect("invariant: operands come before users"))
                 .collect();
-            let value = self.evaluate_node(id, node, &operands);
+            let value = self.evaluate_node(id, self.weights[id.index()].as_ref(), &operands);
             if free {
                 for operand in &node.operands {
                     if self.last_use[operand.index()] == Some(id) {
@@ -107,8 +111,9 @@ impl<'g> Interpreter<'g> {
         Ok(values)
     }
 
-    fn evaluate_node(&self, id: NodeId, node: &Node, operands: &[&Tensor]) -> Tensor {
-        if let Some(weights) = &self.weights[id.index()] {
+    fn evaluate_node(&self, id: NodeId, weights: Option<&Weights>, operands: &[&Tensor]) -> Tensor {
+        let node = self.graph.node(id);
+        if let Some(weights) = weights {
             if let (Op::Conv(conv), Weights::Float(packed)) = (&node.op, weights) {
                 return conv.eval_packed(packed, &node.ty, operands);
             }
@@ -125,11 +130,15 @@ impl<'g> Interpreter<'g> {
 }
 
 fn pack(graph: &Graph, node: &Node) -> Option<Weights> {
-    let constant = || graph.constant_of(*node.operands.get(1)?);
+    pack_with(node, graph.constant_of(*node.operands.get(1)?)?)
+}
+
+/// The second operand of a node, packed if the node reads it so.
+fn pack_with(node: &Node, weights: &Tensor) -> Option<Weights> {
     match &node.op {
-        Op::Conv(conv) => constant().map(|weights| Weights::Float(conv.pack(weights))),
-        Op::Dense => constant().map(|weights| Weights::Float(dense::pack(weights))),
-        Op::QConv(conv) => constant().map(|weights| Weights::Int(conv.pack(weights))),
+        Op::Conv(conv) => Some(Weights::Float(conv.pack(weights))),
+        Op::Dense => Some(Weights::Float(dense::pack(weights))),
+        Op::QConv(conv) => Some(Weights::Int(conv.pack(weights))),
         Op::Input
         | Op::Constant(_)
         | Op::BatchNorm { .. }

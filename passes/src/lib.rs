@@ -1,6 +1,7 @@
 //! Graph to Graph: e-graph rules, calibration, quantization
 
 pub mod cleanup;
+pub mod compress;
 pub mod egraph;
 pub mod quantize;
 pub mod rules;

@@ -4,7 +4,6 @@ use super::assign::Grid;
 use super::linear::Weights;
 use super::lower::{Lowering, Value};
 use super::normalise;
-use super::patches::{self, Patch};
 use super::report::LayerReport;
 use super::requantize::{self, Bounds};
 use super::weights::{self, Rounded, ScaleChoice, Surroundings};
@@ -99,7 +98,7 @@ impl Lowering<'_> {
     ) -> (Rounded, bool) {
         let layer = &self.model.layers[&root];
         let grid = self.grid_of(x);
-        let patch = Patch::new(&self.graph.node(x.id).ty, &layer.geometry, layer.weights.shape);
+        let patch = layer.patch(&self.graph.node(x.id).ty);
         let inputs: Vec<Vec<f32>> = x
             .samples
             .iter()
@@ -107,7 +106,7 @@ impl Lowering<'_> {
             .collect();
         let mut mean = vec![0.0; patch.taps()];
         for input in &inputs {
-            for (sum, value) in mean.iter_mut().zip(patches::mean(&patch, input)) {
+            for (sum, value) in mean.iter_mut().zip(patch.mean(input)) {
                 *sum += value / inputs.len() as f64;
             }
         }

@@ -1,7 +1,6 @@
 //! Runs the float graph on the calibration samples and keeps what quantization needs.
 
 use super::normalise::Model;
-use super::patches::{self, Patch};
 use super::range::Observed;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, NodeId, Tensor};
@@ -92,8 +91,8 @@ fn observe_sample(
         .map(|&id| {
             let operand = model.graph.node(id).operands[0];
             let layer = &model.layers[&id];
-            let patch = Patch::new(&model.graph.node(operand).ty, &layer.geometry, layer.weights.shape);
-            (id, patches::mean(&patch, values[operand.index()].f32s()))
+            let patch = layer.patch(&model.graph.node(operand).ty);
+            (id, patch.mean(values[operand.index()].f32s()))
         })
         .collect();
     let kept = if keep { measured.iter().map(|&id| (id, values[id.index()].clone())).collect() } else { Vec::new() };

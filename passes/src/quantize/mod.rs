@@ -16,7 +16,6 @@ mod linear;
 mod lower;
 mod movement;
 mod normalise;
-mod patches;
 mod place;
 mod range;
 mod report;

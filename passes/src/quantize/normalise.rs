@@ -4,6 +4,7 @@ use super::constant::{self, Folded};
 use super::forms::{self, Form, Pair};
 use super::linear::{Linear, Weights};
 use super::place::{self, Place};
+use crate::compress::Patch;
 use lutweave_ir::op::{AveragePool, Binary, Conv, Geometry, Unary};
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use std::collections::BTreeMap;
@@ -34,6 +35,14 @@ pub(super) struct Layer {
     pub moves: bool,
     /// It stands for a layer of the model that holds trained weights.
     pub trained: bool,
+}
+
+impl Layer {
+    /// The windows on the layer's input.
+    pub fn patch(&self, x: &TensorType) -> Patch {
+        let (h, w, c) = x.image().expect("invariant: layers read images");
+        Patch::new([h, w, c], [self.weights.shape[1], self.weights.shape[2]], &self.geometry)
+    }
 }
 
 /// Normalises a graph.

@@ -2,7 +2,7 @@
 
 use super::compensate::{Gram, dot};
 use super::linear::{GivenWeights, Weights};
-use super::patches::Patch;
+use crate::compress::Patch;
 use rayon::prelude::*;
 
 /// How the scales of a layer's weights came about, in output channels.

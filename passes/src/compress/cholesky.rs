@@ -1,0 +1,129 @@
+//! Factors, solutions and inverses of symmetric positive definite matrices, row-major.
+
+/// Dot product in lanes.
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0.0f64; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f64 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// Matrix times vector.
+pub(super) fn product(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
+    matrix.chunks_exact(vector.len().max(1)).map(|row| dot(row, vector)).collect()
+}
+
+/// The rows and columns of a matrix that `indices` names, in that order.
+pub(super) fn submatrix(matrix: &[f64], size: usize, indices: &[usize]) -> Vec<f64> {
+    let mut result = Vec::with_capacity(indices.len() * indices.len());
+    for &i in indices {
+        let row = &matrix[i * size..(i + 1) * size];
+        result.extend(indices.iter().map(|&j| row[j]));
+    }
+    result
+}
+
+/// Replaces the lower triangle of a matrix by its lower Cholesky factor; the upper triangle keeps
+/// what it held. A pivot that rounding made too small is raised to `1e-12` of its diagonal
+/// element, so that there is always a factor; `None` only for values that are not finite or
+/// matrices with diagonal elements that are not positive.
+pub(super) fn factor(mut matrix: Vec<f64>, size: usize) -> Option<Vec<f64>> {
+    for i in 0..size {
+        let (done, rest) = matrix.split_at_mut(i * size);
+        let row = &mut rest[..size];
+        for j in 0..i {
+            let other = &done[j * size..=j * size + j];
+            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
+        }
+        let diagonal = row[i];
+        let pivot = (diagonal - dot(&row[..i], &row[..i])).max(diagonal * 1e-12);
+        if !(pivot.is_finite() && pivot > 0.0) {
+            return None;
+        }
+        row[i] = pivot.sqrt();
+    }
+    Some(matrix)
+}
+
+/// Solves `factor * factor' * x = b` in place.
+pub(super) fn solve(factor: &[f64], size: usize, b: &mut [f64]) {
+    for i in 0..size {
+        let row = &factor[i * size..=i * size + i];
+        b[i] = (b[i] - dot(&row[..i], &b[..i])) / row[i];
+    }
+    for i in (0..size).rev() {
+        let row = &factor[i * size..=i * size + i];
+        b[i] /= row[i];
+        let x = b[i];
+        b[..i].iter_mut().zip(row).for_each(|(b, l)| *b -= l * x);
+    }
+}
+
+/// The inverse of a matrix from its lower factor.
+pub(super) fn inverse(factor: &[f64], size: usize) -> Vec<f64> {
+    // Row c holds column c of the inverse of the factor, which is 0 before c.
+    let mut columns = vec![0.0f64; size * size];
+    for c in 0..size {
+        let x = &mut columns[c * size..(c + 1) * size];
+        x[c] = 1.0 / factor[c * size + c];
+        for i in c + 1..size {
+            let row = &factor[i * size..=i * size + i];
+            x[i] = -dot(&row[c..i], &x[c..i]) / row[i];
+        }
+    }
+    let mut inverse = vec![0.0f64; size * size];
+    for i in 0..size {
+        for j in 0..=i {
+            let value = dot(&columns[i * size + i..(i + 1) * size], &columns[j * size + i..(j + 1) * size]);
+            inverse[i * size + j] = value;
+            inverse[j * size + i] = value;
+        }
+    }
+    inverse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(size: usize) -> Vec<f64> {
+        let entry = |i: usize, j: usize| ((i * 7 + j * 13) % 11) as f64 / 5.0 - 1.0;
+        let mut h = vec![0.0; size * size];
+        for i in 0..size {
+            for j in 0..size {
+                h[i * size + j] = (0..2 * size).map(|k| entry(k * k, i) * entry(k * k, j)).sum();
+            }
+            h[i * size + i] += 0.5;
+        }
+        h
+    }
+
+    #[test]
+    fn solutions_and_inverses_solve() {
+        let size = 19;
+        let h = matrix(size);
+        let l = factor(h.clone(), size).unwrap();
+        let b: Vec<f64> = (0..size).map(|i| (i as f64).sin()).collect();
+        let mut x = b.clone();
+        solve(&l, size, &mut x);
+        let inverse = inverse(&l, size);
+        for (i, (back, same)) in product(&h, &x).iter().zip(product(&inverse, &b)).enumerate() {
+            assert!((back - b[i]).abs() < 1e-9, "{back} for {}", b[i]);
+            assert!((same - x[i]).abs() < 1e-9, "{same} for {}", x[i]);
+        }
+    }
+
+    #[test]
+    fn a_singular_matrix_has_a_factor_and_a_zero_matrix_has_none() {
+        let l = factor(vec![1.0; 9], 3).unwrap();
+        assert!(l.iter().all(|value| value.is_finite()));
+        assert!(factor(vec![0.0; 9], 3).is_none());
+        assert!(factor(vec![f64::NAN; 9], 3).is_none());
+    }
+}

@@ -1,0 +1,150 @@
+//! Removing inputs from a least-squares problem one after the other (Optimal Brain Surgeon).
+
+/// The inverse of the mean products of the inputs that are left.
+///
+/// Single precision serves: it decides an order, and what is left is fitted anew.
+#[derive(Clone, Debug)]
+pub(super) struct Elimination {
+    /// Row length of `inverse`.
+    size: usize,
+    /// Lower triangle, row-major.
+    inverse: Vec<f32>,
+    /// Reciprocal of each input's own mean square: a lower bound of the inverse's diagonal.
+    floors: Vec<f32>,
+    /// The input of each row.
+    inputs: Vec<usize>,
+    alive: Vec<bool>,
+    left: usize,
+    /// The column being removed.
+    column: Vec<f32>,
+}
+
+impl Elimination {
+    /// Of all inputs, from the products and their inverse.
+    pub fn new(products: &[f64], inverse: &[f64], size: usize) -> Self {
+        Self {
+            size,
+            inverse: inverse.iter().map(|&value| value as f32).collect(),
+            floors: (0..size).map(|i| (1.0 / products[i * size + i]) as f32).collect(),
+            inputs: (0..size).collect(),
+            alive: vec![true; size],
+            left: size,
+            column: vec![0.0; size],
+        }
+    }
+
+    /// The rows of the inputs that are left, with their inputs.
+    pub fn left(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.inputs.iter().copied().enumerate().filter(|(slot, _)| self.alive[*slot])
+    }
+
+    /// The diagonal element of a row: 1 over what fixing the input's weight a unit off costs.
+    pub fn diagonal(&self, slot: usize) -> f32 {
+        self.inverse[slot * self.size + slot].max(self.floors[slot])
+    }
+
+    /// Fixes the weight of a row's input `error` below its value in each of `weights` (indexed by
+    /// input) and lets the weights that are left make up for it.
+    pub fn remove(&mut self, slot: usize, weights: &mut [(&mut [f32], f32)]) {
+        let (size, d) = (self.size, self.diagonal(slot));
+        for other in 0..size {
+            let (i, j) = if other < slot { (slot, other) } else { (other, slot) };
+            self.column[other] = if self.alive[other] { self.inverse[i * size + j] } else { 0.0 };
+        }
+        self.alive[slot] = false;
+        self.left -= 1;
+        for (weights, error) in weights.iter_mut() {
+            let step = *error / d;
+            for (other, &input) in self.inputs.iter().enumerate() {
+                weights[input] -= self.column[other] * step;
+            }
+        }
+        let reciprocal = 1.0 / d;
+        for other in 0..size {
+            let factor = self.column[other] * reciprocal;
+            if !self.alive[other] || factor == 0.0 {
+                continue;
+            }
+            let row = &mut self.inverse[other * size..=other * size + other];
+            row.iter_mut().zip(&self.column).for_each(|(value, column)| *value -= factor * column);
+        }
+        if self.left * 6 < self.size * 5 && self.size > 32 {
+            self.compact();
+        }
+    }
+
+    /// Drops the rows of removed inputs.
+    fn compact(&mut self) {
+        let slots: Vec<usize> = (0..self.size).filter(|&slot| self.alive[slot]).collect();
+        let size = slots.len();
+        let mut inverse = vec![0.0f32; size * size];
+        for (i, &from) in slots.iter().enumerate() {
+            for (j, &column) in slots[..=i].iter().enumerate() {
+                inverse[i * size + j] = self.inverse[from * self.size + column];
+            }
+        }
+        self.floors = slots.iter().map(|&slot| self.floors[slot]).collect();
+        self.inputs = slots.iter().map(|&slot| self.inputs[slot]).collect();
+        self.alive = vec![true; size];
+        self.column = vec![0.0; size];
+        self.inverse = inverse;
+        self.size = size;
+    }
+
+    /// The row with the least score among those left for which there is one.
+    pub fn least(&self, mut score: impl FnMut(usize, usize) -> Option<f32>) -> Option<(usize, usize, f32)> {
+        let mut best: Option<(usize, usize, f32)> = None;
+        for (slot, input) in self.left() {
+            let Some(score) = score(slot, input) else { continue };
+            // Scores that are not numbers come last.
+            if best.is_none_or(|(_, _, least)| score < least || (least.is_nan() && !score.is_nan())) {
+                best = Some((slot, input, score));
+            }
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cholesky;
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_the_inverse_of_what_is_left() {
+        let size = 50;
+        let mut h = vec![0.0; size * size];
+        for i in 0..size {
+            for j in 0..size {
+                h[i * size + j] = 1.0 / (1.0 + (i as f64 - j as f64).abs());
+            }
+        }
+        let inverse = cholesky::inverse(&cholesky::factor(h.clone(), size).unwrap(), size);
+        let mut elimination = Elimination::new(&h, &inverse, size);
+        let w: Vec<f64> = (0..size).map(|i| ((i * 5) % 7) as f64 - 3.0).collect();
+        let mut adapted: Vec<f32> = w.iter().map(|&w| w as f32).collect();
+        let mut gone = Vec::new();
+        for step in 0..20 {
+            let (slot, input) = elimination.left().nth((step * 11) % (size - step)).unwrap();
+            let error = adapted[input];
+            elimination.remove(slot, &mut [(&mut adapted, error)]);
+            gone.push(input);
+        }
+        let kept: Vec<usize> = (0..size).filter(|input| !gone.contains(input)).collect();
+        assert_eq!(elimination.left().map(|(_, input)| input).collect::<Vec<_>>(), kept);
+        // The weights are those of a direct fit.
+        let image = cholesky::product(&h, &w);
+        let factor = cholesky::factor(cholesky::submatrix(&h, size, &kept), kept.len()).unwrap();
+        let mut fitted: Vec<f64> = kept.iter().map(|&i| image[i]).collect();
+        cholesky::solve(&factor, kept.len(), &mut fitted);
+        for (&input, fitted) in kept.iter().zip(&fitted) {
+            assert!((f64::from(adapted[input]) - fitted).abs() < 1e-3, "{} for {fitted}", adapted[input]);
+        }
+        // So is the diagonal.
+        let direct = cholesky::inverse(&factor, kept.len());
+        for (at, (slot, _)) in elimination.left().enumerate() {
+            let d = direct[at * kept.len() + at] as f32;
+            assert!((elimination.diagonal(slot) - d).abs() < 1e-3 * d);
+        }
+    }
+}

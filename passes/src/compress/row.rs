@@ -1,0 +1,213 @@
+//! One layer to integers, output channel by output channel.
+
+use super::mask::Pruner;
+use super::round::{self, Ordered};
+use super::scale::{self, Candidate};
+use super::{Compressed, Options, Rounding, Setting, cholesky};
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// Largest effort of factors for the masks of one layer, in products; beyond it all channels use
+/// the factor of the whole products.
+const FACTOR_PRODUCTS: f64 = 8e9;
+
+/// The weights of a channel that stay, and the products of their inputs.
+#[derive(Clone, Debug)]
+pub(super) struct Problem<'a> {
+    /// The weights.
+    pub w: Vec<f64>,
+    /// Row-major.
+    pub products: Cow<'a, [f64]>,
+    /// `products * w`.
+    image: Vec<f64>,
+}
+
+impl<'a> Problem<'a> {
+    pub fn new(w: Vec<f64>, products: Cow<'a, [f64]>) -> Self {
+        let image = cholesky::product(&products, &w);
+        Self { w, products, image }
+    }
+
+    /// The error of integers with a scale.
+    pub fn candidate(&self, integers: Vec<f64>, scale: f64, abs_max: bool) -> Candidate {
+        let difference: Vec<f64> = self.w.iter().zip(&integers).map(|(w, q)| w - q * scale).collect();
+        let error = cholesky::dot(&difference, &cholesky::product(&self.products, &difference));
+        Candidate { integers, scale, error, abs_max }
+    }
+
+    /// The scale that suits integers best.
+    pub fn refined(&self, integers: &[f64]) -> Option<f64> {
+        let cross = cholesky::dot(integers, &self.image);
+        let square = cholesky::dot(integers, &cholesky::product(&self.products, integers));
+        let scale = cross / square;
+        (scale.is_finite() && scale > 0.0).then_some(scale)
+    }
+}
+
+struct Row {
+    integers: Vec<i32>,
+    /// `None` for a channel without weights.
+    scale: Option<f64>,
+    abs_max: bool,
+    error: f64,
+    square: f64,
+}
+
+/// See [`super::compress`].
+pub(super) fn compress(pruner: &Pruner, setting: &Setting, options: &Options) -> Compressed {
+    let weights = pruner.weights;
+    let (outputs, taps) = (weights.outputs(), weights.taps());
+    let mask = pruner.mask(&setting.pattern, setting.mask_rows(weights.outputs_per_group()));
+    let pruned = mask.iter().any(|kept| !kept);
+    let fitted = if pruned { Cow::Owned(pruner.refit(&mask)) } else { Cow::Borrowed(weights.real) };
+    let effort: f64 = mask
+        .chunks_exact(taps.max(1))
+        .map(|mask| (mask.iter().filter(|kept| **kept).count() as f64).powi(3) / 6.0)
+        .sum();
+    let rows: Vec<Row> = (0..outputs)
+        .into_par_iter()
+        .map(|output| {
+            let range = output * taps..(output + 1) * taps;
+            let row = RowContext { pruner, setting, options, output, own_factor: effort <= FACTOR_PRODUCTS };
+            row.compress(&fitted[range.clone()], &mask[range])
+        })
+        .collect();
+    assemble(rows, mask, options)
+}
+
+fn assemble(rows: Vec<Row>, mask: Vec<bool>, options: &Options) -> Compressed {
+    let least = |output: usize| options.least_scales.and_then(|scales| scales.get(output)).copied().unwrap_or(0.0);
+    // Any scale serves a channel without weights: the layer's largest gives one shift for all.
+    let largest = rows.iter().filter_map(|row| row.scale).fold(0.0, f64::max);
+    let common = if largest > 0.0 { largest } else { 1.0 };
+    let mut result = Compressed {
+        integers: Vec::with_capacity(mask.len()),
+        scales: Vec::with_capacity(rows.len()),
+        abs_max: Vec::with_capacity(rows.len()),
+        mask,
+        error: 0.0,
+        relative_error: 0.0,
+    };
+    let mut square = 0.0;
+    for (output, row) in rows.into_iter().enumerate() {
+        result.integers.extend(row.integers);
+        result.scales.push(row.scale.unwrap_or(common.max(least(output))));
+        result.abs_max.push(row.abs_max);
+        result.error += row.error;
+        square += row.square;
+    }
+    result.relative_error = if square > 0.0 { result.error / square } else { 0.0 };
+    result
+}
+
+struct RowContext<'p, 'a> {
+    pruner: &'p Pruner<'a>,
+    setting: &'p Setting,
+    options: &'p Options<'p>,
+    output: usize,
+    /// A factor of the products of this channel's own weights is affordable.
+    own_factor: bool,
+}
+
+impl RowContext<'_, '_> {
+    fn compress(&self, fitted: &[f32], mask: &[bool]) -> Row {
+        let original = self.pruner.weights.row(self.output);
+        let group = self.pruner.weights.group(self.output);
+        let moments = &self.pruner.statistics.groups()[group];
+        let size = moments.size();
+        let square = moments.square(&original);
+        let kept: Vec<usize> = (0..size).filter(|&tap| mask[tap]).collect();
+        let w: Vec<f64> = kept.iter().map(|&tap| f64::from(fitted[tap])).collect();
+        if w.iter().all(|w| w.abs() <= f64::from(f32::MIN_POSITIVE)) {
+            return Row { integers: vec![0; size], scale: None, abs_max: false, error: square, square };
+        }
+        let products = if kept.len() == size {
+            Cow::Borrowed(moments.products())
+        } else {
+            Cow::Owned(cholesky::submatrix(moments.products(), size, &kept))
+        };
+        let problem = Problem::new(w, products);
+        let best = self.round(&problem, &kept, fitted, mask);
+        let mut integers = vec![0; size];
+        kept.iter().zip(&best.integers).for_each(|(&tap, &q)| integers[tap] = q as i32);
+        let difference: Vec<f64> =
+            original.iter().zip(&integers).map(|(w, &q)| w - f64::from(q) * best.scale).collect();
+        let error = moments.square(&difference);
+        Row { integers, scale: Some(best.scale), abs_max: best.abs_max, error, square }
+    }
+
+    fn round(&self, problem: &Problem, kept: &[usize], fitted: &[f32], mask: &[bool]) -> Candidate {
+        let Options { rounding, scale: method, descent, least_scales } = *self.options;
+        let bits = self.setting.bits.clamp(2, 8);
+        let least = least_scales.and_then(|scales| scales.get(self.output)).copied().unwrap_or(0.0);
+        let limits = scale::limits(bits);
+        let mut best = scale::choose(problem, method, bits, least);
+        if bits >= 8 || rounding == Rounding::Nearest || problem.w.len() < 2 {
+            return best;
+        }
+        let group = self.pruner.weights.group(self.output);
+        let dense = kept.len() == fitted.len();
+        let exact = rounding == Rounding::Obq && self.pruner.exact();
+        let own = (!exact && !dense && self.own_factor).then(|| Ordered::new(&problem.products, kept.len())).flatten();
+        let inverse = exact.then(|| self.inverse(problem, group, dense)).flatten();
+        let full: Vec<f64> = fitted.iter().map(|&w| f64::from(w)).collect();
+        let rounded = |scale: f64| match (&inverse, &own) {
+            (Some(inverse), _) => round::greedy(problem, inverse, scale, limits),
+            (None, Some(own)) => round::sweep(&problem.w, own, None, scale, limits),
+            (None, None) => {
+                let mask = (!dense).then_some(mask);
+                let integers = round::sweep(&full, self.pruner.ordered(group), mask, scale, limits);
+                kept.iter().map(|&tap| integers[tap]).collect()
+            }
+        };
+        // Spread errors favour a coarser grid at times: other scales are tried.
+        let plain = (problem.w.iter().fold(0.0f64, |most, w| most.max(w.abs())) / limits.1).max(least);
+        let scales: &[f64] = match method {
+            super::ScaleMethod::OutputError => &[best.scale, (best.scale * plain).sqrt(), plain],
+            super::ScaleMethod::AbsMax | super::ScaleMethod::WeightError => &[best.scale],
+        };
+        for &scale in scales {
+            let mut integers = rounded(scale);
+            if descent {
+                round::descend(problem, &mut integers, scale, limits);
+            }
+            let mut candidate = problem.candidate(integers, scale, scale == plain);
+            if method == super::ScaleMethod::OutputError {
+                candidate = self.refine(problem, candidate, descent, least);
+            }
+            if candidate.error < best.error {
+                best = candidate;
+            }
+        }
+        best
+    }
+
+    /// Alternates the best scale of the integers and, with `descent`, the best integers of the
+    /// scale.
+    fn refine(&self, problem: &Problem, candidate: Candidate, descent: bool, least: f64) -> Candidate {
+        let limits = scale::limits(self.setting.bits);
+        let mut best = candidate;
+        for _ in 0..3 {
+            let Some(scale) = problem.refined(&best.integers).filter(|&scale| scale >= least) else { break };
+            let mut integers = best.integers.clone();
+            if descent {
+                round::descend(problem, &mut integers, scale, limits);
+            }
+            let next = problem.candidate(integers, scale, false);
+            if next.error >= best.error * (1.0 - 1e-6) {
+                break;
+            }
+            best = next;
+        }
+        best
+    }
+
+    fn inverse(&self, problem: &Problem, group: usize, dense: bool) -> Option<Cow<'_, [f64]>> {
+        if dense {
+            return Some(Cow::Borrowed(self.pruner.inverse(group)));
+        }
+        let size = problem.w.len();
+        let factor = cholesky::factor(problem.products.to_vec(), size)?;
+        Some(Cow::Owned(cholesky::inverse(&factor, size)))
+    }
+}

@@ -4,7 +4,7 @@ use crate::diagnostic::Diagnostic;
 use crate::op::Op;
 use crate::tensor::{Tensor, TensorType};
 use petgraph::graph::DiGraph;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// A node of one graph, and the value it computes. Printed as `%7`.
@@ -133,6 +133,18 @@ impl Graph {
     /// The constant value of a node, if it is a constant.
     pub fn constant_of(&self, id: NodeId) -> Option<&Tensor> {
         if let Op::Constant(tensor) = &self.node(id).op { Some(tensor) } else { None }
+    }
+
+    /// The same graph with other values of the same types for some constants.
+    #[must_use]
+    pub fn with_constants(&self, values: &BTreeMap<NodeId, Tensor>) -> Self {
+        let mut graph = self.clone();
+        for (id, value) in values {
+            if let Op::Constant(constant) = &mut graph.nodes[id.index()].op {
+                constant.clone_from(value);
+            }
+        }
+        graph
     }
 
     /// For every node, its users in order, once per operand position that reads it.

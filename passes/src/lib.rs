@@ -5,3 +5,4 @@ pub mod compress;
 pub mod egraph;
 pub mod quantize;
 pub mod rules;
+pub mod sensitivity;

@@ -20,6 +20,7 @@ mod place;
 mod range;
 mod report;
 mod requantize;
+mod subject;
 mod weights;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod tests;
 
 pub use range::RangeMethod;
 pub use report::LayerReport;
+pub use subject::{Subject, SubjectLayer, subject};
 pub use weights::ScaleChoice;
 
 use assign::Origin;

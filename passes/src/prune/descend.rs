@@ -1,0 +1,193 @@
+//! Shares by measured rate-distortion curves.
+//!
+//! The first round measures every layer's curve with all other layers whole and solves the
+//! knapsack. Its sum of distortions is a poor guess once much is pruned: later layers make up for,
+//! or amplify, what earlier ones lost. So the network is pruned as chosen, layer after layer, each
+//! compensated on the inputs it really gets; around that state the curves are measured again,
+//! near each layer's share, and the knapsack is solved on those. A round counts if the measured
+//! distortion of the whole network falls; otherwise the next looks at nearer shares.
+
+use super::{Progress, Pruned, setting, weights_of};
+use crate::compress::{LayerWeights, Options, Pruner, Setting, Statistics};
+use crate::quantize::{Subject, SubjectLayer};
+use crate::sensitivity::{Price, Study, Table, change, fixed_point, measure, statistics};
+use crate::solve::knapsack::{Item, least_distortion};
+use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+/// Shares that layers are tried at, in parts of a thousand.
+const SHARES: [usize; 24] = [
+    1000, 950, 900, 850, 800, 750, 700, 650, 600, 550, 500, 450, 400, 350, 300, 260, 220, 180, 150, 120, 90, 60, 40, 20,
+];
+/// How many steps of [`SHARES`] a layer may move in a round, round after round that fails.
+const REACHES: [usize; 3] = [4, 2, 1];
+/// Rounds at most.
+const ROUNDS: usize = 6;
+
+/// A state of the network: for each layer the index of its share.
+type State = Vec<usize>;
+
+struct Descent<'a> {
+    original: Study,
+    layers: &'a [&'a SubjectLayer],
+    cost: &'a dyn Fn(&SubjectLayer) -> u64,
+    bits: &'a (dyn Fn(&SubjectLayer) -> u8 + Sync),
+    budget: u64,
+}
+
+/// See the module.
+pub(super) fn prune(
+    subject: &Subject,
+    layers: &[&SubjectLayer],
+    samples: &[Vec<Tensor>],
+    cost: &dyn Fn(&SubjectLayer) -> u64,
+    budget: u64,
+    bits: &(dyn Fn(&SubjectLayer) -> u8 + Sync),
+    progress: Progress,
+) -> Result<Pruned, Diagnostics> {
+    let descent = Descent { original: Study::new(&subject.graph, samples)?, layers, cost, bits, budget };
+    let steps = layers.len() * (1 + 2 * ROUNDS);
+    let all = |layer: &SubjectLayer| (0..SHARES.len()).map(|share| descent.setting(layer, share)).collect();
+    let first = measure(&descent.original, &descent.original, layers, &all, &|done| progress(done, steps))?;
+    let everything: Vec<Vec<usize>> = layers.iter().map(|_| (0..SHARES.len()).collect()).collect();
+    let mut state = descent.solve(&first, &everything).ok_or_else(|| too_little(subject))?;
+    let predicted: u64 = first.iter().zip(&state).map(|(table, &share)| table.prices[share].distortion).sum();
+
+    let mut rounds = Vec::new();
+    let mut best = f64::INFINITY;
+    let mut candidate = state.clone();
+    let mut reach = 0;
+    for round in 0..ROUNDS {
+        let done = |step: usize| progress(layers.len() * (1 + 2 * round) + step, steps);
+        let cells: Vec<OnceLock<Statistics>> = layers.iter().map(|_| OnceLock::new()).collect();
+        let (study, pruners) = descent.build(&candidate, &cells, &done)?;
+        let measured = study.distortion(&BTreeMap::new())?;
+        if measured < best {
+            best = measured;
+            rounds.push(measured);
+            state.clone_from(&candidate);
+            if round + 1 == ROUNDS {
+                break;
+            }
+            let near = descent.near(&state, REACHES[reach]);
+            let tables = descent.around(&study, &pruners, &cells, &near, &|step| done(layers.len() + step))?;
+            candidate = descent.solve(&tables, &near).unwrap_or_else(|| state.clone());
+        } else {
+            // The step was too long: half of it, towards the state that stays.
+            reach += 1;
+            candidate = midway(&state, &candidate);
+        }
+        if candidate == state || reach >= REACHES.len() || !descent.fits(&candidate) {
+            break;
+        }
+    }
+    progress(steps, steps);
+    let settings = layers.iter().zip(&state).map(|(layer, &share)| (layer.name.clone(), descent.setting(layer, share)));
+    Ok(Pruned { settings: settings.collect(), rounds, predicted: Some(predicted as f64 / crate::sensitivity::DISTORTION_ONE as f64) })
+}
+
+fn too_little(subject: &Subject) -> Diagnostic {
+    Diagnostic::error("too-sparse", "even the smallest share of every layer keeps more than that")
+        .at(&subject.graph.name)
+        .help("keep a larger share")
+}
+
+/// Halfway from one state to another.
+fn midway(from: &State, to: &State) -> State {
+    from.iter().zip(to).map(|(&a, &b)| (a + b + usize::from(b < a)) / 2).collect()
+}
+
+impl Descent<'_> {
+    fn kept(&self, layer: &SubjectLayer, share: usize) -> usize {
+        let weights = weights_of(layer);
+        (weights * SHARES[share]).div_ceil(1000).clamp(1, weights)
+    }
+
+    fn setting(&self, layer: &SubjectLayer, share: usize) -> Setting {
+        setting(layer, (self.bits)(layer), self.kept(layer, share))
+    }
+
+    fn fits(&self, state: &State) -> bool {
+        let total: u64 = self
+            .layers
+            .iter()
+            .zip(state)
+            .map(|(layer, &share)| self.kept(layer, share) as u64 * (self.cost)(layer))
+            .sum();
+        total <= self.budget
+    }
+
+    /// The shares near a state's.
+    fn near(&self, state: &State, reach: usize) -> Vec<Vec<usize>> {
+        state.iter().map(|&share| (share.saturating_sub(reach)..=(share + reach).min(SHARES.len() - 1)).collect()).collect()
+    }
+
+    /// The state of least distortion within the budget; the tables' prices are those of `shares`.
+    fn solve(&self, tables: &[Table], shares: &[Vec<usize>]) -> Option<State> {
+        let items: Vec<Vec<Item>> = self
+            .layers
+            .iter()
+            .zip(tables)
+            .zip(shares)
+            .map(|((layer, table), shares)| {
+                let mut table = table.clone();
+                table.make_monotone();
+                let item = |(price, &share): (&Price, &usize)| Item {
+                    cost: self.kept(layer, share) as u64 * (self.cost)(layer),
+                    distortion: price.distortion,
+                };
+                table.prices.iter().zip(shares).map(item).collect()
+            })
+            .collect();
+        let chosen = least_distortion(&items, self.budget)?;
+        Some(chosen.iter().zip(shares).map(|(&index, shares)| shares[index]).collect())
+    }
+
+    /// The network pruned to a state, layer after layer, each compensated on what it then reads.
+    fn build<'s>(
+        &'s self,
+        state: &State,
+        cells: &'s [OnceLock<Statistics>],
+        done: &dyn Fn(usize),
+    ) -> Result<(Study, Vec<Pruner<'s>>), Diagnostic> {
+        let mut study = self.original.clone();
+        let mut pruners = Vec::new();
+        for (index, ((layer, &share), cell)) in self.layers.iter().zip(state).zip(cells).enumerate() {
+            let statistics = cell.get_or_init(|| statistics(&study, layer));
+            let trained = self.original.constant(layer.weights)?;
+            let weights = LayerWeights { shape: layer.shape, groups: layer.geometry.groups, real: trained.f32s() };
+            let pruner = Pruner::new(weights, statistics);
+            let compressed = pruner.compress(&self.setting(layer, share), &Options::default());
+            study.apply(&change(&self.original, layer, statistics, &compressed)?)?;
+            pruners.push(pruner);
+            done(index);
+        }
+        Ok((study, pruners))
+    }
+
+    /// Prices of the shares near a state, all other layers as they are in it.
+    fn around(
+        &self,
+        study: &Study,
+        pruners: &[Pruner],
+        cells: &[OnceLock<Statistics>],
+        near: &[Vec<usize>],
+        done: &dyn Fn(usize),
+    ) -> Result<Vec<Table>, Diagnostic> {
+        let mut tables = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let statistics = cells[index].get().expect("invariant: the state is built");
+            let mut prices = Vec::new();
+            for &share in &near[index] {
+                let setting = self.setting(layer, share);
+                let compressed = pruners[index].compress(&setting, &Options::default());
+                let distortion = study.distortion(&change(&self.original, layer, statistics, &compressed)?)?;
+                prices.push(Price { setting, distortion: fixed_point(distortion) });
+            }
+            tables.push(Table { layer: layer.name.clone(), prices });
+            done(index);
+        }
+        Ok(tables)
+    }
+}

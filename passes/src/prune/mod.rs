@@ -1,0 +1,145 @@
+//! Layer-adaptive pruning: how many weights each layer keeps, so that the network keeps a given
+//! share of its weights or of its multiply-accumulates.
+//!
+//! All methods prune and compensate a layer alike ([`crate::compress`]); they differ in the shares
+//! alone. `Rd` chooses them by measured rate-distortion curves and dynamic programming
+//! (Xu et al., "Efficient Joint Optimization of Layer-Adaptive Weight Pruning in Deep Neural
+//! Networks", ICCV 2023), and measures the
+//! curves again on the network that it chose, until that changes nothing for the better.
+
+mod descend;
+
+use crate::compress::{Pattern, Setting};
+use crate::quantize::{Subject, SubjectLayer};
+use crate::solve::allocate::{self, LayerShare, Shares};
+use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How layers' shares are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Measured rate-distortion curves, dynamic programming, iterated.
+    #[default]
+    Rd,
+    /// The same share everywhere.
+    Uniform,
+    /// One threshold on the weights' magnitudes for the whole network.
+    Magnitude,
+    /// One threshold on layer-adaptive magnitudes (Lee et al., "LAMP", 2021).
+    Lamp,
+    /// Shares by the layers' extents (Mocanu et al. 2018; Evci et al. 2020).
+    Erk,
+}
+
+/// What the network keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// This share of the weights, from 0 to 1.
+    Weights(f64),
+    /// This share of the multiply-accumulates, from 0 to 1.
+    Macs(f64),
+}
+
+/// What a target's share is of: the totals of the network before anything was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Weights of the layers that may be pruned.
+    pub weights: u64,
+    /// Their multiply-accumulates.
+    pub macs: u64,
+}
+
+impl Totals {
+    /// Of a network.
+    pub fn of(subject: &Subject) -> Self {
+        let open = || subject.layers.iter().filter(|layer| layer.open);
+        Self {
+            weights: open().map(|layer| weights_of(layer) as u64).sum(),
+            macs: open().map(|layer| (weights_of(layer) * layer.positions) as u64).sum(),
+        }
+    }
+}
+
+/// Pruned shares and how they came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// The setting of each layer that may be pruned.
+    pub settings: BTreeMap<String, Setting>,
+    /// Measured distortion of the whole network (share of the outputs' variance) after each
+    /// accepted round; of `Rd` only.
+    pub rounds: Vec<f64>,
+    /// The sum of the layers' own distortions that the first round predicted; of `Rd` only.
+    pub predicted: Option<f64>,
+}
+
+/// What pruning reports: how many steps of how many are done.
+pub type Progress<'a> = &'a dyn Fn(usize, usize);
+
+/// Chooses how many weights each layer keeps. `bits` is the width of a layer's weights.
+///
+/// # Errors
+/// A target outside 0 to 1; nothing that may be pruned; calibration samples that do not fit.
+pub fn prune(
+    subject: &Subject,
+    samples: &[Vec<Tensor>],
+    method: Method,
+    target: Target,
+    totals: Totals,
+    bits: &(dyn Fn(&SubjectLayer) -> u8 + Sync),
+    progress: Progress,
+) -> Result<Pruned, Diagnostics> {
+    let share = match target {
+        Target::Weights(share) | Target::Macs(share) => share,
+    };
+    if !(share.is_finite() && share > 0.0 && share <= 1.0) {
+        return Err(Diagnostic::error("invalid-option", format!("{share} is not a share to keep"))
+            .help("keep more than 0 and at most 1 (all)")
+            .into());
+    }
+    let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open).collect();
+    if layers.is_empty() {
+        return Err(Diagnostic::error("nothing-to-prune", "the model has no trained weights that may change")
+            .at(&subject.graph.name)
+            .help("prune the float model; a quantized model's weights are kept as they are")
+            .into());
+    }
+    let cost = |layer: &SubjectLayer| match target {
+        Target::Weights(_) => 1,
+        Target::Macs(_) => layer.positions as u64,
+    };
+    let whole = match target {
+        Target::Weights(_) => totals.weights,
+        Target::Macs(_) => totals.macs,
+    };
+    let budget = (share * whole as f64).floor() as u64;
+    let shares = match method {
+        Method::Rd => return descend::prune(subject, &layers, samples, &cost, budget, bits, progress),
+        Method::Uniform => Shares::Uniform,
+        Method::Magnitude => Shares::Magnitude,
+        Method::Lamp => Shares::Lamp,
+        Method::Erk => Shares::Erk,
+    };
+    let table: Vec<LayerShare> = layers
+        .iter()
+        .map(|layer| {
+            let weights = subject.graph.constant_of(layer.weights).expect("invariant: weights are constant");
+            LayerShare { weights: weights.f32s(), shape: layer.shape, cost: cost(layer) }
+        })
+        .collect();
+    let kept = allocate::allocate(shares, &table, budget);
+    let settings = layers.iter().zip(kept).map(|(layer, kept)| (layer.name.clone(), setting(layer, bits(layer), kept)));
+    Ok(Pruned { settings: settings.collect(), rounds: Vec::new(), predicted: None })
+}
+
+/// Number of weights of a layer.
+fn weights_of(layer: &SubjectLayer) -> usize {
+    layer.shape.iter().product()
+}
+
+fn setting(layer: &SubjectLayer, bits: u8, kept: usize) -> Setting {
+    let pattern = if kept >= weights_of(layer) { Pattern::Dense } else { Pattern::Free { kept } };
+    Setting { bits, pattern }
+}

@@ -90,10 +90,7 @@ pub fn lower(
     progress::check_interrupt()?;
     let bar = progress::bar("quantize", 1, options.format.json);
     let show = |stage: Stage, done: usize, total: usize| {
-        if progress::interrupted() {
-            // Nothing has been written yet; long passes have no other place to stop.
-            std::process::exit(130);
-        }
+        progress::exit_if_interrupted();
         bar.set_prefix(match stage {
             Stage::Calibrate => "calibrate",
             Stage::Lower => "quantize",

@@ -1,7 +1,9 @@
 //! The command line of Lutweave: arguments, files and rendering. The work is in the libraries.
 
 mod artefact;
+mod cache;
 mod cli;
+mod codesign;
 mod compile;
 mod eval;
 mod executor;

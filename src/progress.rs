@@ -26,8 +26,16 @@ pub fn check_interrupt() -> Result<(), Failure> {
 }
 
 /// True once the user interrupted.
-pub fn interrupted() -> bool {
+fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Ends the program if the user interrupted, inside work that cannot return a failure. Nothing may
+/// have been written yet.
+pub fn exit_if_interrupted() {
+    if interrupted() {
+        std::process::exit(130);
+    }
 }
 
 /// A bar of `length` steps; `quiet` shows nothing.

@@ -1,8 +1,10 @@
-//! Graph to Graph: e-graph rules, calibration, quantization
+//! Graph to Graph: e-graph rules, calibration, compression, the choice of settings and foldings
 
 pub mod cleanup;
 pub mod compress;
 pub mod egraph;
+pub mod prune;
 pub mod quantize;
 pub mod rules;
 pub mod sensitivity;
+pub mod solve;

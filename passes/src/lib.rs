@@ -1,5 +1,6 @@
 //! Graph to Graph: e-graph rules, calibration, quantization
 
+pub mod channels;
 pub mod cleanup;
 pub mod egraph;
 pub mod quantize;

@@ -1,5 +1,6 @@
 //! Graph to Graph: e-graph rules, calibration, compression, the choice of settings and foldings
 
+pub mod channels;
 pub mod cleanup;
 pub mod compress;
 pub mod egraph;

@@ -1,0 +1,85 @@
+//! Removes dead channels from the float models of the shared tasks and prints what it cost.
+//!
+//! usage: channels [--layers] [--margin DEVIATIONS] [--negligible SHARE] [--never-firing yes|no] [TASK..]
+
+mod task;
+
+use lutweave_ir::Op;
+use lutweave_onnx::{ImportOptions, import};
+use lutweave_passes::channels::{Options, Removed, remove_dead};
+use lutweave_passes::cleanup::simplify;
+use std::time::Instant;
+use task::{Fallible, Task, shared_data, tasks};
+
+fn main() -> Fallible<()> {
+    let (mut options, mut layers, mut names) = (Options::default(), false, Vec::new());
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        match &argument[..] {
+            "--layers" => layers = true,
+            "--margin" => options.margin = value()?.parse()?,
+            "--negligible" => options.negligible = value()?.parse()?,
+            "--never-firing" => options.never_firing = value()? == "yes",
+            _ => names.push(argument),
+        }
+    }
+    let folder = shared_data().join("tasks");
+    let all = tasks(&folder)?;
+    if all.is_empty() {
+        println!("skipped: there are no tasks in {}", folder.display());
+    }
+    println!("task             channels         MACs                   zeroed  never fire  change/magnitude  metric");
+    for task in all.iter().filter(|task| names.is_empty() || names.contains(&task.name)) {
+        if let Err(error) = report(task, &options, layers) {
+            println!("{:16} failed: {error}", task.name);
+        }
+    }
+    Ok(())
+}
+
+fn report(task: &Task, options: &Options, layers: bool) -> Fallible<()> {
+    let source = import(std::fs::read(&task.model)?, &ImportOptions::default())?.graph;
+    if source.nodes().iter().any(|node| matches!(node.op, Op::Quantize { .. })) {
+        return Ok(());
+    }
+    let graph = simplify(&source)?.graph;
+    let calibration = task.calibration(&graph)?;
+    let start = Instant::now();
+    let removed = remove_dead(&graph, &calibration.inputs, options)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let evaluation = task.evaluation(&graph)?;
+    let (before, metric) = task.score(&graph, &evaluation)?;
+    let (after, _) = task.score(&removed.graph, &evaluation)?;
+    print(task, &removed);
+    println!("  {metric} {before:.4} -> {after:.4}  {seconds:.2} s");
+    for layer in removed.layers.iter().filter(|_| layers) {
+        println!(
+            "    inputs {:4} -> {:4}, outputs {:4} -> {:4}, {:6} weights zeroed, MACs {:8} -> {:8}  {}",
+            layer.inputs.before,
+            layer.inputs.indices.len(),
+            layer.outputs.before,
+            layer.outputs.indices.len(),
+            layer.weights_zeroed,
+            layer.macs[0],
+            layer.macs[1],
+            layer.name
+        );
+    }
+    Ok(())
+}
+
+fn print(task: &Task, removed: &Removed) {
+    let before: usize = removed.layers.iter().map(|layer| layer.outputs.before).sum();
+    let after: usize = removed.layers.iter().map(|layer| layer.outputs.indices.len()).sum();
+    let zeroed: usize = removed.layers.iter().map(|layer| layer.weights_zeroed).sum();
+    let [old, new] = removed.macs;
+    let share = 100.0 * new as f64 / old.max(1) as f64;
+    let change = removed.change.iter().map(|change| change.largest / change.magnitude.max(f64::MIN_POSITIVE));
+    print!(
+        "{:16} {before:5} -> {after:5} {old:9} -> {new:9} {share:5.1} % {zeroed:7} {:8} {:12.2e}",
+        task.name,
+        removed.never_firing,
+        change.fold(0.0, f64::max),
+    );
+}

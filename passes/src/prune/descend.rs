@@ -11,7 +11,7 @@ use super::{Progress, Pruned, setting, weights_of};
 use crate::compress::{LayerWeights, Options, Pruner, Setting, Statistics};
 use crate::quantize::{Subject, SubjectLayer};
 use crate::sensitivity::{Price, Study, Table, change, fixed_point, measure, statistics};
-use crate::solve::knapsack::{Item, least_distortion};
+use crate::solve::knapsack::{self, least_distortion};
 use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -22,6 +22,8 @@ const SHARES: [usize; 24] = [
 ];
 /// How many steps of [`SHARES`] a layer may move in a round, round after round that fails.
 const REACHES: [usize; 3] = [4, 2, 1];
+/// Parts that the budget is divided into.
+const BUCKETS: usize = 10_000;
 /// Rounds at most.
 const ROUNDS: usize = 6;
 
@@ -51,7 +53,7 @@ pub(super) fn prune(
     let all = |layer: &SubjectLayer| (0..SHARES.len()).map(|share| descent.setting(layer, share)).collect();
     let first = measure(&descent.original, &descent.original, layers, &all, &|done| progress(done, steps))?;
     let everything: Vec<Vec<usize>> = layers.iter().map(|_| (0..SHARES.len()).collect()).collect();
-    let mut state = descent.solve(&first, &everything).ok_or_else(|| too_little(subject))?;
+    let mut state = descent.solve(&first, &everything)?.ok_or_else(|| too_little(subject))?;
     let predicted: u64 = first.iter().zip(&state).map(|(table, &share)| table.prices[share].distortion).sum();
 
     let mut rounds = Vec::new();
@@ -72,7 +74,7 @@ pub(super) fn prune(
             }
             let near = descent.near(&state, REACHES[reach]);
             let tables = descent.around(&study, &pruners, &cells, &near, &|step| done(layers.len() + step))?;
-            candidate = descent.solve(&tables, &near).unwrap_or_else(|| state.clone());
+            candidate = descent.solve(&tables, &near)?.unwrap_or_else(|| state.clone());
         } else {
             // The step was too long: half of it, towards the state that stays.
             reach += 1;
@@ -84,7 +86,11 @@ pub(super) fn prune(
     }
     progress(steps, steps);
     let settings = layers.iter().zip(&state).map(|(layer, &share)| (layer.name.clone(), descent.setting(layer, share)));
-    Ok(Pruned { settings: settings.collect(), rounds, predicted: Some(predicted as f64 / crate::sensitivity::DISTORTION_ONE as f64) })
+    Ok(Pruned {
+        settings: settings.collect(),
+        rounds,
+        predicted: Some(predicted as f64 / crate::sensitivity::DISTORTION_ONE as f64),
+    })
 }
 
 fn too_little(subject: &Subject) -> Diagnostic {
@@ -120,12 +126,15 @@ impl Descent<'_> {
 
     /// The shares near a state's.
     fn near(&self, state: &State, reach: usize) -> Vec<Vec<usize>> {
-        state.iter().map(|&share| (share.saturating_sub(reach)..=(share + reach).min(SHARES.len() - 1)).collect()).collect()
+        state
+            .iter()
+            .map(|&share| (share.saturating_sub(reach)..=(share + reach).min(SHARES.len() - 1)).collect())
+            .collect()
     }
 
     /// The state of least distortion within the budget; the tables' prices are those of `shares`.
-    fn solve(&self, tables: &[Table], shares: &[Vec<usize>]) -> Option<State> {
-        let items: Vec<Vec<Item>> = self
+    fn solve(&self, tables: &[Table], shares: &[Vec<usize>]) -> Result<Option<State>, Diagnostic> {
+        let items: Vec<Vec<knapsack::Setting>> = self
             .layers
             .iter()
             .zip(tables)
@@ -133,15 +142,15 @@ impl Descent<'_> {
             .map(|((layer, table), shares)| {
                 let mut table = table.clone();
                 table.make_monotone();
-                let item = |(price, &share): (&Price, &usize)| Item {
+                let item = |(price, &share): (&Price, &usize)| knapsack::Setting {
                     cost: self.kept(layer, share) as u64 * (self.cost)(layer),
                     distortion: price.distortion,
                 };
                 table.prices.iter().zip(shares).map(item).collect()
             })
             .collect();
-        let chosen = least_distortion(&items, self.budget)?;
-        Some(chosen.iter().zip(shares).map(|(&index, shares)| shares[index]).collect())
+        let chosen = least_distortion(&items, self.budget, BUCKETS)?;
+        Ok(chosen.map(|chosen| chosen.iter().zip(shares).map(|(&index, shares)| shares[index]).collect()))
     }
 
     /// The network pruned to a state, layer after layer, each compensated on what it then reads.

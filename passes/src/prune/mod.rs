@@ -11,7 +11,7 @@ mod descend;
 
 use crate::compress::{Pattern, Setting};
 use crate::quantize::{Subject, SubjectLayer};
-use crate::solve::allocate::{self, LayerShare, Shares};
+use crate::solve::allocate::{self, LayerWeights};
 use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -115,21 +115,28 @@ pub fn prune(
         Target::Macs(_) => totals.macs,
     };
     let budget = (share * whole as f64).floor() as u64;
-    let shares = match method {
+    let method = match method {
         Method::Rd => return descend::prune(subject, &layers, samples, &cost, budget, bits, progress),
-        Method::Uniform => Shares::Uniform,
-        Method::Magnitude => Shares::Magnitude,
-        Method::Lamp => Shares::Lamp,
-        Method::Erk => Shares::Erk,
+        Method::Uniform => allocate::Method::Uniform,
+        Method::Magnitude => allocate::Method::Magnitude,
+        Method::Lamp => allocate::Method::Lamp,
+        Method::Erk => allocate::Method::Erk,
     };
-    let table: Vec<LayerShare> = layers
+    let table: Vec<LayerWeights> = layers
         .iter()
         .map(|layer| {
             let weights = subject.graph.constant_of(layer.weights).expect("invariant: weights are constant");
-            LayerShare { weights: weights.f32s(), shape: layer.shape, cost: cost(layer) }
+            LayerWeights { weights: weights.f32s(), shape: layer.shape, macs_per_weight: layer.positions as u64 }
         })
         .collect();
-    let kept = allocate::allocate(shares, &table, budget);
+    // The share of what is left that meets the budget.
+    let left: u64 = layers.iter().map(|layer| weights_of(layer) as u64 * cost(layer)).sum();
+    let share = (budget as f64 / left as f64).min(1.0);
+    let target = match target {
+        Target::Weights(_) => allocate::Target::Weights(share),
+        Target::Macs(_) => allocate::Target::Macs(share),
+    };
+    let kept = allocate::allocate(method, &table, target)?;
     let settings = layers.iter().zip(kept).map(|(layer, kept)| (layer.name.clone(), setting(layer, bits(layer), kept)));
     Ok(Pruned { settings: settings.collect(), rounds: Vec::new(), predicted: None })
 }

@@ -16,7 +16,7 @@ pub fn measure(
     study: &Study,
     original: &Study,
     layers: &[&SubjectLayer],
-    settings: &(dyn Fn(&SubjectLayer) -> Vec<Setting> + Sync),
+    settings: &dyn Fn(&SubjectLayer) -> Vec<Setting>,
     done: &dyn Fn(usize),
 ) -> Result<Vec<Table>, Diagnostic> {
     let mut tables = Vec::new();

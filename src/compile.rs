@@ -152,6 +152,7 @@ fn summarise(
     let latency = circuit.latency_cycles.ok_or_else(missing)?;
     let clock = arguments.clock.unwrap_or(device.clock_mhz);
     let multipliers = fitted.plan.multipliers();
+    let products = fitted.plan.products_per_cycle();
     let macs = fitted.plan.macs();
     let (weight_bytes, sparsity) = summary::weights(&lowered.split.core);
     Ok(Summary {
@@ -163,9 +164,9 @@ fn summarise(
         clock_mhz: clock,
         inferences_per_second: clock * 1e6 / cycles.max(1) as f64,
         multipliers,
-        products_per_cycle: multipliers,
+        products_per_cycle: products,
         macs,
-        efficiency: macs as f64 / (cycles.max(1) * multipliers.max(1)) as f64,
+        efficiency: macs as f64 / (cycles.max(1) * products.max(1)) as f64,
         resources: fitted.resources,
         weight_bytes,
         sparsity,

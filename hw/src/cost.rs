@@ -7,10 +7,12 @@
 mod engine;
 mod logic;
 
+pub use engine::{of_engine, pairs_fit};
+
 use crate::device::Device;
 use crate::rtl::{Design, Memory, MemoryStyle, Module, SignalKind};
 use serde::Serialize;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, SubAssign};
 
 /// Parts of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,6 +33,16 @@ impl AddAssign for Resources {
         self.ff += other.ff;
         self.dsp += other.dsp;
         self.bram += other.bram;
+    }
+}
+
+impl SubAssign for Resources {
+    /// Parts of a whole are taken from it.
+    fn sub_assign(&mut self, other: Self) {
+        self.lut -= other.lut;
+        self.ff -= other.ff;
+        self.dsp -= other.dsp;
+        self.bram -= other.bram;
     }
 }
 
@@ -89,7 +101,7 @@ pub fn estimate_module(module: &Module, device: &Device) -> Resources {
         total += of_memory(memory, device);
     }
     for engine in &module.engines {
-        total += engine::of_engine(module, engine, device);
+        total += engine::of_engine(engine, device);
     }
     total
 }

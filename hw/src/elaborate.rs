@@ -1,19 +1,17 @@
 //! Plan to [`Design`]: one module per stage, forks where a result has several users, width
 //! converters and queues between.
 
-use crate::block::crop_pad::{Axis, crop, pad};
-use crate::block::global::Global;
-use crate::block::pointwise::{self, Operands};
-use crate::block::requantize::Parameters;
-use crate::block::upsample::Upsample;
-use crate::block::window::{Computation, Window};
-use crate::block::{concat, convert, fork};
+mod stage;
+
+use crate::block::{convert, fork};
 use crate::kernel::Kernel;
 use crate::plan::{Plan, Stage, gcd};
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
-use lutweave_ir::range::accumulator_range;
-use lutweave_ir::{Element, Graph, NodeId, Op};
+use lutweave_ir::{Graph, NodeId};
 use std::collections::HashSet;
+
+pub use stage::weight_bits;
+pub(crate) use stage::{Assumption, WindowParts, lane_type, module};
 
 /// The circuit of a planned core graph.
 ///
@@ -132,11 +130,10 @@ impl Elaboration<'_> {
     fn stage(&mut self, stage: &Stage, streams: &[Stream]) -> Stream {
         let node = self.graph.node(stage.node);
         let element = lane_type(node.ty.element);
-        let operand = |position: usize| lane_type(self.graph.node(node.operands[position]).ty.element);
-        let lanes = stage.output_lanes;
         let name = match stage.kernel {
             Kernel::Input => {
                 let name = self.unique(&format!("in_{}", identifier(&node.name)));
+                let lanes = stage.output_lanes;
                 let ty = element.by(lanes);
                 let port = self.design.inputs.len() as u32;
                 let beats = node.ty.count() as u64 / u64::from(lanes);
@@ -146,150 +143,10 @@ impl Elaboration<'_> {
             Kernel::Reshape => return streams[0],
             _ => self.unique(&identifier(&node.name)),
         };
-        let module = match (&stage.kernel, &node.op) {
-            (Kernel::Convolution { extent, groups }, Op::QConv(conv)) => {
-                let weights = self.graph.constant_of(node.operands[1]).expect("weights are constant");
-                let biases: Vec<i64> = self
-                    .graph
-                    .constant_of(node.operands[2])
-                    .expect("biases are constant")
-                    .ints()
-                    .iter()
-                    .map(|&b| i64::from(b))
-                    .collect();
-                let weights = weights.ints();
-                let parameters = Parameters { biases: &biases, requantize: &conv.requantize, channels: biases.len() };
-                let computation = Computation::Convolution {
-                    groups: *groups,
-                    weights,
-                    weight_bits: weight_bits(weights),
-                    parameters,
-                };
-                self.window(stage, &name, *extent, computation, i64::from(conv.pad_value), operand(0), element)
-            }
-            (Kernel::Pool { extent, .. }, Op::MaxPool(_)) => {
-                let least = operand(0).bounds().0;
-                self.window(stage, &name, *extent, Computation::Max, least, operand(0), element)
-            }
-            (Kernel::Pool { extent, .. }, Op::QAveragePool(pool)) => {
-                let biases = [i64::from(pool.bias)];
-                let channels = extent.input[2] as usize;
-                let parameters = Parameters { biases: &biases, requantize: &pool.requantize, channels };
-                let computation = Computation::Sum(parameters);
-                self.window(stage, &name, *extent, computation, i64::from(pool.pad_value), operand(0), element)
-            }
-            (Kernel::Global { pixels, channels }, Op::QAveragePool(pool)) => {
-                let biases = [i64::from(pool.bias)];
-                let parameters =
-                    Parameters { biases: &biases, requantize: &pool.requantize, channels: *channels as usize };
-                let (lo, hi) = accumulator_range(self.graph, stage.node);
-                let global = Global {
-                    input: operand(0),
-                    output: element,
-                    accumulator: Ty::range(lo.min(0), hi.max(0)),
-                    lanes,
-                    words: channels / lanes,
-                    pixels: *pixels,
-                    multiplier_width: self.plan.multiplier_width,
-                };
-                global.generate(&name, &parameters)
-            }
-            (Kernel::Table, Op::Table(table)) => pointwise::table(&name, operand(0), element, lanes, &table.entries),
-            (Kernel::Pair { broadcast }, op) => {
-                let beats = node.ty.count() as u32 / lanes;
-                let words = node.ty.shape.last().map_or(1, |&channels| channels as u32) / lanes;
-                let operands = Operands {
-                    inputs: [operand(0), operand(1)],
-                    output: element,
-                    lanes,
-                    beats,
-                    broadcast: broadcast.then_some(words),
-                    multiplier_width: self.plan.multiplier_width,
-                };
-                match op {
-                    Op::QMul(mul) => pointwise::product(&name, &operands, mul),
-                    Op::QAdd(add) => pointwise::sum(&name, &operands, add),
-                    _ => unreachable!("kernel_of makes pairs of sums and products only"),
-                }
-            }
-            (Kernel::Concat { parts, .. }, _) => {
-                let beats: Vec<u32> = parts.iter().map(|part| part / lanes).collect();
-                concat::concat(&name, element.by(lanes), &beats)
-            }
-            (Kernel::Crop(axes), _) => {
-                let axes = [0, 1, 2].map(|axis| {
-                    let [outer, start, size, step] = axes[axis];
-                    let unit = if axis == 2 { lanes } else { 1 };
-                    Axis { outer: outer / unit, start: start / unit, size: size / unit, step }
-                });
-                crop(&name, element.by(lanes), axes)
-            }
-            (Kernel::Pad(axes), Op::Pad { value, .. }) => {
-                let axes = [0, 1, 2].map(|axis| {
-                    let [outer, before, inner] = axes[axis];
-                    let unit = if axis == 2 { lanes } else { 1 };
-                    Axis { outer: outer / unit, start: before / unit, size: inner / unit, step: 1 }
-                });
-                pad(&name, element.by(lanes), axes, *value as i64)
-            }
-            (Kernel::Upsample { input, factors }, _) => {
-                let upsample =
-                    Upsample { ty: element.by(lanes), columns: input[1], words: input[2] / lanes, factors: *factors };
-                upsample.generate(&name)
-            }
-            (
-                Kernel::Input
-                | Kernel::Constant
-                | Kernel::Reshape
-                | Kernel::Convolution { .. }
-                | Kernel::Pool { .. }
-                | Kernel::Global { .. }
-                | Kernel::Table
-                | Kernel::Pad(_),
-                _,
-            ) => unreachable!("kernel_of pairs kernels with their operators"),
-        };
+        let lanes = stage.output_lanes;
+        let module =
+            module(self.graph, stage.node, &stage.kernel, stage.folding, lanes, &name, self.plan.multiplier_width);
         self.single(module, streams)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "each names one property of the layer")]
-    fn window(
-        &self,
-        stage: &Stage,
-        name: &str,
-        extent: crate::block::window::Extent,
-        computation: Computation,
-        pad_value: i64,
-        input: Ty,
-        output: Ty,
-    ) -> Module {
-        let node = self.graph.node(stage.node);
-        let accumulator = match computation {
-            Computation::Max => output,
-            Computation::Convolution { .. } => {
-                let (lo, hi) = accumulator_range(self.graph, stage.node);
-                Ty::range(lo.min(0), hi.max(0))
-            }
-            Computation::Sum(_) => {
-                // The adders take any element of the stream's type, also those that never come.
-                let (lo, hi) = accumulator_range(self.graph, stage.node);
-                let (least, most) = input.lane().bounds();
-                Ty::range(lo.min(least), hi.max(most))
-            }
-        };
-        Window {
-            name,
-            summary: format!("{} `{}`: {} -> {}", node.op.name(), node.name, shape(extent.input), shape(extent.output)),
-            extent,
-            folding: stage.folding.expect("window kernels are folded"),
-            computation,
-            pad_value,
-            input,
-            output,
-            accumulator,
-            multiplier_width: self.plan.multiplier_width,
-        }
-        .generate()
     }
 
     /// Adds a module with one output and connects its inputs.
@@ -330,22 +187,6 @@ const SMALLEST_QUEUE: u32 = 4;
 
 fn depth_of(slack: u64, lanes: u32) -> u32 {
     (slack.div_ceil(u64::from(lanes)) as u32).max(SMALLEST_QUEUE)
-}
-
-fn lane_type(element: Element) -> Ty {
-    let (lo, hi) = element.range().expect("the core of a graph is integer");
-    Ty::range(lo, hi)
-}
-
-/// Bits of the narrowest signed type that holds all weights, at least 2.
-pub fn weight_bits(weights: &[i32]) -> u32 {
-    let lo = weights.iter().copied().min().unwrap_or(0).min(-1);
-    let hi = weights.iter().copied().max().unwrap_or(0);
-    Ty::range(i64::from(lo), i64::from(hi)).bits.max(2)
-}
-
-fn shape([height, width, channels]: [u32; 3]) -> String {
-    format!("{height}x{width}x{channels}")
 }
 
 /// A lower-case identifier made of a model's name.

@@ -4,9 +4,10 @@
 use crate::cost::{self, Resources};
 use crate::device::Device;
 use crate::elaborate::elaborate;
-use crate::plan::{Budget, Plan, fewest_multipliers, plan};
+use crate::plan::{Choice, Plan, Planner, assemble, fewest_multipliers};
 use crate::rtl::Design;
-use lutweave_ir::{Diagnostic, Diagnostics, Graph};
+use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
+use std::collections::BTreeMap;
 
 /// Share of each kind of part that a fitted design may take; the rest is for routing and for
 /// the error of the estimate.
@@ -34,15 +35,13 @@ pub struct Fitted {
 /// # Errors
 /// Nodes without hardware, too few multipliers, or a model that does not fit the device at all.
 pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<Fitted, Diagnostics> {
+    let planner = Planner::new(graph, device)?;
+    let build = |multipliers: u32| planner.plan(multipliers).map(|plan| elaborated(graph, device, plan));
     if let Some(multipliers) = multipliers {
-        let mut fitted = build(graph, device, multipliers)?;
-        if fitted.resources.share(device) > 1.0 {
-            fitted.warnings.push(overflow(&fitted.resources, device, Diagnostic::warning));
-        }
-        return Ok(fitted);
+        return Ok(warned(build(multipliers)?, device));
     }
     let fewest = fewest_multipliers(graph).max(1);
-    let smallest = build(graph, device, fewest)?;
+    let smallest = build(fewest)?;
     if smallest.resources.share(device) > 1.0 {
         return Err(overflow(&smallest.resources, device, Diagnostic::error)
             .help("choose a larger device, or force a plan for estimation with --multipliers")
@@ -52,7 +51,7 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     let mut best = smallest;
     while low < high {
         let middle = low + (high - low).div_ceil(2);
-        let candidate = build(graph, device, middle)?;
+        let candidate = build(middle)?;
         if candidate.resources.share(device) <= HEADROOM {
             low = middle;
             best = candidate;
@@ -63,11 +62,18 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     Ok(best)
 }
 
-fn build(graph: &Graph, device: &Device, multipliers: u32) -> Result<Fitted, Diagnostics> {
-    let budget = Budget { multipliers, multiplier_width: device.multiplier[0] };
-    let plan = plan(graph, budget)?;
+/// The circuit in which every stage is built as chosen, whether or not the device is full.
+///
+/// # Errors
+/// What [`assemble`] refuses.
+pub fn realize(graph: &Graph, device: &Device, choices: &BTreeMap<NodeId, Choice>) -> Result<Fitted, Diagnostics> {
+    Ok(warned(elaborated(graph, device, assemble(graph, choices, device)?), device))
+}
+
+fn elaborated(graph: &Graph, device: &Device, plan: Plan) -> Fitted {
     let design = elaborate(graph, &plan);
     let mut resources = cost::estimate(&design, device);
+    // What the plan could not move into logic, synthesis will.
     let excess = resources.dsp.saturating_sub(device.dsp);
     resources.dsp -= excess;
     resources.lut += excess * LUTS_PER_MULTIPLIER;
@@ -76,7 +82,14 @@ fn build(graph: &Graph, device: &Device, multipliers: u32) -> Result<Fitted, Dia
         let message = format!("{excess} of its multipliers exceed the device's {} and go into LUTs", device.dsp);
         warnings.push(Diagnostic::warning("multipliers-in-luts", message).at(&device.name));
     }
-    Ok(Fitted { plan, design, resources, warnings })
+    Fitted { plan, design, resources, warnings }
+}
+
+fn warned(mut fitted: Fitted, device: &Device) -> Fitted {
+    if fitted.resources.share(device) > 1.0 {
+        fitted.warnings.push(overflow(&fitted.resources, device, Diagnostic::warning));
+    }
+    fitted
 }
 
 fn overflow(resources: &Resources, device: &Device, level: fn(&'static str, String) -> Diagnostic) -> Diagnostic {

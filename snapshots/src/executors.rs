@@ -1,8 +1,9 @@
 //! One graph through every executor.
 
 use lutweave_cpu::{Features, Options, compile_jit_with};
+use lutweave_hw::device;
 use lutweave_hw::elaborate::elaborate;
-use lutweave_hw::plan::{Budget, Plan, fewest_multipliers, plan};
+use lutweave_hw::plan::{Plan, fewest_multipliers, plan};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
@@ -30,8 +31,9 @@ pub struct Circuit {
 pub fn circuit(graph: &Graph, share: f64, most: u32) -> Result<Circuit, String> {
     let fewest = fewest_multipliers(graph).max(1);
     let multipliers = fewest + (share * f64::from(most.saturating_sub(fewest))) as u32;
-    let budget = Budget { multipliers, multiplier_width: if share < 0.5 { 18 } else { 27 } };
-    let plan = plan(graph, budget).map_err(|error| error.to_string())?;
+    // Of different multipliers: 18 and 27 bits wide.
+    let device = device::find(if share < 0.5 { "ulx3s-85f" } else { "ultra96" }).ok_or("a device is missing")?;
+    let plan = plan(graph, multipliers, &device).map_err(|error| error.to_string())?;
     let design = elaborate(graph, &plan);
     validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
     Ok(Circuit { plan, design })

@@ -1,8 +1,9 @@
 //! What every stage of the compiler makes of small networks.
 
 use insta::assert_snapshot;
+use lutweave_hw::device;
 use lutweave_hw::elaborate::elaborate;
-use lutweave_hw::plan::{Budget, Plan, plan};
+use lutweave_hw::plan::{Plan, plan};
 use lutweave_hw::rtl::{Design, ParallelTaps, print};
 use lutweave_ir::{Graph, text};
 use lutweave_passes::cleanup::RewriteReport;
@@ -55,6 +56,10 @@ fn rules_fired() {
     }
 }
 
+fn device() -> device::Device {
+    device::find("ulx3s-85f").expect("the device is built in")
+}
+
 /// A row a stage.
 fn table(graph: &Graph, plan: &Plan) -> String {
     let mut text = format!(
@@ -104,8 +109,7 @@ fn plans() {
         let mut text = String::new();
         // The smallest, the one of the case, and one without a bound that matters.
         for multipliers in [lutweave_hw::plan::fewest_multipliers(core), most, 4096] {
-            let plan =
-                plan(core, Budget { multipliers, multiplier_width: 18 }).expect("there is hardware for all of it");
+            let plan = plan(core, multipliers, &device()).expect("there is hardware for all of it");
             let _ = writeln!(text, "at most {multipliers} multipliers: {}", table(core, &plan));
         }
         assert_snapshot!(format!("{name}_plan"), text);
@@ -138,7 +142,7 @@ fn pooled() -> Graph {
 }
 
 fn design(graph: &Graph) -> Design {
-    let plan = plan(graph, Budget { multipliers: 2, multiplier_width: 18 }).expect("there is hardware for it");
+    let plan = plan(graph, 2, &device()).expect("there is hardware for it");
     elaborate(graph, &plan)
 }
 

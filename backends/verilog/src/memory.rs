@@ -36,10 +36,15 @@ pub fn address_bits(depth: u32) -> u32 {
 
 /// A line of a `$readmemh` file: fields of `bits` bits each, the first in the low bits.
 pub fn hex_word(fields: impl Iterator<Item = i64>, bits: u32) -> String {
+    hex_fields(fields.map(|field| (field, bits)))
+}
+
+/// The same for fields with a width each.
+pub fn hex_fields(fields: impl Iterator<Item = (i64, u32)>) -> String {
     let mut digits = Vec::new();
     let (mut pending, mut filled) = (0u128, 0);
-    let mask = (1u128 << bits) - 1;
-    for field in fields {
+    for (field, bits) in fields {
+        let mask = (1u128 << bits) - 1;
         pending |= (field as u128 & mask) << filled;
         filled += bits;
         while filled >= 4 {

@@ -2,17 +2,20 @@
 
 mod support;
 
-use lutweave_hw::rtl::build::{Builder, EngineShape, Level, advance, branch, by_counter, set, when};
+use lutweave_hw::rtl::build::{Builder, Level, advance, branch, by_counter, set, when};
 use lutweave_hw::rtl::engine::Step;
 use lutweave_hw::rtl::expr::{and, not};
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
-use lutweave_hw::rtl::{Design, Expr, ParallelTaps, Reduce, Statement, Ty};
+use lutweave_hw::rtl::{
+    Design, EngineShape, Expr, MemoryStyle, Multiplier, NofM, ParallelTaps, Products, Reduce, Statement, Ty,
+};
 use lutweave_verilog::Simulator;
 
 /// An engine that sees a whole image, and windows over it.
 #[derive(Clone, Debug)]
 struct Case {
     shape: EngineShape,
+    weights: Vec<i16>,
     stride: [u32; 2],
     pad: [u32; 2],
 }
@@ -27,12 +30,7 @@ impl Case {
     }
 
     fn taps(&self) -> (u32, u32) {
-        let [height, width] = self.shape.kernel;
-        match self.shape.parallel {
-            ParallelTaps::One => (1, height * width),
-            ParallelTaps::Row => (width, height),
-            ParallelTaps::All => (height * width, 1),
-        }
+        (self.shape.taps(), self.shape.tap_steps())
     }
 
     /// What window `(y, x)` must give.
@@ -58,15 +56,15 @@ impl Case {
                     for tap in 0..taps {
                         let number = step * taps + tap;
                         match &shape.reduce {
-                            Reduce::Dense { outputs, weights, .. } => {
+                            Reduce::Dense { outputs, .. } => {
                                 for lane in 0..lanes {
                                     let at = ((address * outputs + accumulator) * taps + tap) * lanes + lane;
-                                    terms.push(i64::from(weights[at as usize]) * element(group, number, lane));
+                                    terms.push(i64::from(self.weights[at as usize]) * element(group, number, lane));
                                 }
                             }
-                            Reduce::Depthwise { weights, .. } => {
+                            Reduce::Depthwise { .. } => {
                                 let at = (address * taps + tap) * lanes + accumulator;
-                                terms.push(i64::from(weights[at as usize]) * element(group, number, accumulator));
+                                terms.push(i64::from(self.weights[at as usize]) * element(group, number, accumulator));
                             }
                             Reduce::Max | Reduce::Sum => terms.push(element(group, number, accumulator)),
                         }
@@ -75,10 +73,7 @@ impl Case {
             }
             terms
         };
-        let accumulators = match shape.reduce {
-            Reduce::Dense { outputs, .. } => outputs,
-            Reduce::Depthwise { .. } | Reduce::Max | Reduce::Sum => lanes,
-        };
+        let accumulators = shape.outputs();
         let reduce = |accumulator: u32| match shape.reduce {
             Reduce::Max => terms(accumulator).into_iter().max().expect("terms"),
             Reduce::Dense { .. } | Reduce::Depthwise { .. } | Reduce::Sum => terms(accumulator).into_iter().sum(),
@@ -91,15 +86,12 @@ impl Case {
         let shape = &self.shape;
         let mut b = Builder::new("windows", "Windows of one image.");
         let input = b.input("in", shape.word);
-        let accumulators = match shape.reduce {
-            Reduce::Dense { outputs, .. } => outputs,
-            Reduce::Depthwise { .. } | Reduce::Max | Reduce::Sum => shape.word.lanes,
-        };
+        let accumulators = shape.outputs();
         let output = b.output("out", shape.accumulator.by(accumulators));
         let full = b.register("full", Ty::BIT, 0);
         let waiting = b.register("waiting", Ty::BIT, 0);
         b.ready(input, not(full));
-        let (engine, valid, result) = b.engine("reduce", shape.clone());
+        let (engine, valid, result) = b.engine("reduce", *shape, self.weights.clone());
         let (_, steps) = self.taps();
         let [rows, columns] = self.outputs();
 
@@ -195,8 +187,22 @@ impl Random {
     }
 }
 
+/// How the products of a case are formed, and how many outputs a dense one has.
+#[derive(Clone, Copy, Debug)]
+struct Formed {
+    multiplier: Multiplier,
+    pattern: Option<NofM>,
+    outputs: u32,
+}
+
+impl Formed {
+    fn plainly(outputs: u32) -> Self {
+        Self { multiplier: Multiplier::Single, pattern: None, outputs }
+    }
+}
+
 /// A case of a kind (0 dense, 1 depthwise, 2 maximum, 3 sum) and mode, the rest by chance.
-fn case(kind: u32, parallel: ParallelTaps, seed: u32) -> Case {
+fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9) | 1);
     for _ in 0..4 {
         random.next();
@@ -209,29 +215,22 @@ fn case(kind: u32, parallel: ParallelTaps, seed: u32) -> Case {
     let columns = span[1] + random.next() % 5;
     let groups = 1 + random.next() % 3;
     let word = random.one_of(&[Ty::signed(8), Ty::unsigned(8), Ty::signed(4), Ty::unsigned(4)]);
-    let word = word.by(random.one_of(&[1, 2, 3, 4]));
-    let taps = match parallel {
-        ParallelTaps::One => 1,
-        ParallelTaps::Row => kernel[1],
-        ParallelTaps::All => kernel[0] * kernel[1],
+    let lanes = random.one_of(&[1, 2, 3, 4]);
+    let word = word.by(formed.pattern.map_or(lanes, |pattern| u32::from(pattern.of) * (1 + lanes % 2)));
+    let weight_bits = match formed.multiplier {
+        Multiplier::Paired => 2 + random.next() % 3,
+        Multiplier::Single | Multiplier::Logic => 2 + random.next() % 8,
     };
-    let addresses = groups * (kernel[0] * kernel[1] / taps);
-    let weight_bits = 2 + random.next() % 8;
-    let (lo, hi) = Ty::signed(weight_bits).bounds();
-    let mut weights =
-        |count: u32| -> Vec<i16> { (0..count * addresses).map(|_| random.between(lo, hi) as i16).collect() };
+    let products =
+        Products { weight_bits, addresses: 1, multiplier: formed.multiplier, memory: MemoryStyle::Distributed };
     let (reduce, accumulator) = match kind {
-        0 => {
-            let outputs = 1 + seed % 3;
-            let weights = weights(outputs * taps * word.lanes);
-            (Reduce::Dense { outputs, weights, weight_bits }, Ty::signed(27))
-        }
-        1 => (Reduce::Depthwise { weights: weights(taps * word.lanes), weight_bits }, Ty::signed(24)),
+        0 => (Reduce::Dense { outputs: formed.outputs, pattern: formed.pattern, products }, Ty::signed(27)),
+        1 => (Reduce::Depthwise { products }, Ty::signed(24)),
         2 => (Reduce::Max, word.lane()),
         _ => (Reduce::Sum, Ty { bits: 15, ..word.lane() }),
     };
     let (lo, hi) = word.bounds();
-    let shape = EngineShape {
+    let mut shape = EngineShape {
         word,
         rows: image_rows,
         columns,
@@ -244,7 +243,37 @@ fn case(kind: u32, parallel: ParallelTaps, seed: u32) -> Case {
         reduce,
         accumulator,
     };
-    Case { shape, stride: random.one_of(&[[1, 1], [2, 2], [1, 2]]), pad }
+    let depth = groups * shape.tap_steps();
+    if let Reduce::Dense { products, .. } | Reduce::Depthwise { products } = &mut shape.reduce {
+        products.addresses = depth;
+        products.memory = random.one_of(&[MemoryStyle::Distributed, MemoryStyle::Block]);
+    }
+    let weights = weights(&shape, &mut random);
+    Case { shape, weights, stride: random.one_of(&[[1, 1], [2, 2], [1, 2]]), pad }
+}
+
+/// Random weights, often extreme, that keep to the shape's pattern and fill it as a rule.
+fn weights(shape: &EngineShape, random: &mut Random) -> Vec<i16> {
+    let Some(products) = shape.products() else { return Vec::new() };
+    let (lo, hi) = Ty::signed(products.weight_bits).bounds();
+    let count = products.addresses * shape.weights_per_address();
+    let mut weights: Vec<i16> =
+        (0..count).map(|_| if random.next() % 4 == 0 { lo } else { random.between(lo, hi) } as i16).collect();
+    if let Some(NofM { kept, of }) = shape.pattern() {
+        let shared = shape.outputs_per_element() as usize;
+        for outputs in weights.chunks_mut(shared * shape.elements() as usize) {
+            for run in 0..shape.elements() as usize / usize::from(of) {
+                let mut places: Vec<usize> = (0..usize::from(of)).collect();
+                while places.len() > usize::from(kept) {
+                    let zero = places.remove(random.next() as usize % places.len());
+                    for output in outputs.chunks_mut(shape.elements() as usize) {
+                        output[run * usize::from(of) + zero] = 0;
+                    }
+                }
+            }
+        }
+    }
+    weights
 }
 
 fn check(case: &Case, simulator: Simulator) -> Option<Vec<Trace>> {
@@ -267,17 +296,70 @@ fn every_kind_and_mode_in_icarus() {
     for kind in 0..4 {
         for (mode, parallel) in MODES.into_iter().enumerate() {
             for variant in 0..4 {
-                let case = case(kind, parallel, 1 + kind * 100 + mode as u32 * 10 + variant);
+                let formed = Formed::plainly(1 + variant % 3);
+                let case = case(kind, parallel, formed, 1 + kind * 100 + mode as u32 * 10 + variant);
                 check(&case, Simulator::Icarus);
             }
         }
     }
 }
 
+/// Every way to form dense products but the plain one, with seeds.
+fn formed() -> Vec<(Formed, u32)> {
+    let mut all = Vec::new();
+    for multiplier in [Multiplier::Single, Multiplier::Paired, Multiplier::Logic] {
+        for pattern in std::iter::once(None).chain(NofM::ALL.map(Some)) {
+            let outputs = if multiplier == Multiplier::Paired { 2 + 2 * (all.len() as u32 % 2) } else { 2 };
+            if multiplier != Multiplier::Single || pattern.is_some() {
+                all.push((Formed { multiplier, pattern, outputs }, 900 + 7 * all.len() as u32));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_way_to_form_products_in_icarus() {
+    for (formed, seed) in formed() {
+        for (mode, parallel) in MODES.into_iter().enumerate() {
+            check(&case(0, parallel, formed, seed + mode as u32), Simulator::Icarus);
+        }
+    }
+    for variant in 0..3 {
+        let logic = Formed { multiplier: Multiplier::Logic, ..Formed::plainly(1) };
+        check(&case(1, MODES[variant as usize], logic, 1200 + variant), Simulator::Icarus);
+    }
+}
+
+#[test]
+fn ways_to_form_products_in_verilator() {
+    let pattern = Some(NofM { kept: 2, of: 4 });
+    for (number, multiplier) in [Multiplier::Single, Multiplier::Paired, Multiplier::Logic].into_iter().enumerate() {
+        let case = case(0, ParallelTaps::Row, Formed { multiplier, pattern, outputs: 2 }, 1300 + number as u32);
+        let (verilator, icarus) = (check(&case, Simulator::Verilator), check(&case, Simulator::Icarus));
+        if verilator.is_some() && icarus.is_some() {
+            assert_eq!(verilator, icarus);
+        }
+    }
+}
+
+#[test]
+fn no_tool_complains_of_any_way_to_form_products() {
+    for (formed, seed) in formed() {
+        let case = case(0, MODES[seed as usize % 3], formed, seed);
+        let (stimulus, frames) = case.stimulus(3, 1);
+        support::lint(&case.design(), &stimulus, &Trace { frames, ..Trace::default() });
+    }
+    let logic = Formed { multiplier: Multiplier::Logic, ..Formed::plainly(1) };
+    let case = case(1, ParallelTaps::All, logic, 1400);
+    let (stimulus, frames) = case.stimulus(3, 1);
+    support::lint(&case.design(), &stimulus, &Trace { frames, ..Trace::default() });
+}
+
 #[test]
 fn verilator_agrees_with_icarus_in_every_cycle() {
     for (kind, parallel) in [(0, ParallelTaps::All), (1, ParallelTaps::Row), (2, ParallelTaps::One)] {
-        let case = case(kind, parallel, 500 + kind);
+        let case = case(kind, parallel, Formed::plainly(2), 500 + kind);
         let (verilator, icarus) = (check(&case, Simulator::Verilator), check(&case, Simulator::Icarus));
         if verilator.is_some() && icarus.is_some() {
             assert_eq!(verilator, icarus);
@@ -290,7 +372,8 @@ fn no_tool_complains() {
     for kind in 0..4 {
         for (mode, parallel) in MODES.into_iter().enumerate() {
             for variant in 0..2 {
-                let case = case(kind, parallel, 1 + kind * 100 + mode as u32 * 10 + variant);
+                let formed = Formed::plainly(1 + variant % 3);
+                let case = case(kind, parallel, formed, 1 + kind * 100 + mode as u32 * 10 + variant);
                 let (stimulus, frames) = case.stimulus(3, 1);
                 support::lint(&case.design(), &stimulus, &Trace { frames, ..Trace::default() });
             }

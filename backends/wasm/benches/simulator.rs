@@ -1,8 +1,9 @@
 //! Simulated cycles per second of processor time, on a residual network of the shape of MLPerf
 //! Tiny's ResNet-8 with random weights. Arguments: multiplier budgets (156 and 1024 if none).
 
+use lutweave_hw::device;
 use lutweave_hw::elaborate::elaborate;
-use lutweave_hw::plan::{Budget, plan};
+use lutweave_hw::plan::plan;
 use lutweave_hw::rtl::harness::Stimulus;
 use lutweave_ir::op::{Geometry, QAdd, QAveragePool, QConv, Window};
 use lutweave_ir::{Diagnostic, Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
@@ -112,7 +113,8 @@ impl Network {
 }
 
 fn measure(graph: &Graph, multipliers: u32, frames: usize) -> Result<(), Box<dyn std::error::Error>> {
-    let plan = plan(graph, Budget { multipliers, multiplier_width: 27 }).map_err(|faults| format!("{faults:?}"))?;
+    let device = device::find("ultra96").ok_or("the device is built in")?;
+    let plan = plan(graph, multipliers, &device).map_err(|faults| format!("{faults:?}"))?;
     let design = elaborate(graph, &plan);
     let start = Instant::now();
     let wasm = emit(&design);

@@ -98,17 +98,11 @@ pub struct Weights {
 impl Weights {
     /// Stores an engine's weights.
     pub fn new(form: Form, engine: &Engine, image: &mut Image) -> Option<Self> {
-        let (weights, bits) = match &engine.reduce {
-            Reduce::Dense { weights, weight_bits, .. } | Reduce::Depthwise { weights, weight_bits } => {
-                (weights, *weight_bits)
-            }
-            Reduce::Max | Reduce::Sum => return None,
-        };
-        let wide = form == Form::Scalar || bits > 8;
+        let wide = form == Form::Scalar || engine.products()?.weight_bits > 8;
         let order = order(form, engine);
-        let per_address = (engine.outputs() * engine.terms()) as usize;
+        let per_address = engine.weights_per_address() as usize;
         let mut bytes = Vec::with_capacity(order.len() * engine.weight_depth() as usize * (1 + usize::from(wide)));
-        for step in weights.chunks_exact(per_address) {
+        for step in engine.weights.chunks_exact(per_address) {
             for index in &order {
                 let weight = index.map_or(0, |index| step[index as usize]);
                 bytes.extend(weight.to_le_bytes().into_iter().take(1 + usize::from(wide)));
@@ -159,7 +153,7 @@ fn order(form: Form, engine: &Engine) -> Vec<Option<u32>> {
                 }
             }
         }
-        Form::Scalar => order.extend((0..outputs * engine.terms()).map(Some)),
+        Form::Scalar => order.extend((0..outputs * engine.elements()).map(Some)),
         Form::Maximum => {}
     }
     order

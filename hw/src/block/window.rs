@@ -7,10 +7,10 @@
 
 use super::queue::ReservedQueue;
 use super::requantize::{Parameters, Requantizer};
-use crate::rtl::build::{Builder, EngineShape, Level, add_modulo, advance, branch, by_counter, set, when};
-use crate::rtl::engine::{ParallelTaps, Reduce, Step};
+use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, when};
+use crate::rtl::engine::{EngineShape, Multiplier, NofM, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, not, or, sub};
-use crate::rtl::{Module, Statement, Ty};
+use crate::rtl::{MemoryStyle, Module, Statement, Ty};
 
 /// Sizes of a window operation. Vertical before horizontal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,28 @@ pub struct Folding {
     pub outputs: u32,
     /// Lanes of the output stream; divides `outputs`.
     pub stream: u32,
+    /// Pattern of zeros by which a convolution that is not depthwise saves products; its run
+    /// divides `lanes`.
+    pub pattern: Option<NofM>,
+    /// What forms the products of a convolution.
+    pub multiplier: Multiplier,
+    /// Where the weights of a convolution live.
+    pub weight_memory: MemoryStyle,
+}
+
+impl Folding {
+    /// A folding of a reduction without products.
+    pub fn without_products(parallel: ParallelTaps, lanes: u32) -> Self {
+        Self {
+            parallel,
+            lanes,
+            outputs: lanes,
+            stream: lanes,
+            pattern: None,
+            multiplier: Multiplier::Single,
+            weight_memory: MemoryStyle::Distributed,
+        }
+    }
 }
 
 /// What is computed over a window.
@@ -62,8 +84,9 @@ pub enum Computation<'a> {
     Convolution {
         /// Channel groups.
         groups: u32,
-        /// Weights in row-major order.
-        weights: &'a [i32],
+        /// Weights in row-major order; `None` makes a module without them, which only serves to
+        /// be counted.
+        weights: Option<&'a [i32]>,
         /// Width of a weight.
         weight_bits: u32,
         /// Bias and requantization.
@@ -154,10 +177,46 @@ impl Window<'_> {
     }
 
     fn reduce(&self, nest: &Nest) -> Reduce {
+        match self.computation {
+            Computation::Convolution { weight_bits, .. } => {
+                let Folding { outputs, pattern, multiplier, weight_memory, .. } = self.folding;
+                let addresses = nest.groups * nest.results * nest.steps();
+                let products = Products { weight_bits, addresses, multiplier, memory: weight_memory };
+                if nest.depthwise {
+                    Reduce::Depthwise { products }
+                } else {
+                    Reduce::Dense { outputs, pattern, products }
+                }
+            }
+            Computation::Sum(_) => Reduce::Sum,
+            Computation::Max => Reduce::Max,
+        }
+    }
+
+    /// The engine without its weights.
+    pub fn engine_shape(&self) -> EngineShape {
+        let Extent { input: [height, width, channels], kernel, dilations, .. } = self.extent;
+        EngineShape {
+            word: self.input.by(self.folding.lanes),
+            rows: self.extent.ring_rows(),
+            columns: width,
+            groups: channels / self.folding.lanes,
+            image_rows: height,
+            kernel,
+            dilations,
+            pad_value: self.pad_value,
+            parallel: self.folding.parallel,
+            reduce: self.reduce(&self.nest()),
+            accumulator: self.accumulator,
+        }
+    }
+
+    /// The weights in the engine's order.
+    fn ordered_weights(&self, nest: &Nest) -> Vec<i16> {
         let Extent { input: [_, _, channels], kernel: [height, width], .. } = self.extent;
         let Folding { lanes, outputs, .. } = self.folding;
-        let Computation::Convolution { groups, weights, weight_bits, .. } = self.computation else {
-            return if matches!(self.computation, Computation::Max) { Reduce::Max } else { Reduce::Sum };
+        let Computation::Convolution { groups, weights: Some(weights), .. } = self.computation else {
+            return Vec::new();
         };
         let group_channels = channels / groups;
         let taps = height * width / nest.taps;
@@ -171,7 +230,7 @@ impl Window<'_> {
                     ordered.extend((0..lanes).map(|lane| weight(result * lanes + lane, tap, 0)));
                 }
             }
-            return Reduce::Depthwise { weights: ordered, weight_bits };
+            return ordered;
         }
         for result in 0..nest.groups * nest.results {
             for step in 0..nest.taps {
@@ -188,7 +247,16 @@ impl Window<'_> {
                 }
             }
         }
-        Reduce::Dense { outputs, weights: ordered, weight_bits }
+        ordered
+    }
+
+    /// Depth of the queue behind the results: what is under way, so that steps are issued without
+    /// a gap.
+    pub fn queue_depth(&self, engine_latency: u32, requantizer_latency: u32) -> u32 {
+        let beats = self.folding.outputs / self.folding.stream;
+        let steps = self.nest().steps();
+        let latency = steps + engine_latency + beats + requantizer_latency + 4;
+        ((latency.div_ceil(steps) + 1) * beats).next_power_of_two().max(4)
     }
 
     /// The module.
@@ -254,22 +322,8 @@ impl Window<'_> {
 
         let beats = folding.outputs / folding.stream;
         let steps = nest.steps();
-        let (engine, engine_valid, engine_result) = b.engine(
-            "engine",
-            EngineShape {
-                word: self.input.by(folding.lanes),
-                rows,
-                columns: width,
-                groups: word_count,
-                image_rows: height,
-                kernel: extent.kernel,
-                dilations: extent.dilations,
-                pad_value: self.pad_value,
-                parallel: folding.parallel,
-                reduce: self.reduce(&nest),
-                accumulator: self.accumulator,
-            },
-        );
+        let (engine, engine_valid, engine_result) =
+            b.engine("engine", self.engine_shape(), self.ordered_weights(&nest));
         let requantizer = match &self.computation {
             Computation::Convolution { parameters, .. } | Computation::Sum(parameters) => {
                 let accumulator = self.accumulator.by(folding.stream);
@@ -277,8 +331,7 @@ impl Window<'_> {
             }
             Computation::Max => None,
         };
-        let latency = steps + b.engine_latency(engine) + beats + requantizer.map_or(0, |r| r.latency) + 4;
-        let depth = ((latency.div_ceil(steps) + 1) * beats).next_power_of_two().max(4);
+        let depth = self.queue_depth(b.engine_latency(engine), requantizer.map_or(0, |r| r.latency));
         let queue = ReservedQueue::new(&mut b, "out", self.output.by(folding.stream), depth);
 
         let first = (steps > 1).then(|| b.register("first", Ty::BIT, 1));
@@ -292,10 +345,7 @@ impl Window<'_> {
         let row_end =
             b.wire("row_end", all([issue.into(), last.into(), result.at_end(), group.at_end(), column.at_end()]));
 
-        let addresses = match &self.computation {
-            Computation::Convolution { .. } => nest.groups * nest.results * steps,
-            Computation::Sum(_) | Computation::Max => 1,
-        };
+        let addresses = b.engine_addresses(engine).max(1);
         let address = Level::new(&mut b, "address", addresses);
         let address_value = address.value();
 

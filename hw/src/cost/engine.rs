@@ -4,11 +4,12 @@ use super::{Resources, block_rams, ram_luts, rom_luts};
 use crate::cost::logic::{dsps, select};
 use crate::device::Device;
 use crate::rtl::build::style;
-use crate::rtl::engine::{Engine, Reduce};
-use crate::rtl::{MemoryStyle, Module, Ty};
+use crate::rtl::engine::{EngineShape, Multiplier};
+use crate::rtl::{MemoryStyle, Ty};
 
-/// Window memory, tap selection, weights, products, trees and accumulators.
-pub fn of_engine(module: &Module, engine: &Engine, device: &Device) -> Resources {
+/// Window memory, tap selection, weights, gathering, products, trees and accumulators. Weights
+/// themselves do not matter.
+pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
     let mut total = Resources::default();
     let word = u64::from(engine.word.width());
     let element = u64::from(engine.word.bits);
@@ -35,25 +36,38 @@ pub fn of_engine(module: &Module, engine: &Engine, device: &Device) -> Resources
     total.lut += taps * (select(word, row_banks, device) + select(word, column_banks, device) + word / 2);
     total.ff += taps * word;
 
-    // Products and weights.
+    // Weights, gathered elements and products.
     let outputs = u64::from(engine.outputs());
     let terms = u64::from(engine.terms());
-    let (product_bits, weight_bits) = match &engine.reduce {
-        Reduce::Dense { weight_bits, .. } | Reduce::Depthwise { weight_bits, .. } => {
-            (element + u64::from(*weight_bits), u64::from(*weight_bits))
-        }
-        Reduce::Max | Reduce::Sum => (element, 0),
-    };
-    if weight_bits > 0 {
-        let width = outputs * terms * weight_bits;
-        let depth = u64::from(engine.weight_depth());
-        let unsigned = u64::from(!engine.word.signed);
-        total.dsp += outputs * terms * dsps(element + unsigned, weight_bits, device);
-        match style(Ty::unsigned(1).by(width as u32), depth as u32) {
+    let product_bits = u64::from(engine.product_bits());
+    if let Some(products) = engine.products() {
+        let multipliers = u64::from(engine.multipliers());
+        let width = u64::from(engine.weight_word_bits());
+        let depth = u64::from(products.addresses);
+        match products.memory {
             MemoryStyle::Block => total.bram += block_rams(width, depth, device),
             MemoryStyle::Distributed => total.lut += rom_luts(width, depth, device),
         }
         total.ff += if depth > 1 { 2 * width } else { 0 };
+        if let Some(pattern) = engine.pattern() {
+            total.lut += multipliers * select(element, u64::from(pattern.of), device);
+            total.ff += multipliers * element;
+            total.ff += if depth > 1 { multipliers * u64::from(engine.weight_field_bits()) } else { 0 };
+        }
+        let [wide, narrow] = engine.factor_bits().map(u64::from);
+        match products.multiplier {
+            Multiplier::Single => total.dsp += multipliers * dsps(narrow, wide, device),
+            Multiplier::Paired => {
+                total.dsp += multipliers * dsps(narrow, wide, device);
+                // The upper product takes back what the lower one's sign took from it.
+                total.lut += multipliers * product_bits;
+            }
+            Multiplier::Logic => {
+                let cost = logic_multiplier(narrow, wide, device);
+                total.lut += multipliers * cost.lut;
+                total.ff += multipliers * cost.ff;
+            }
+        }
     }
     total.ff += outputs * terms * product_bits * u64::from(engine.product_stages());
 
@@ -67,8 +81,25 @@ pub fn of_engine(module: &Module, engine: &Engine, device: &Device) -> Resources
         total.lut += outputs * (remaining - next) * bits;
         remaining = next;
     }
-    let accumulator = u64::from(module.signal(engine.result).ty.bits);
+    let accumulator = u64::from(engine.accumulator.bits);
     total.ff += outputs * accumulator + u64::from(engine.latency()) * 3;
     total.lut += outputs * accumulator;
     total
+}
+
+/// A multiplier of shifts and adders whose rows are summed in two halves; its flip-flops beyond
+/// those of two registered products.
+fn logic_multiplier(element: u64, weight: u64, device: &Device) -> Resources {
+    let (low, high) = (weight.div_ceil(2), weight / 2);
+    let half = |rows: u64| rows.saturating_sub(1) * (element + 1);
+    // A table of six inputs takes a row's mask and the sum; smaller ones mask apart.
+    let masks = if device.lut_inputs == 6 { 0 } else { weight * element };
+    Resources { lut: half(low) + half(high) + element + high + masks, ff: element, ..Resources::default() }
+}
+
+/// Whether the factors of a shared multiplier fit one multiplier of the device.
+pub fn pairs_fit(element: Ty, weight_bits: u32, device: &Device) -> bool {
+    let narrow = element.bits + u32::from(!element.signed);
+    let wide = element.bits + 2 * weight_bits + 1;
+    wide.max(narrow) <= device.multiplier[0] && wide.min(narrow) <= device.multiplier[1]
 }

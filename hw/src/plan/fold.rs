@@ -1,13 +1,19 @@
-//! The foldings a kernel may have, with their cycles and what they cost.
+//! The foldings a kernel may have.
 
+use super::form::WeightForm;
 use crate::block::window::{Extent, Folding};
+use crate::cost::pairs_fit;
+use crate::device::Device;
+use crate::elaborate::lane_type;
 use crate::kernel::{Kernel, elements};
-use crate::rtl::engine::ParallelTaps;
+use crate::rtl::build::style;
+use crate::rtl::engine::{Multiplier, ParallelTaps};
+use crate::rtl::{MemoryStyle, NofM, Ty};
 use lutweave_ir::{Graph, NodeId};
 
-/// One way to fold a kernel.
+/// A way to fold a kernel, without its price.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
+pub struct Fold {
     /// Folding of a window kernel.
     pub folding: Option<Folding>,
     /// Lanes of the operand streams.
@@ -16,27 +22,39 @@ pub struct Choice {
     pub output_lanes: u32,
     /// Cycles that a frame keeps the kernel busy.
     pub cycles: u64,
-    /// Multipliers of processing elements.
+    /// Multipliers of processing elements, in hardware or in logic.
     pub multipliers: u32,
-    /// Relative area beside the multipliers, about a LUT.
-    pub area: u64,
+    /// Products that they form in a cycle.
+    pub products: u32,
 }
 
-/// All foldings of a kernel that are worth considering.
-pub fn choices(graph: &Graph, id: NodeId, kernel: &Kernel, multiplier_width: u32) -> Vec<Choice> {
+/// Which foldings to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Styles {
+    /// Hardware multipliers only, and weights where they usually belong.
+    Usual,
+    /// Multipliers in logic also, and weights in either kind of memory.
+    All,
+}
+
+/// All foldings of a kernel that are worth considering; none of a constant.
+pub fn folds(
+    graph: &Graph,
+    id: NodeId,
+    kernel: &Kernel,
+    form: &WeightForm,
+    device: &Device,
+    styles: Styles,
+) -> Vec<Fold> {
     let node = graph.node(id);
-    let bits = |position: usize| {
-        let (lo, hi) = graph.node(node.operands[position]).ty.element.range().unwrap_or((0, 255));
-        u64::from(crate::rtl::Ty::range(lo, hi).bits)
-    };
     match kernel {
         Kernel::Input | Kernel::Reshape => streams(elements(node), elements(node), last_extent(graph, id)),
         Kernel::Constant => Vec::new(),
         Kernel::Convolution { extent, groups } => {
-            let weight_bits = bits(1).min(9);
-            windows(extent, *groups, true, bits(0), weight_bits, multiplier_width)
+            let element = lane_type(graph.node(node.operands[0]).ty.element);
+            Convolution { extent, groups: *groups, element, form, device, styles }.folds()
         }
-        Kernel::Pool { extent, .. } => windows(extent, extent.input[2], false, bits(0), 0, multiplier_width),
+        Kernel::Pool { extent, .. } => pools(extent),
         Kernel::Global { pixels, channels } => streams(u64::from(*pixels) * u64::from(*channels), 0, *channels),
         Kernel::Table | Kernel::Pair { .. } => streams(elements(node), elements(node), last_extent(graph, id)),
         Kernel::Concat { parts, .. } => {
@@ -57,109 +75,61 @@ pub fn choices(graph: &Graph, id: NodeId, kernel: &Kernel, multiplier_width: u32
     }
 }
 
-/// The choice of least area among those of fewest multipliers that keep a target.
-pub fn cheapest(table: &[Choice], target: u64) -> Option<&Choice> {
-    table
-        .iter()
-        .filter(|choice| choice.cycles <= target)
-        .min_by_key(|choice| (choice.multipliers, choice.area, choice.input_lanes, choice.output_lanes, choice.cycles))
-}
-
-/// A choice like `choice` whose input lanes are the producer's, where that saves a converter and
-/// is not much larger.
-pub fn aligned<'a>(table: &'a [Choice], choice: &'a Choice, target: u64, producer: Option<u32>) -> &'a Choice {
-    let Some(lanes) = producer else { return choice };
-    let same = table.iter().filter(|other| {
-        other.cycles <= target
-            && other.input_lanes == lanes
-            && other.multipliers == choice.multipliers
-            && other.area <= choice.area * 2 + 64
-    });
-    same.min_by_key(|other| (other.area, other.output_lanes)).unwrap_or(choice)
-}
-
 fn last_extent(graph: &Graph, id: NodeId) -> u32 {
     graph.node(id).ty.shape.last().map_or(1, |&extent| extent as u32)
 }
 
-fn streams(input: u64, output: u64, channels: u32) -> Vec<Choice> {
-    divisors(channels)
-        .into_iter()
-        .map(|lanes| Choice {
-            folding: None,
-            input_lanes: lanes,
-            output_lanes: lanes,
-            cycles: input.max(output) / u64::from(lanes),
-            multipliers: 0,
-            area: u64::from(lanes) * 32,
-        })
-        .collect()
+fn streams(input: u64, output: u64, channels: u32) -> Vec<Fold> {
+    let fold = |lanes: u32| Fold {
+        folding: None,
+        input_lanes: lanes,
+        output_lanes: lanes,
+        cycles: input.max(output) / u64::from(lanes),
+        multipliers: 0,
+        products: 0,
+    };
+    divisors(channels).into_iter().map(fold).collect()
 }
 
 /// Most elements that a step may read or that a result may have.
 const WIDEST: u32 = 2048;
 
-fn windows(
-    extent: &Extent,
-    groups: u32,
-    multiplies: bool,
-    bits: u64,
-    weight_bits: u64,
-    multiplier_width: u32,
-) -> Vec<Choice> {
-    let [height, width, channels] = extent.input;
-    let [out_height, out_width, out_channels] = extent.output;
-    let [kernel_height, kernel_width] = extent.kernel;
-    let depthwise = !multiplies || (groups > 1 && groups == channels && groups == out_channels);
-    let positions = u64::from(out_height) * u64::from(out_width);
-    let mut parallels = vec![ParallelTaps::One];
-    if kernel_width > 1 {
-        parallels.push(ParallelTaps::Row);
+/// Most products in a cycle of one engine.
+const MOST_PRODUCTS: u32 = 8 * WIDEST;
+
+/// Taps of a step for each way to read several.
+fn parallels([height, width]: [u32; 2]) -> Vec<(ParallelTaps, u32)> {
+    let mut parallels = vec![(ParallelTaps::One, 1)];
+    if width > 1 {
+        parallels.push((ParallelTaps::Row, width));
     }
-    if kernel_height > 1 {
-        parallels.push(ParallelTaps::All);
+    if height > 1 {
+        parallels.push((ParallelTaps::All, height * width));
     }
+    parallels
+}
+
+/// Cycles to write a frame into the window memory, or to read its windows.
+fn busy(extent: &Extent, lanes: u32, steps_of_pixel: u32) -> u64 {
+    let area = |[height, width, _]: [u32; 3]| u64::from(height) * u64::from(width);
+    let writer = area(extent.input) * u64::from(extent.input[2] / lanes);
+    writer.max(area(extent.output) * u64::from(steps_of_pixel))
+}
+
+fn pools(extent: &Extent) -> Vec<Fold> {
+    let channels = extent.input[2];
     let mut table = Vec::new();
-    let lane_choices = divisors(if depthwise { channels } else { channels / groups });
-    let output_choices = if depthwise { vec![0] } else { divisors(out_channels / groups) };
-    for &parallel in &parallels {
-        let taps = match parallel {
-            ParallelTaps::One => 1,
-            ParallelTaps::Row => kernel_width,
-            ParallelTaps::All => kernel_height * kernel_width,
-        };
-        let tap_steps = kernel_height * kernel_width / taps;
-        for &lanes in &lane_choices {
-            if taps * lanes > WIDEST {
-                continue;
-            }
-            for &outputs in &output_choices {
-                let outputs = if depthwise { lanes } else { outputs };
-                let (steps, results) = if depthwise {
-                    (tap_steps, channels / lanes)
-                } else {
-                    (tap_steps * (channels / groups / lanes), out_channels / outputs)
-                };
-                let products = if depthwise { taps * lanes } else { taps * lanes * outputs };
-                if products > 8 * WIDEST {
-                    continue;
-                }
-                let pooled_max = !multiplies;
-                let stream = if pooled_max {
-                    lanes
-                } else {
-                    *divisors(outputs).iter().find(|&&stream| outputs / stream <= steps).unwrap_or(&outputs)
-                };
-                let reader = positions * u64::from(results) * u64::from(steps);
-                let writer = u64::from(height) * u64::from(width) * u64::from(channels / lanes);
-                let folding = Folding { parallel, lanes, outputs, stream };
-                table.push(Choice {
-                    folding: Some(folding),
+    for (parallel, taps) in parallels(extent.kernel) {
+        let tap_steps = extent.kernel[0] * extent.kernel[1] / taps;
+        for lanes in divisors(channels) {
+            if taps * lanes <= WIDEST {
+                table.push(Fold {
+                    folding: Some(Folding::without_products(parallel, lanes)),
                     input_lanes: lanes,
-                    output_lanes: stream,
-                    cycles: reader.max(writer),
-                    multipliers: if multiplies { products } else { 0 },
-                    area: area(extent, &folding, taps, steps * results, bits, weight_bits, multiplier_width),
+                    output_lanes: lanes,
+                    cycles: busy(extent, lanes, tap_steps * (channels / lanes)),
+                    multipliers: 0,
+                    products: 0,
                 });
             }
         }
@@ -167,35 +137,96 @@ fn windows(
     table
 }
 
-/// Rough area of a window kernel without its products: banks and tap selection, weights in LUT
-/// RAM where they are shallow, accumulators, requantizers.
-fn area(
-    extent: &Extent,
-    folding: &Folding,
-    taps: u32,
-    weight_depth: u32,
-    bits: u64,
-    weight_bits: u64,
-    multiplier_width: u32,
-) -> u64 {
-    let (row_banks, column_banks) = match folding.parallel {
-        ParallelTaps::One => (1, 1),
-        ParallelTaps::Row => (1, extent.kernel[1].next_power_of_two()),
-        ParallelTaps::All => (extent.ring_rows(), extent.kernel[1].next_power_of_two()),
-    };
-    let banks = u64::from(row_banks * column_banks);
-    let word = u64::from(folding.lanes) * bits;
-    let window_bits = u64::from(extent.ring_rows() * extent.input[1] * extent.input[2]) * bits;
-    let memory = banks * (word / 2 + 8) + if window_bits / banks < 4096 { window_bits / 48 } else { 0 };
-    let select =
-        u64::from(taps) * word * (u64::from(row_banks).ilog2() as u64 + u64::from(column_banks).ilog2() as u64 + 1) / 2;
-    let products = u64::from(taps) * word * u64::from(folding.outputs) / bits.max(1);
-    let weights =
-        if weight_depth < 128 { products * weight_bits * u64::from(weight_depth.div_ceil(64)) / 2 } else { 0 };
-    let wide = if multiplier_width < 24 { 2 } else { 1 };
-    let results = u64::from(folding.outputs) * 24 + u64::from(folding.stream) * 120 * wide;
-    memory + select + weights + results
+struct Convolution<'a> {
+    extent: &'a Extent,
+    groups: u32,
+    element: Ty,
+    form: &'a WeightForm,
+    device: &'a Device,
+    styles: Styles,
 }
+
+impl Convolution<'_> {
+    fn folds(&self) -> Vec<Fold> {
+        let channels = self.extent.input[2];
+        let depthwise = self.groups > 1 && self.groups == channels && self.groups == self.extent.output[2];
+        let mut table = Vec::new();
+        for (parallel, taps) in parallels(self.extent.kernel) {
+            if depthwise {
+                for lanes in divisors(channels).into_iter().filter(|lanes| taps * lanes <= WIDEST) {
+                    self.add(&mut table, parallel, taps, lanes, lanes, true);
+                }
+                continue;
+            }
+            for lanes in divisors(channels / self.groups).into_iter().filter(|lanes| taps * lanes <= WIDEST) {
+                for outputs in divisors(self.extent.output[2] / self.groups) {
+                    if taps * lanes * outputs <= MOST_PRODUCTS {
+                        self.add(&mut table, parallel, taps, lanes, outputs, false);
+                    }
+                }
+            }
+        }
+        table
+    }
+
+    /// Adds the variants of a folding: multipliers, patterns and weight memories.
+    fn add(&self, table: &mut Vec<Fold>, parallel: ParallelTaps, taps: u32, lanes: u32, outputs: u32, depthwise: bool) {
+        let Extent { input: [_, _, channels], output: [_, _, out_channels], kernel, .. } = *self.extent;
+        let tap_steps = kernel[0] * kernel[1] / taps;
+        let (steps, results) = if depthwise {
+            (tap_steps, channels / lanes)
+        } else {
+            (tap_steps * (channels / self.groups / lanes), out_channels / outputs)
+        };
+        let stream = *divisors(outputs).iter().find(|&&stream| outputs / stream <= steps).unwrap_or(&outputs);
+        let paired = !depthwise && outputs.is_multiple_of(2) && pairs_fit(self.element, self.form.bits, self.device);
+        let multipliers = [
+            paired.then_some(Multiplier::Paired),
+            Some(Multiplier::Single).filter(|_| !paired || self.styles == Styles::All),
+            Some(Multiplier::Logic).filter(|_| self.styles == Styles::All),
+        ];
+        let elements = taps * if depthwise { 1 } else { lanes };
+        for multiplier in multipliers.into_iter().flatten() {
+            let shared = if multiplier == Multiplier::Paired { 2 } else { 1 };
+            let fitting =
+                self.form.worthwhile(shared == 2).filter(|pattern| lanes.is_multiple_of(u32::from(pattern.of)));
+            let patterns = std::iter::once(None).chain(fitting.filter(|_| !depthwise).map(Some));
+            for pattern in patterns {
+                let products = outputs * pattern.map_or(elements, |pattern| pattern.kept_of(elements));
+                let field = self.form.bits * shared + (shared - 1) + pattern.map_or(0, NofM::index_bits);
+                let addresses = steps * results;
+                for weight_memory in self.memories(products / shared * field, addresses) {
+                    let folding = Folding { parallel, lanes, outputs, stream, pattern, multiplier, weight_memory };
+                    table.push(Fold {
+                        folding: Some(folding),
+                        input_lanes: lanes,
+                        output_lanes: stream,
+                        cycles: busy(self.extent, lanes, results * steps),
+                        multipliers: products / shared,
+                        products,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Where weights may live.
+    fn memories(&self, width: u32, depth: u32) -> impl Iterator<Item = MemoryStyle> {
+        let usual = style(Ty::unsigned(width), depth);
+        let other = match usual {
+            MemoryStyle::Block => (MemoryStyle::Distributed, depth <= DEEPEST_LOGIC),
+            MemoryStyle::Distributed => (MemoryStyle::Block, depth >= SHALLOWEST_BLOCK),
+        };
+        let other = (self.styles == Styles::All && other.1).then_some(other.0);
+        std::iter::once(usual).chain(other)
+    }
+}
+
+/// Most words of a weight memory that may be logic instead of block RAM.
+const DEEPEST_LOGIC: u32 = 512;
+
+/// Fewest words of a weight memory that may be block RAM where logic is usual.
+const SHALLOWEST_BLOCK: u32 = 16;
 
 /// The divisors of a number, ascending.
 pub fn divisors(number: u32) -> Vec<u32> {

@@ -1,6 +1,6 @@
 //! Building modules: names, signals, memories, cells and the recurring statement shapes.
 
-use super::engine::{Engine, ParallelTaps, Reduce};
+use super::engine::{Engine, EngineShape};
 use super::expr::{Expr, add, eq, mux};
 use super::*;
 use std::collections::HashSet;
@@ -31,33 +31,6 @@ pub struct Output {
     pub data: SignalId,
     /// `tready`.
     pub ready: SignalId,
-}
-
-/// What an engine computes, without the signals that the builder makes.
-#[derive(Clone, Debug)]
-pub struct EngineShape {
-    /// See [`Engine::word`].
-    pub word: Ty,
-    /// See [`Engine::rows`].
-    pub rows: u32,
-    /// See [`Engine::columns`].
-    pub columns: u32,
-    /// See [`Engine::groups`].
-    pub groups: u32,
-    /// See [`Engine::image_rows`].
-    pub image_rows: u32,
-    /// See [`Engine::kernel`].
-    pub kernel: [u32; 2],
-    /// See [`Engine::dilations`].
-    pub dilations: [u32; 2],
-    /// See [`Engine::pad_value`].
-    pub pad_value: i64,
-    /// See [`Engine::parallel`].
-    pub parallel: ParallelTaps,
-    /// See [`Engine::reduce`].
-    pub reduce: Reduce,
-    /// Type of one accumulator.
-    pub accumulator: Ty,
 }
 
 impl Builder {
@@ -182,51 +155,25 @@ impl Builder {
         self.module.pipelines[pipeline.0 as usize].valid
     }
 
-    /// An engine: its id, `valid` and `result`.
-    pub fn engine(&mut self, name: &str, shape: EngineShape) -> (EngineId, SignalId, SignalId) {
+    /// An engine with its weights: its id, `valid` and `result`.
+    pub fn engine(&mut self, name: &str, shape: EngineShape, weights: Vec<i16>) -> (EngineId, SignalId, SignalId) {
         let id = EngineId(self.module.engines.len() as u32);
-        let EngineShape {
-            word,
-            rows,
-            columns,
-            groups,
-            image_rows,
-            kernel,
-            dilations,
-            pad_value,
-            parallel,
-            reduce,
-            accumulator,
-        } = shape;
-        let outputs = match reduce {
-            Reduce::Dense { outputs, .. } => outputs,
-            Reduce::Depthwise { .. } | Reduce::Max | Reduce::Sum => word.lanes,
-        };
         let valid = self.signal(&format!("{name}_valid"), Ty::BIT, SignalKind::EngineValid(id));
-        let result = self.signal(&format!("{name}_result"), accumulator.by(outputs), SignalKind::EngineResult(id));
+        let result_ty = shape.accumulator.by(shape.outputs());
+        let result = self.signal(&format!("{name}_result"), result_ty, SignalKind::EngineResult(id));
         let name = self.unique_name(name);
-        let engine = Engine {
-            name,
-            word,
-            rows,
-            columns,
-            groups,
-            image_rows,
-            kernel,
-            dilations,
-            pad_value,
-            parallel,
-            reduce,
-            result,
-            valid,
-        };
-        self.module.engines.push(engine);
+        self.module.engines.push(Engine { name, shape, weights, result, valid });
         (id, valid, result)
     }
 
     /// Latency of an engine in cycles.
     pub fn engine_latency(&self, engine: EngineId) -> u32 {
         self.module.engine(engine).latency()
+    }
+
+    /// Addresses of an engine's weight memory; 0 without weights.
+    pub fn engine_addresses(&self, engine: EngineId) -> u32 {
+        self.module.engine(engine).weight_depth()
     }
 
     fn signal(&mut self, name: &str, ty: Ty, kind: SignalKind) -> SignalId {

@@ -9,7 +9,8 @@
 //! refilled from the cycle after the last step that reads it was issued. (In Verilog the fill is
 //! therefore registered once before the memory, as the step's address is.)
 
-use super::{Expr, SignalId, Ty};
+use super::{Expr, MemoryStyle, SignalId, Ty};
+use std::ops::Deref;
 
 /// How many taps of a window one step reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,27 +23,103 @@ pub enum ParallelTaps {
     All,
 }
 
-/// How the words of a step become accumulators.
-#[derive(Clone, Debug, PartialEq)]
+/// A pattern of zeros: of every `of` consecutive input channels of one tap and one output, at
+/// most `kept` have a weight other than zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NofM {
+    /// Weights that may differ from zero, below `of`.
+    pub kept: u8,
+    /// Length of a run, a power of two.
+    pub of: u8,
+}
+
+impl NofM {
+    /// Every pattern that engines are built for.
+    pub const ALL: [Self; 6] = [
+        Self { kept: 1, of: 4 },
+        Self { kept: 2, of: 4 },
+        Self { kept: 3, of: 4 },
+        Self { kept: 1, of: 8 },
+        Self { kept: 2, of: 8 },
+        Self { kept: 4, of: 8 },
+    ];
+
+    /// Bits of a position within a run.
+    pub fn index_bits(self) -> u32 {
+        u32::from(self.of).trailing_zeros()
+    }
+
+    /// How many of so many consecutive weights, in whole runs, are kept at most.
+    pub fn kept_of(self, weights: u32) -> u32 {
+        weights / u32::from(self.of) * u32::from(self.kept)
+    }
+
+    /// Where in a run the kept weights are: the positions for which `nonzero` is true in rising
+    /// order, then others as long as places are free. `None` if too many are nonzero.
+    pub fn positions(self, nonzero: impl Fn(u32) -> bool) -> Option<Vec<u32>> {
+        let of = u32::from(self.of);
+        let (mut kept, others): (Vec<u32>, Vec<u32>) = (0..of).partition(|&position| nonzero(position));
+        let free = usize::from(self.kept).checked_sub(kept.len())?;
+        kept.extend(others.into_iter().take(free));
+        Some(kept)
+    }
+}
+
+impl std::fmt::Display for NofM {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.kept, self.of)
+    }
+}
+
+/// What forms the products of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Multiplier {
+    /// A hardware multiplier a product.
+    Single,
+    /// One hardware multiplier for the two products of an element with the weights of outputs
+    /// `2 i` and `2 i + 1`: `element * (w1 * 2^k + w0)`, where `k` bits hold a product. Exact
+    /// for all values. Dense reductions with an even number of outputs only.
+    Paired,
+    /// Shifts and adders in logic.
+    Logic,
+}
+
+/// How an engine forms its products: what it costs, not what it computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Products {
+    /// Width of a weight, signed; 1 to 16.
+    pub weight_bits: u32,
+    /// Addresses of the weight memory: steps with weights of their own.
+    pub addresses: u32,
+    /// What multiplies.
+    pub multiplier: Multiplier,
+    /// Where the weights live.
+    pub memory: MemoryStyle,
+}
+
+/// How the words of a step become accumulators. Weights are in [`Engine::weights`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
     /// Each of `outputs` accumulators adds the dot product of the step's `taps * lanes`
-    /// elements with weights.
+    /// elements with weights: for address `a`, output `o`, tap `t` of the step and lane `l`
+    /// the one at `((a * outputs + o) * taps + t) * lanes + l`.
     Dense {
         /// Number of accumulators (processing elements).
         outputs: u32,
-        /// Weights of all steps: for address `a`, output `o`, tap `t` of the step and lane `l`
-        /// at `((a * outputs + o) * taps + t) * lanes + l`.
-        weights: Vec<i16>,
-        /// Width of a weight, signed.
-        weight_bits: u32,
+        /// The weights' pattern along the lanes, which saves products: of each run only the
+        /// kept weights are stored, each with its position, and multiplied with the element
+        /// that the position selects. For paired products both outputs of a pair share the
+        /// positions. `lanes` is a multiple of the run.
+        pattern: Option<NofM>,
+        /// How products are formed.
+        products: Products,
     },
     /// Accumulator `l` of `lanes` adds the dot product of the step's taps of lane `l` with
-    /// weights.
+    /// weights: for address `a`, tap `t` of the step and lane `l` the one at
+    /// `(a * taps + t) * lanes + l`.
     Depthwise {
-        /// For address `a`, tap `t` of the step and lane `l` at `(a * taps + t) * lanes + l`.
-        weights: Vec<i16>,
-        /// Width of a weight, signed.
-        weight_bits: u32,
+        /// How products are formed.
+        products: Products,
     },
     /// Accumulator `l` takes the largest of the step's taps of lane `l`.
     Max,
@@ -50,12 +127,9 @@ pub enum Reduce {
     Sum,
 }
 
-/// A window memory with its reduction. Multiplication results, adder trees and accumulators are
-/// registered; a result appears [`Engine::latency`] cycles after its last step was issued.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Engine {
-    /// Unique among the module's names.
-    pub name: String,
+/// What an engine is but for the values of its weights: enough to know what it costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EngineShape {
     /// Type of a memory word: `lanes` elements of one pixel.
     pub word: Ty,
     /// Rows of the ring.
@@ -76,12 +150,55 @@ pub struct Engine {
     pub parallel: ParallelTaps,
     /// The reduction.
     pub reduce: Reduce,
-    /// Signal of kind `EngineResult`: one lane per accumulator, wide enough for every partial
-    /// sum.
+    /// Type of one accumulator, wide enough for every partial sum.
+    pub accumulator: Ty,
+}
+
+/// A window memory with its reduction. Multiplication results, adder trees and accumulators are
+/// registered; a result appears [`EngineShape::latency`] cycles after its last step was issued.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    /// Unique among the module's names.
+    pub name: String,
+    /// Sizes and reduction.
+    pub shape: EngineShape,
+    /// Weights of all addresses in the order of [`Reduce`], zeros of a pattern included.
+    pub weights: Vec<i16>,
+    /// Signal of kind `EngineResult`: one lane per accumulator.
     pub result: SignalId,
     /// Signal of kind `EngineValid`: 1 in the cycle in which the result of a `last` step is
     /// readable. In other cycles the result is undefined.
     pub valid: SignalId,
+}
+
+impl Engine {
+    /// The weight of an output at an address, for an element (tap by tap, lanes innermost) of a
+    /// dense step.
+    pub fn dense_weight(&self, address: u32, output: u32, element: u32) -> i16 {
+        self.weights[((address * self.outputs() + output) * self.elements() + element) as usize]
+    }
+
+    /// Positions of the kept weights in a run of a dense step's elements; `None` if the weights
+    /// do not keep to the pattern, or have none. `element` counts the processing elements of all
+    /// addresses.
+    pub fn kept_positions(&self, element: u32, run: u32) -> Option<Vec<u32>> {
+        let pattern = self.pattern()?;
+        let shared = self.outputs_per_element();
+        let elements = self.outputs() / shared;
+        let (address, first) = (element / elements, element % elements * shared);
+        let start = run * u32::from(pattern.of);
+        pattern.positions(|position| {
+            (first..first + shared).any(|output| self.dense_weight(address, output, start + position) != 0)
+        })
+    }
+}
+
+impl Deref for Engine {
+    type Target = EngineShape;
+
+    fn deref(&self) -> &EngineShape {
+        &self.shape
+    }
 }
 
 /// One step: scalars evaluated in the cycle of issue.
@@ -107,7 +224,7 @@ pub struct Step {
     pub last: Expr,
 }
 
-impl Engine {
+impl EngineShape {
     /// Taps read in one step.
     pub fn taps(&self) -> u32 {
         match self.parallel {
@@ -130,28 +247,99 @@ impl Engine {
         }
     }
 
-    /// Elements that each accumulator reduces in one step.
-    pub fn terms(&self) -> u32 {
+    /// The pattern of the weights, if products are saved by one.
+    pub fn pattern(&self) -> Option<NofM> {
+        match self.reduce {
+            Reduce::Dense { pattern, .. } => pattern,
+            Reduce::Depthwise { .. } | Reduce::Max | Reduce::Sum => None,
+        }
+    }
+
+    /// How products are formed, if there are any.
+    pub fn products(&self) -> Option<Products> {
+        match self.reduce {
+            Reduce::Dense { products, .. } | Reduce::Depthwise { products } => Some(products),
+            Reduce::Max | Reduce::Sum => None,
+        }
+    }
+
+    /// Accumulators of one processing element: two where they share multipliers.
+    pub fn outputs_per_element(&self) -> u32 {
+        match self.products() {
+            Some(Products { multiplier: Multiplier::Paired, .. }) => 2,
+            Some(_) | None => 1,
+        }
+    }
+
+    /// Elements that each accumulator sees in one step.
+    pub fn elements(&self) -> u32 {
         match self.reduce {
             Reduce::Dense { .. } => self.taps() * self.word.lanes,
             Reduce::Depthwise { .. } | Reduce::Max | Reduce::Sum => self.taps(),
         }
     }
 
-    /// Hardware multipliers.
-    pub fn multipliers(&self) -> u32 {
+    /// Terms that each accumulator adds (or compares) in one step: those elements whose weights
+    /// are kept.
+    pub fn terms(&self) -> u32 {
+        self.pattern().map_or(self.elements(), |pattern| pattern.kept_of(self.elements()))
+    }
+
+    /// Products formed in one cycle.
+    pub fn products_per_cycle(&self) -> u32 {
         match self.reduce {
             Reduce::Dense { .. } | Reduce::Depthwise { .. } => self.outputs() * self.terms(),
             Reduce::Max | Reduce::Sum => 0,
         }
     }
 
-    /// Words of the weight memory.
+    /// Multipliers, in hardware or in logic; one that forms two products counts once.
+    pub fn multipliers(&self) -> u32 {
+        self.products_per_cycle() / self.outputs_per_element()
+    }
+
+    /// Addresses of the weight memory.
     pub fn weight_depth(&self) -> u32 {
-        let per_address = self.outputs() * self.terms();
-        match &self.reduce {
-            Reduce::Dense { weights, .. } | Reduce::Depthwise { weights, .. } => weights.len() as u32 / per_address,
-            Reduce::Max | Reduce::Sum => 0,
+        self.products().map_or(0, |products| products.addresses)
+    }
+
+    /// Values of [`Engine::weights`] at one address.
+    pub fn weights_per_address(&self) -> u32 {
+        self.products().map_or(0, |_| self.outputs() * self.elements())
+    }
+
+    /// Bits of a product.
+    pub fn product_bits(&self) -> u32 {
+        self.word.bits + self.products().map_or(0, |products| products.weight_bits)
+    }
+
+    /// Bits that a word of the weight memory has for one term of one processing element. A pair
+    /// of weights is kept as `w0` and above it `w1`, less one where `w0` is negative: sign
+    /// extension of `w0` then makes the factor `w1 * 2^k + w0` without an adder.
+    pub fn weight_field_bits(&self) -> u32 {
+        match self.products() {
+            Some(Products { multiplier: Multiplier::Paired, weight_bits, .. }) => 2 * weight_bits + 1,
+            Some(Products { weight_bits, .. }) => weight_bits,
+            None => 0,
+        }
+    }
+
+    /// Bits of a word of the weight memory: weights, and positions where there is a pattern.
+    pub fn weight_word_bits(&self) -> u32 {
+        let position = self.pattern().map_or(0, NofM::index_bits);
+        match self.products() {
+            Some(_) => self.multipliers() * (self.weight_field_bits() + position),
+            None => 0,
+        }
+    }
+
+    /// Signed widths of the factors of a multiplier.
+    pub fn factor_bits(&self) -> [u32; 2] {
+        let element = self.word.bits + u32::from(!self.word.signed);
+        let weight_bits = self.products().map_or(0, |products| products.weight_bits);
+        match self.outputs_per_element() {
+            1 => [weight_bits, element],
+            _ => [self.product_bits() + weight_bits + 1, element],
         }
     }
 
@@ -190,8 +378,14 @@ impl Engine {
         levels
     }
 
-    /// Registers between the selected taps and the tree: products are registered twice, once
-    /// beside the multiplier and once on the way to the adders.
+    /// Registers between the selected taps and the products: one where positions select the
+    /// elements that kept weights meet.
+    pub fn gather_stages(&self) -> u32 {
+        u32::from(self.pattern().is_some())
+    }
+
+    /// Registers between the factors and the tree: products are registered twice, once beside
+    /// the multiplier (or between the adders of one in logic) and once on the way to the tree.
     pub fn product_stages(&self) -> u32 {
         match self.reduce {
             Reduce::Dense { .. } | Reduce::Depthwise { .. } => 2,
@@ -200,8 +394,8 @@ impl Engine {
     }
 
     /// Cycles from the issue of a `last` step to [`Engine::valid`]: address, memory, tap
-    /// selection, products, tree levels, accumulator.
+    /// selection, gathering, products, tree levels, accumulator.
     pub fn latency(&self) -> u32 {
-        4 + self.product_stages() + self.tree_levels()
+        4 + self.gather_stages() + self.product_stages() + self.tree_levels()
     }
 }

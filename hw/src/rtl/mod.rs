@@ -29,7 +29,7 @@ pub mod harness;
 pub mod print;
 pub mod validate;
 
-pub use engine::{Engine, ParallelTaps, Reduce};
+pub use engine::{Engine, EngineShape, Multiplier, NofM, ParallelTaps, Products, Reduce};
 pub use expr::Expr;
 
 use std::fmt;

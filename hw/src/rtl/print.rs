@@ -1,7 +1,9 @@
 //! Text form of a design, for reading and for snapshots.
 
 use super::engine::Step;
-use super::{Design, Endpoint, Engine, Expr, Memory, Module, Reduce, Signal, SignalId, SignalKind, Statement};
+use super::{
+    Design, Endpoint, Engine, Expr, Memory, Module, Products, Reduce, Signal, SignalId, SignalKind, Statement,
+};
 use std::fmt::Write;
 
 /// The text of a design. Contents of ROMs and weights appear as their length and hash.
@@ -125,14 +127,20 @@ fn memory_text(memory: &Memory) -> String {
 }
 
 fn engine_text(module: &Module, engine: &Engine) -> String {
-    let weights = |weights: &[i16], bits: u32| {
-        format!("{} weights i{bits} #{:016x}", weights.len(), hash(weights.iter().map(|&weight| i64::from(weight))))
+    let products = |products: &Products| {
+        let Products { weight_bits, addresses, multiplier, memory } = products;
+        let hash = hash(engine.weights.iter().map(|&weight| i64::from(weight)));
+        format!(
+            "{} weights i{weight_bits} of {addresses} addresses in {memory:?} #{hash:016x}, multiplier {multiplier:?}",
+            engine.weights.len()
+        )
     };
     let reduce = match &engine.reduce {
-        Reduce::Dense { outputs, weights: values, weight_bits } => {
-            format!("dense {outputs} outputs, {}", weights(values, *weight_bits))
+        Reduce::Dense { outputs, pattern, products: formed } => {
+            let pattern = pattern.map_or(String::new(), |pattern| format!(", {pattern}"));
+            format!("dense {outputs} outputs{pattern}, {}", products(formed))
         }
-        Reduce::Depthwise { weights: values, weight_bits } => format!("depthwise, {}", weights(values, *weight_bits)),
+        Reduce::Depthwise { products: formed } => format!("depthwise, {}", products(formed)),
         Reduce::Max => "max".to_owned(),
         Reduce::Sum => "sum".to_owned(),
     };

@@ -6,7 +6,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
-use super::{Design, Endpoint, Engine, Module, ModuleId, Reduce, SignalId, SignalKind, Ty};
+use super::{Design, Endpoint, Engine, Module, ModuleId, Multiplier, NofM, Products, Reduce, SignalId, SignalKind, Ty};
 use expression::Checker;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -271,37 +271,57 @@ fn geometry(module: &Module, engine: &Engine, errors: &mut Vec<String>) {
             return;
         }
     };
-    let outputs = match engine.reduce {
-        Reduce::Dense { outputs, .. } => outputs,
-        Reduce::Depthwise { .. } | Reduce::Max | Reduce::Sum => engine.word.lanes,
-    };
+    if result.lane() != engine.accumulator.lane() {
+        errors.push(format!("its result has lanes of {} for accumulators of {}", result.lane(), engine.accumulator));
+    }
+    let outputs = engine.outputs();
     if outputs == 0 || result.lanes != outputs {
         errors.push(format!("its result has {} lanes for {outputs} accumulators", result.lanes));
         return;
     }
-    match &engine.reduce {
-        Reduce::Dense { weights, weight_bits, .. } | Reduce::Depthwise { weights, weight_bits } => {
-            let word = engine.outputs() as usize * engine.terms() as usize;
-            if weights.is_empty() || weights.len() % word != 0 {
-                errors.push(format!("{} weights do not fill words of {word}", weights.len()));
-            }
-            if !(1..=16).contains(weight_bits) {
-                errors.push(format!("weights of {weight_bits} bits"));
-                return;
-            }
-            let (lo, hi) = Ty::signed(*weight_bits).bounds();
-            if let Some(weight) = weights.iter().find(|&&weight| i64::from(weight) < lo || i64::from(weight) > hi) {
-                errors.push(format!("weight {weight} needs more than {weight_bits} bits"));
-            }
-            single_step(engine, weights, word, result, errors);
-        }
-        Reduce::Max | Reduce::Sum => {
+    match engine.products() {
+        Some(formed) => products(engine, formed, result, errors),
+        None => {
             let (result_lo, result_hi) = result.lane().bounds();
             if lo < result_lo || hi > result_hi {
                 errors.push(format!("an accumulator of {} cannot hold one element of {}", result.lane(), engine.word));
             }
         }
     }
+}
+
+fn products(engine: &Engine, formed: Products, result: Ty, errors: &mut Vec<String>) {
+    let Products { weight_bits, addresses, multiplier, .. } = formed;
+    let weights = &engine.weights;
+    let word = engine.weights_per_address();
+    if addresses == 0 || weights.len() as u64 != u64::from(word) * u64::from(addresses) {
+        errors.push(format!("{} weights do not fill {addresses} words of {word}", weights.len()));
+        return;
+    }
+    if !(1..=16).contains(&weight_bits) {
+        errors.push(format!("weights of {weight_bits} bits"));
+        return;
+    }
+    let (lo, hi) = Ty::signed(weight_bits).bounds();
+    if let Some(weight) = weights.iter().find(|&&weight| i64::from(weight) < lo || i64::from(weight) > hi) {
+        errors.push(format!("weight {weight} needs more than {weight_bits} bits"));
+    }
+    let dense = matches!(engine.reduce, Reduce::Dense { .. });
+    if multiplier == Multiplier::Paired && !(dense && engine.outputs().is_multiple_of(2)) {
+        errors.push("its outputs cannot share multipliers in pairs".to_owned());
+        return;
+    }
+    if let Some(pattern) = engine.pattern() {
+        if !NofM::ALL.contains(&pattern) || !engine.word.lanes.is_multiple_of(u32::from(pattern.of)) {
+            errors.push(format!("there is no pattern {pattern} for words of {}", engine.word));
+        } else if (0..addresses * engine.outputs() / engine.outputs_per_element()).any(|element| {
+            let runs = engine.elements() / u32::from(pattern.of);
+            (0..runs).any(|run| engine.kept_positions(element, run).is_none())
+        }) {
+            errors.push(format!("its weights do not keep to the pattern {pattern}"));
+        }
+    }
+    single_step(engine, weights, word as usize, result, errors);
 }
 
 /// An accumulator must at least be signed if a step can sum to something negative.

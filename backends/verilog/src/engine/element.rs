@@ -3,111 +3,326 @@
 use super::repeated;
 use crate::Files;
 use crate::syntax::{self, Declaration, Direction, Expr, Kind, assign, concat, integer, number, when};
-use lutweave_hw::rtl::{Engine, Reduce, Ty};
+use lutweave_hw::rtl::{Engine, Multiplier, NofM, Products, Reduce, Ty};
 
 /// Emits the processing element of an engine; elements of one shape share a module, whose name
 /// this returns.
 pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
     let (terms, levels) = (engine.terms(), engine.tree_levels());
     let term = engine.word.lane();
-    let weight_bits = match engine.reduce {
-        Reduce::Dense { weight_bits, .. } | Reduce::Depthwise { weight_bits, .. } => Some(weight_bits),
-        Reduce::Max | Reduce::Sum => None,
-    };
     let maximum = matches!(engine.reduce, Reduce::Max);
-    let kind = match (weight_bits, maximum) {
-        (Some(bits), _) => format!("dot_{terms}_{term}_i{bits}"),
-        (None, true) => format!("max_{terms}_{term}"),
-        (None, false) => format!("sum_{terms}_{term}"),
-    };
-    let module_name = format!("{kind}_{}", result.lane());
+    let products = engine.products();
+    let (module_name, what) = described(engine, result);
     let mut body = syntax::Module { name: module_name.clone(), ..Default::default() };
-    body.comment.push(match (weight_bits, maximum) {
-        (Some(bits), _) => {
-            format!("{module_name}: dot product of {terms} elements of {term} with {bits}-bit weights, accumulated.")
-        }
-        (None, true) => format!("{module_name}: largest of {terms} elements of {term}, over several steps."),
-        (None, false) => format!("{module_name}: sum of {terms} elements of {term}, accumulated."),
-    });
+    body.comment.push(format!("{module_name}: {what}"));
     body.comment
         .push("Bit 0 of enable is the step whose elements are here; it moves up one register a cycle.".to_owned());
     body.input("clk", 1);
-    let stages = engine.product_stages();
-    let enable = body.input("enable", levels + stages + 1);
+    let (gather, stages) = (engine.gather_stages(), engine.product_stages());
+    let enable = body.input("enable", gather + stages + levels + 1);
     let first = body.input("first", 1);
-    let elements = body.input("elements", terms * term.bits);
-    let weights = weight_bits.map(|bits| (body.input("weights", terms * bits), bits));
-    let total = Declaration { kind: Kind::Reg, ..Declaration::wire("total", result.bits) }.sign(result.signed);
+    let elements = body.input("elements", engine.elements() * term.bits);
+    let weights = products.map(|_| body.input("weights", terms * engine.weight_field_bits()));
+    let factors = match (engine.pattern(), weights) {
+        (Some(pattern), Some(weights)) => {
+            let (elements, weights) = gathered(pattern, &elements, weights, term, &enable.bits(0, 1), &mut body);
+            Factors { elements, weights: Some(weights) }
+        }
+        (_, weights) => Factors { elements, weights },
+    };
+    let shared = engine.outputs_per_element();
+    let total = Declaration { kind: Kind::Reg, ..Declaration::wire("total", shared * result.bits) };
+    let total = total.sign(result.signed && shared == 1);
     let total = body.port(Direction::Output, total);
 
-    let mut ty = match weight_bits {
-        Some(bits) => Ty::signed(term.bits + bits),
+    let ty = match products {
+        Some(_) => Ty::signed(engine.product_bits()),
         None => term,
     };
-    body.comment(if weights.is_some() { "Products." } else { "Elements." });
-    let mut values = body.reg(if weights.is_some() { "products" } else { "inputs" }, terms * ty.bits);
-    let statements = match &weights {
-        None => vec![assign(values.clone(), elements)],
-        Some((weights, bits)) => repeated(&mut body, "i", terms, |i| {
-            let element = lane(&elements, i, term.bits);
-            let element = if term.signed { element } else { concat(vec![number(0, 1), element]) };
-            let product = element.into_signed().times(lane(weights, i, *bits).into_signed(), ty.bits);
-            assign(lane(&values, i, ty.bits), product)
-        }),
-    };
-    body.clocked(vec![when(enable.bits(0, 1), statements)]);
-    for stage in 1..stages {
-        let again = body.reg(&format!("products_{stage}"), terms * ty.bits);
-        body.clocked(vec![when(enable.bits(stage, 1), vec![assign(again.clone(), values)])]);
-        values = again;
-    }
-
-    let mut count = terms;
-    for level in 1..=levels {
-        body.comment(format!("Level {level}: {count} to {}.", count.div_ceil(3)));
-        let grown = match (maximum, count) {
-            (true, _) => ty.bits,
-            (false, 2) => ty.bits + 1,
-            (false, _) => ty.bits + 2,
-        };
-        let next = Ty { bits: if maximum { ty.bits } else { grown.min(result.bits) }, ..ty };
-        let outputs = body.reg(&format!("level_{level}"), count.div_ceil(3) * next.bits);
-        let join = |inputs: Vec<Expr>| {
-            if maximum {
-                largest(inputs, ty.signed)
-            } else {
-                let extended = inputs.into_iter().map(|input| extended(input, ty, next.bits));
-                extended.reduce(Expr::plus).unwrap_or_else(|| number(0, next.bits))
-            }
-        };
-        let mut statements = repeated(&mut body, &format!("i{level}"), count / 3, |i| {
-            let inputs = (0..3).map(|k| input(&values, i, count, k, ty.bits)).collect();
-            assign(lane(&outputs, i, next.bits), join(inputs))
-        });
-        if count % 3 > 0 {
-            let at = count / 3;
-            let inputs = (at * 3..count)
-                .map(|k| Input { bus: values.clone(), variable: None, at: k * ty.bits, bits: ty.bits }.expr());
-            statements.push(assign(outputs.bits(at * next.bits, next.bits), join(inputs.collect())));
+    let enables: Vec<Expr> = (0..stages + levels + 1).map(|stage| enable.bits(gather + stage, 1)).collect();
+    let values = match (products, factors.weights) {
+        (Some(products), Some(weights)) => {
+            let multiply = Multiply { elements: factors.elements, weights, term, terms, products, ty };
+            multiply.emit(&enables, &mut body)
         }
-        body.clocked(vec![when(enable.bits(stages - 1 + level, 1), statements)]);
-        (values, ty, count) = (outputs, next, count.div_ceil(3));
+        (_, _) => {
+            body.comment("Elements.");
+            let values = body.reg("inputs", terms * ty.bits);
+            body.clocked(vec![when(enables[0].clone(), vec![assign(values.clone(), factors.elements)])]);
+            vec![values]
+        }
+    };
+    for (output, values) in values.into_iter().enumerate() {
+        let name = if shared == 1 { String::new() } else { format!("_{output}") };
+        let tree = Tree { name: &name, ty, terms, maximum, result };
+        let (value, ty) = tree.emit(values, &enables[stages as usize..], &mut body);
+        let total = total.bits(output as u32 * result.bits, result.bits);
+        let value = extended(value, ty, result.bits);
+        let next = if maximum {
+            let (new, old) = if ty.signed {
+                (value.clone().into_signed(), total.clone().into_signed())
+            } else {
+                (value.clone(), total.clone())
+            };
+            first.clone().or(new.greater(old)).choose(value, total.clone())
+        } else {
+            first.clone().choose(number(0, result.bits), total.clone()).plus(value)
+        };
+        body.comment("Accumulator.");
+        body.clocked(vec![when(enables[(stages + levels) as usize].clone(), vec![assign(total, next)])]);
+    }
+    files.share(body)
+}
+
+/// Name and description of the element's module.
+fn described(engine: &Engine, result: Ty) -> (String, String) {
+    let (terms, term) = (engine.terms(), engine.word.lane());
+    let (kind, what) = match (engine.products(), &engine.reduce) {
+        (Some(Products { weight_bits, multiplier, .. }), _) => {
+            let (suffix, how) = match multiplier {
+                Multiplier::Single => ("", ""),
+                Multiplier::Paired => ("_pair", ", two outputs that share multipliers"),
+                Multiplier::Logic => ("_logic", ", multiplied in logic"),
+            };
+            let (pattern, picked) = match engine.pattern() {
+                Some(NofM { kept, of }) => (format!("_{kept}of{of}"), format!(" picked {kept} of {of}")),
+                None => (String::new(), String::new()),
+            };
+            (
+                format!("dot_{terms}_{term}_i{weight_bits}{pattern}{suffix}"),
+                format!(
+                    "dot product of {terms} elements of {term}{picked} with {weight_bits}-bit weights, accumulated{how}."
+                ),
+            )
+        }
+        (None, Reduce::Max) => {
+            (format!("max_{terms}_{term}"), format!("largest of {terms} elements of {term}, over several steps."))
+        }
+        (None, _) => (format!("sum_{terms}_{term}"), format!("sum of {terms} elements of {term}, accumulated.")),
+    };
+    (format!("{kind}_{}", result.lane()), what)
+}
+
+/// What is multiplied, or only added: buses of as many elements and weights.
+struct Factors {
+    elements: Expr,
+    weights: Option<Expr>,
+}
+
+/// Registers the elements at the positions of the kept weights, and the weights beside them.
+fn gathered(
+    pattern: NofM,
+    elements: &Expr,
+    weights: Expr,
+    term: Ty,
+    enable: &Expr,
+    body: &mut syntax::Module,
+) -> (Expr, Expr) {
+    let (kept, of, bits) = (u32::from(pattern.kept), u32::from(pattern.of), pattern.index_bits());
+    let runs = elements.width / term.bits / of;
+    let positions = body.input("positions", runs * kept * bits);
+    body.comment("The elements that the kept weights meet, and the weights.");
+    let gathered = body.reg("gathered", runs * kept * term.bits);
+    let beside = body.reg("kept_weights", weights.width);
+    let mut statements = vec![assign(beside.clone(), weights)];
+    for slot in 0..kept {
+        statements.extend(repeated(body, &format!("run_{slot}"), runs, |run| {
+            let bit = |bit: u32| member(&positions, run, runs, kept * bits, slot * bits + bit, 1);
+            let element = |at: u32| member(elements, run, runs, of * term.bits, at * term.bits, term.bits);
+            let target = member(&gathered, run, runs, kept * term.bits, slot * term.bits, term.bits);
+            assign(target, selected(&element, &bit, bits, 0))
+        }));
+    }
+    body.clocked(vec![when(enable.clone(), statements)]);
+    (gathered, beside)
+}
+
+/// The element whose number the bits below `bits` tell, above the bits that tell `base`.
+fn selected(element: &impl Fn(u32) -> Expr, bit: &impl Fn(u32) -> Expr, bits: u32, base: u32) -> Expr {
+    match bits.checked_sub(1) {
+        None => element(base),
+        Some(top) => bit(top).choose(selected(element, bit, top, base + (1 << top)), selected(element, bit, top, base)),
+    }
+}
+
+/// Bits `low .. low + width` of the part of `step` bits that a run owns.
+fn member(bus: &Expr, run: &Expr, runs: u32, step: u32, low: u32, width: u32) -> Expr {
+    if runs == 1 { bus.bits(low, width) } else { bus.element(run, step, low, width) }
+}
+
+/// Products of elements and weights in two registered stages.
+struct Multiply {
+    elements: Expr,
+    weights: Expr,
+    term: Ty,
+    terms: u32,
+    products: Products,
+    /// Type of a product.
+    ty: Ty,
+}
+
+impl Multiply {
+    /// The products of each output.
+    fn emit(&self, enables: &[Expr], body: &mut syntax::Module) -> Vec<Expr> {
+        match self.products.multiplier {
+            Multiplier::Single => vec![self.single(enables, body)],
+            Multiplier::Paired => self.paired(enables, body),
+            Multiplier::Logic => vec![self.logic(enables, body)],
+        }
     }
 
-    let value = extended(values, ty, result.bits);
-    let next = if maximum {
-        let (new, old) = if ty.signed {
-            (value.clone().into_signed(), total.clone().into_signed())
-        } else {
-            (value.clone(), total.clone())
+    fn element(&self, i: &Expr) -> Expr {
+        lane(&self.elements, i, self.term.bits)
+    }
+
+    /// An element as a signed factor.
+    fn factor(&self, i: &Expr) -> Expr {
+        let element = self.element(i);
+        if self.term.signed { element.into_signed() } else { concat(vec![number(0, 1), element]).into_signed() }
+    }
+
+    fn single(&self, enables: &[Expr], body: &mut syntax::Module) -> Expr {
+        let Self { terms, ty, products: Products { weight_bits, .. }, .. } = self;
+        body.comment("Products.");
+        let products = body.reg("products", terms * ty.bits);
+        let statements = repeated(body, "i", *terms, |i| {
+            let product = self.factor(i).times(lane(&self.weights, i, *weight_bits).into_signed(), ty.bits);
+            assign(lane(&products, i, ty.bits), product)
+        });
+        body.clocked(vec![when(enables[0].clone(), statements)]);
+        let again = body.reg("products_1", terms * ty.bits);
+        body.clocked(vec![when(enables[1].clone(), vec![assign(again.clone(), products)])]);
+        again
+    }
+
+    fn paired(&self, enables: &[Expr], body: &mut syntax::Module) -> Vec<Expr> {
+        let Self { terms, ty, products: Products { weight_bits, .. }, .. } = self;
+        let (bits, field) = (ty.bits, 2 * weight_bits + 1);
+        body.comment(format!("Two products at once: the element times w1 * 2^{bits} + w0."));
+        let products = body.reg("products", terms * 2 * bits);
+        let statements = repeated(body, "i", *terms, |i| {
+            let at = |low: u32, width: u32| member(&self.weights, i, *terms, field, low, width);
+            let sign = at(weight_bits - 1, 1).repeat(bits - weight_bits);
+            let factor = concat(vec![at(*weight_bits, weight_bits + 1), sign, at(0, *weight_bits)]);
+            assign(lane(&products, i, 2 * bits), self.factor(i).times(factor.into_signed(), 2 * bits))
+        });
+        body.clocked(vec![when(enables[0].clone(), statements)]);
+        body.comment("Apart again: the upper product lacks 1 where the lower one is negative.");
+        let apart = [body.reg("products_0", terms * bits), body.reg("products_1", terms * bits)];
+        let mut statements = Vec::new();
+        for (half, target) in apart.iter().enumerate() {
+            statements.extend(repeated(body, &format!("i_{half}"), *terms, |i| {
+                let at = |low: u32, width: u32| member(&products, i, *terms, 2 * bits, low, width);
+                let value = match half {
+                    0 => at(0, bits),
+                    _ => at(bits, bits).plus(at(bits - 1, 1).zero_extended(bits)),
+                };
+                assign(lane(target, i, bits), value)
+            }));
+        }
+        body.clocked(vec![when(enables[1].clone(), statements)]);
+        apart.into()
+    }
+
+    fn logic(&self, enables: &[Expr], body: &mut syntax::Module) -> Expr {
+        let Self { terms, ty, term, products: Products { weight_bits, .. }, .. } = self;
+        let weight_bits = *weight_bits;
+        let low_rows = weight_bits.div_ceil(2);
+        // A row is the element, shifted, where the weight has a one; the weight's sign bit takes
+        // its row away.
+        let element_bits = term.bits + u32::from(!term.signed);
+        let row = |i: &Expr, bit: u32, shift: u32, width: u32| {
+            let element = self.element(i);
+            let above = if term.signed { sign(&element, term.bits) } else { number(0, 1) };
+            let parts = vec![above.repeat(width - shift - term.bits), element, number(0, shift)];
+            let weight = member(&self.weights, i, *terms, weight_bits, bit, 1);
+            weight.choose(concat(parts), number(0, width))
         };
-        first.or(new.greater(old)).choose(value, total.clone())
-    } else {
-        first.choose(number(0, result.bits), total.clone()).plus(value)
-    };
-    body.comment("Accumulator.");
-    body.clocked(vec![when(enable.bits(stages + levels, 1), vec![assign(total, next)])]);
-    files.share(body)
+        let sum = |i: &Expr, rows: std::ops::Range<u32>, width: u32| {
+            let start = rows.start;
+            let mut sum: Option<Expr> = None;
+            for bit in rows {
+                let row = row(i, bit, bit - start, width);
+                let negative = bit + 1 == weight_bits;
+                sum = Some(match (sum, negative) {
+                    (None, false) => row,
+                    (None, true) => number(0, width).minus(row),
+                    (Some(sum), false) => sum.plus(row),
+                    (Some(sum), true) => sum.minus(row),
+                });
+            }
+            sum.unwrap_or_else(|| number(0, width))
+        };
+        body.comment("Products in logic: the element times the low and the high bits of the weight.");
+        let (low_bits, high_bits) = (element_bits + low_rows, element_bits + weight_bits - low_rows + 1);
+        let low = body.reg("low_products", terms * low_bits);
+        let high = body.reg("high_products", terms * high_bits);
+        let mut statements =
+            repeated(body, "i", *terms, |i| assign(lane(&low, i, low_bits), sum(i, 0..low_rows, low_bits)));
+        statements.extend(repeated(body, "i_high", *terms, |i| {
+            assign(lane(&high, i, high_bits), sum(i, low_rows..weight_bits, high_bits))
+        }));
+        body.clocked(vec![when(enables[0].clone(), statements)]);
+        body.comment("Their sums.");
+        let products = body.reg("products", terms * ty.bits);
+        let statements = repeated(body, "i_sum", *terms, |i| {
+            let low = extended(lane(&low, i, low_bits), Ty::signed(low_bits), ty.bits);
+            let kept = ty.bits - low_rows;
+            let high = extended(lane(&high, i, high_bits), Ty::signed(high_bits), kept);
+            assign(lane(&products, i, ty.bits), low.plus(concat(vec![high, number(0, low_rows)])))
+        });
+        body.clocked(vec![when(enables[1].clone(), statements)]);
+        products
+    }
+}
+
+/// Registered levels that each join up to three values.
+struct Tree<'a> {
+    name: &'a str,
+    ty: Ty,
+    terms: u32,
+    maximum: bool,
+    result: Ty,
+}
+
+impl Tree<'_> {
+    /// The root and its type.
+    fn emit(&self, mut values: Expr, enables: &[Expr], body: &mut syntax::Module) -> (Expr, Ty) {
+        let Self { name, mut ty, terms: mut count, maximum, result } = *self;
+        let mut level = 0;
+        while count > 1 {
+            level += 1;
+            body.comment(format!("Level {level}: {count} to {}.", count.div_ceil(3)));
+            let grown = match (maximum, count) {
+                (true, _) => ty.bits,
+                (false, 2) => ty.bits + 1,
+                (false, _) => ty.bits + 2,
+            };
+            let next = Ty { bits: if maximum { ty.bits } else { grown.min(result.bits) }, ..ty };
+            let outputs = body.reg(&format!("level_{level}{name}"), count.div_ceil(3) * next.bits);
+            let join = |inputs: Vec<Expr>| {
+                if maximum {
+                    largest(inputs, ty.signed)
+                } else {
+                    let extended = inputs.into_iter().map(|input| extended(input, ty, next.bits));
+                    extended.reduce(Expr::plus).unwrap_or_else(|| number(0, next.bits))
+                }
+            };
+            let mut statements = repeated(body, &format!("i{level}{name}"), count / 3, |i| {
+                let inputs = (0..3).map(|k| input(&values, i, count, k, ty.bits)).collect();
+                assign(lane(&outputs, i, next.bits), join(inputs))
+            });
+            if count % 3 > 0 {
+                let at = count / 3;
+                let inputs = (at * 3..count)
+                    .map(|k| Input { bus: values.clone(), variable: None, at: k * ty.bits, bits: ty.bits }.expr());
+                statements.push(assign(outputs.bits(at * next.bits, next.bits), join(inputs.collect())));
+            }
+            body.clocked(vec![when(enables[level as usize - 1].clone(), statements)]);
+            (values, ty, count) = (outputs, next, count.div_ceil(3));
+        }
+        (values, ty)
+    }
 }
 
 struct Input {

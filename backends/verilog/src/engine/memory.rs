@@ -1,9 +1,9 @@
 //! The memories of an engine.
 
 use crate::Files;
-use crate::memory::{address_bits, hex_word, ram_attributes, rom_attributes, style};
+use crate::memory::{address_bits, hex_fields, ram_attributes, rom_attributes, style};
 use crate::syntax::{self, Declaration, Direction, Expr, Item, Kind, Statement, assign, integer, when};
-use lutweave_hw::rtl::{Engine, Reduce};
+use lutweave_hw::rtl::{Engine, Multiplier, Reduce};
 
 /// A bank of a window memory: one write port, one read port with a registered word. Equal banks
 /// share one module; its name.
@@ -43,30 +43,31 @@ pub struct WeightMemory {
     pub width: u32,
 }
 
-/// The weights of an engine that has some.
+/// The weights of an engine that has some. A word holds what each processing element needs in
+/// turn: first its weights, then, where there is a pattern, their positions.
 pub fn weights(engine: &Engine, owner: &str, files: &mut Files) -> Option<WeightMemory> {
-    let (values, weight_bits) = match &engine.reduce {
-        Reduce::Dense { weights, weight_bits, .. } | Reduce::Depthwise { weights, weight_bits } => {
-            (weights, *weight_bits)
-        }
-        Reduce::Max | Reduce::Sum => return None,
-    };
-    let (outputs, terms, depth) = (engine.outputs(), engine.terms(), engine.weight_depth());
-    let lanes = outputs * terms;
-    let width = lanes * weight_bits;
-    let lane_major = matches!(engine.reduce, Reduce::Depthwise { .. });
+    let products = engine.products()?;
+    let (terms, depth) = (engine.terms(), engine.weight_depth());
+    let elements = engine.outputs() / engine.outputs_per_element();
+    let width = engine.weight_word_bits();
     let mut text = String::new();
-    for word in values.chunks(lanes as usize) {
-        // An accumulator's weights lie together; depthwise weights come tap by tap.
-        let position = |lane: u32| if lane_major { (lane % terms) * outputs + lane / terms } else { lane };
-        text.push_str(&hex_word((0..lanes).map(|lane| i64::from(word[position(lane) as usize])), weight_bits));
+    for address in 0..depth {
+        text.push_str(&hex_fields((0..elements).flat_map(|element| fields(engine, address, element))));
         text.push('\n');
     }
     let module = files.modules.unique(&format!("{owner}_{}_weights", engine.name));
     let file = files.hex(&module, text);
     let mut body = syntax::Module { name: module.clone(), ..Default::default() };
+    let what = match (products.multiplier, engine.pattern()) {
+        (Multiplier::Paired, None) => format!("pairs of weights of {} bits", products.weight_bits),
+        (Multiplier::Paired, Some(_)) => {
+            format!("pairs of weights of {} bits and their positions", products.weight_bits)
+        }
+        (_, None) => format!("weights of {} bits", products.weight_bits),
+        (_, Some(_)) => format!("weights of {} bits and their positions", products.weight_bits),
+    };
     body.comment.push(format!(
-        "{module}: {depth} words of {outputs} x {terms} weights of {weight_bits} bits, readable two cycles after the address."
+        "{module}: {depth} words of {elements} x {terms} {what}, readable two cycles after the address."
     ));
     body.input("clk", 1);
     let read = body.input("read", 1);
@@ -75,7 +76,7 @@ pub fn weights(engine: &Engine, owner: &str, files: &mut Files) -> Option<Weight
     let output = Declaration { kind: Kind::Reg, ..Declaration::wire("weights", width) };
     let output = body.port(Direction::Output, output);
     body.items.push(Item::Memory {
-        attributes: rom_attributes(style(width, depth)),
+        attributes: rom_attributes(products.memory),
         width,
         depth,
         name: "words".to_owned(),
@@ -86,4 +87,47 @@ pub fn weights(engine: &Engine, owner: &str, files: &mut Files) -> Option<Weight
     body.clocked(vec![when(advance, vec![assign(output, word)])]);
     files.push(body);
     Some(WeightMemory { module, width })
+}
+
+/// What one processing element needs at an address, with the width of each field.
+fn fields(engine: &Engine, address: u32, element: u32) -> Vec<(i64, u32)> {
+    let outputs = engine.outputs();
+    let shared = engine.outputs_per_element();
+    let field_bits = engine.weight_field_bits();
+    // The element's outputs at a term of the step, whose weights share a multiplier.
+    let weights = |at: u32| -> Vec<i64> {
+        (0..shared)
+            .map(|output| match engine.reduce {
+                // Depthwise weights come tap by tap.
+                Reduce::Depthwise { .. } => {
+                    i64::from(engine.weights[((address * engine.taps() + at) * outputs + element) as usize])
+                }
+                Reduce::Dense { .. } | Reduce::Max | Reduce::Sum => {
+                    i64::from(engine.dense_weight(address, element * shared + output, at))
+                }
+            })
+            .collect()
+    };
+    let field = |at: u32| match weights(at)[..] {
+        [low, high] => {
+            let weight_bits = engine.products().map_or(0, |products| products.weight_bits);
+            let mask = (1 << weight_bits) - 1;
+            (((high - i64::from(low < 0)) << weight_bits) | (low & mask), field_bits)
+        }
+        ref single => (single.iter().sum(), field_bits),
+    };
+    let Some(pattern) = engine.pattern() else {
+        return (0..engine.elements()).map(field).collect();
+    };
+    let of = u32::from(pattern.of);
+    let (mut kept, mut positions) = (Vec::new(), Vec::new());
+    for run in 0..engine.elements() / of {
+        let places = engine.kept_positions(address * (outputs / shared) + element, run);
+        for place in places.expect("invariant: validated weights keep to their pattern") {
+            kept.push(field(run * of + place));
+            positions.push((i64::from(place), pattern.index_bits()));
+        }
+    }
+    kept.extend(positions);
+    kept
 }

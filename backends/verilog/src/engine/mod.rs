@@ -3,7 +3,8 @@
 //! A step issued in cycle `t` has its addresses registered in `t + 1`, the words of the window
 //! memory in `t + 2`, the selected taps in `t + 3`, the products in `t + 4` and again in `t + 5`
 //! (where there are no multipliers, the elements in `t + 4`), then one cycle a level of the tree,
-//! and the accumulator a cycle later.
+//! and the accumulator a cycle later. Where weights keep to a pattern, one more cycle before the
+//! products gathers the elements that kept weights meet.
 
 mod element;
 mod memory;
@@ -16,7 +17,7 @@ use crate::syntax::{
 };
 use crate::syntax::{variable, when};
 use lutweave_hw::rtl::engine::Step;
-use lutweave_hw::rtl::{self, Engine, ParallelTaps, Reduce, Ty};
+use lutweave_hw::rtl::{self, Engine, Multiplier, ParallelTaps, Products, Reduce, Ty};
 
 /// The ports of an engine beside clock, reset and result. What a geometry makes constant (the
 /// group of an engine with one group) has no port.
@@ -133,7 +134,7 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
         body.port(Direction::Output, Declaration { kind: Kind::Reg, ..Declaration::wire("result_valid", 1) });
 
     let levels = engine.tree_levels();
-    let length = 3 + engine.product_stages() + levels;
+    let length = 3 + engine.gather_stages() + engine.product_stages() + levels;
     body.comment("Steps in flight: bit 0 is the step whose addresses are registered.");
     let valid = body.reg("valid_steps", length);
     let first = body.reg("first_steps", length);
@@ -154,31 +155,41 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
     let taps = step::selection_stage(&geometry, &mut body, &addresses, &data, &valid, lane_major);
     let weights = weights(engine, &mut body, &clk, &valid, owner, files);
 
-    body.comment("Processing elements, one an accumulator.");
+    let shared = engine.outputs_per_element();
+    body.comment(match shared {
+        1 => "Processing elements, one an accumulator.".to_owned(),
+        _ => format!("Processing elements, one for {shared} accumulators."),
+    });
     let element = element::emit(engine, result_ty, files);
     let step_first = first.bits(length - 1, 1);
-    let outputs = engine.outputs();
+    let elements = engine.outputs() / shared;
     let index = variable("n");
-    let share = |bus: &Expr| {
-        if outputs == 1 { bus.clone() } else { bus.element(&index, bus.width / outputs, 0, bus.width / outputs) }
+    // Part of an element's share of a bus.
+    let part = |bus: &Expr, low: u32, width: u32| {
+        if elements == 1 { bus.bits(low, width) } else { bus.element(&index, bus.width / elements, low, width) }
     };
+    let share = |bus: &Expr| part(bus, 0, bus.width / elements);
     let mut connections = vec![
         drives("clk", clk),
         drives("enable", valid.bits(2, length - 2)),
         drives("first", step_first),
         drives("elements", if lane_major { share(&taps) } else { taps }),
     ];
-    if let Some(weights) = weights {
-        connections.push(drives("weights", share(&weights)));
+    if let Some(words) = weights {
+        let bits = engine.terms() * engine.weight_field_bits();
+        connections.push(drives("weights", part(&words, 0, bits)));
+        if engine.pattern().is_some() {
+            connections.push(drives("positions", part(&words, bits, words.width / elements - bits)));
+        }
     }
     connections.push(driven("total", share(&result)));
     let instance = |instance: &str| Item::Instance { module: element, name: instance.to_owned(), connections };
-    body.items.push(if outputs == 1 {
+    body.items.push(if elements == 1 {
         instance("element")
     } else {
         Item::Generate {
             variable: "n".into(),
-            count: outputs,
+            count: elements,
             label: "elements_n".into(),
             items: vec![instance("element")],
         }
@@ -189,9 +200,20 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
 
 fn head(engine: &Engine, module_name: &str) -> Vec<String> {
     let [height, width] = engine.kernel;
+    let products = |products: &Products| {
+        let by = match products.multiplier {
+            Multiplier::Single => "",
+            Multiplier::Paired => ", two products a multiplier",
+            Multiplier::Logic => ", multipliers in logic",
+        };
+        format!("weights of {} bits{by}", products.weight_bits)
+    };
     let what = match &engine.reduce {
-        Reduce::Dense { outputs, weight_bits, .. } => format!("{outputs} dot products, weights of {weight_bits} bits"),
-        Reduce::Depthwise { weight_bits, .. } => format!("depthwise dot products, weights of {weight_bits} bits"),
+        Reduce::Dense { outputs, pattern, products: formed } => {
+            let pattern = pattern.map_or(String::new(), |pattern| format!(" in the pattern {pattern}"));
+            format!("{outputs} dot products, {}{pattern}", products(formed))
+        }
+        Reduce::Depthwise { products: formed } => format!("depthwise dot products, {}", products(formed)),
         Reduce::Max => "maxima".to_owned(),
         Reduce::Sum => "sums".to_owned(),
     };

@@ -1,10 +1,12 @@
 //! Engines of every kind against the reference.
 
 use crate::support::{chain, compare};
-use lutweave_hw::rtl::build::{Builder, EngineShape, Level, advance, branch, set, when};
+use lutweave_hw::rtl::build::{Builder, Level, advance, branch, set, when};
 use lutweave_hw::rtl::engine::Step;
 use lutweave_hw::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
-use lutweave_hw::rtl::{Module, ParallelTaps, Reduce, Statement, Ty};
+use lutweave_hw::rtl::{
+    EngineShape, MemoryStyle, Module, Multiplier, NofM, ParallelTaps, Products, Reduce, Statement, Ty,
+};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -24,33 +26,46 @@ struct Case {
     kind: u32,
     outputs: u32,
     weight_bits: u32,
+    multiplier: Multiplier,
+    pattern: Option<NofM>,
     seed: u64,
 }
 
 impl Case {
-    fn reduce(&self, depth: u32) -> Reduce {
-        let taps = match self.parallel {
-            ParallelTaps::One => 1,
-            ParallelTaps::Row => self.kernel[1],
-            ParallelTaps::All => self.kernel[0] * self.kernel[1],
-        };
-        let mut state = self.seed | 1;
-        let mut weight = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            ((state as i64) >> (64 - self.weight_bits)) as i16
-        };
-        let mut weights = |count: u32| (0..count * depth).map(|_| weight()).collect();
-        let weight_bits = self.weight_bits;
+    fn reduce(&self, addresses: u32) -> Reduce {
+        let Self { weight_bits, multiplier, outputs, pattern, .. } = *self;
+        let products = Products { weight_bits, addresses, multiplier, memory: MemoryStyle::Block };
         match self.kind {
-            0 => Reduce::Dense {
-                outputs: self.outputs,
-                weights: weights(self.outputs * taps * self.word.lanes),
-                weight_bits,
-            },
-            1 => Reduce::Depthwise { weights: weights(taps * self.word.lanes), weight_bits },
+            0 => Reduce::Dense { outputs, pattern, products },
+            1 => Reduce::Depthwise { products },
             2 => Reduce::Max,
             _ => Reduce::Sum,
         }
+    }
+
+    /// Random weights that keep to the pattern.
+    fn weights(&self, shape: &EngineShape) -> Vec<i16> {
+        let mut state = self.seed | 1;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state
+        };
+        let count = shape.weights_per_address() * shape.weight_depth();
+        let mut weights: Vec<i16> = (0..count).map(|_| ((next() as i64) >> (64 - self.weight_bits)) as i16).collect();
+        if let Some(NofM { kept, of }) = shape.pattern() {
+            let shared = shape.outputs_per_element() * shape.elements();
+            for outputs in weights.chunks_mut(shared as usize) {
+                // Both outputs of a pair keep the same places of a run.
+                let start = (next() >> 40) as usize;
+                for (at, weight) in outputs.iter_mut().enumerate() {
+                    let run = at % shape.elements() as usize / usize::from(of);
+                    if (at + start + run) % usize::from(of) >= usize::from(kept) {
+                        *weight = 0;
+                    }
+                }
+            }
+        }
+        weights
     }
 
     /// Takes a frame, then issues all windows one after another, and gives each result away.
@@ -68,22 +83,20 @@ impl Case {
         let accumulator = if self.kind == 2 { word.lane() } else { Ty::range(-largest, largest) };
         let mut b = Builder::new("engine", "engine under test");
         let input = b.input("in", word);
-        let (engine, valid, result) = b.engine(
-            "engine",
-            EngineShape {
-                word,
-                rows: ring_rows,
-                columns,
-                groups,
-                image_rows: rows,
-                kernel,
-                dilations,
-                pad_value: self.pad_value,
-                parallel: self.parallel,
-                reduce: self.reduce(groups * tap_steps),
-                accumulator,
-            },
-        );
+        let shape = EngineShape {
+            word,
+            rows: ring_rows,
+            columns,
+            groups,
+            image_rows: rows,
+            kernel,
+            dilations,
+            pad_value: self.pad_value,
+            parallel: self.parallel,
+            reduce: self.reduce(groups * tap_steps),
+            accumulator,
+        };
+        let (engine, valid, result) = b.engine("engine", shape, self.weights(&shape));
         let outputs = if dense { self.outputs } else { word.lanes };
         let output = b.output("out", accumulator.by(outputs));
         let filling = b.register("filling", Ty::BIT, 1);
@@ -167,8 +180,17 @@ fn cases() -> impl Strategy<Value = Case> {
     let parallel = prop_oneof![Just(ParallelTaps::One), Just(ParallelTaps::Row), Just(ParallelTaps::All)];
     let weight_bits = prop_oneof![3 => Just(8u32), 1 => Just(4), 1 => Just(9), 1 => Just(16)];
     let shape = (1u32..5, 1u32..5, 0u32..3, 1u32..4, 1u32..4, 1u32..4, 1u32..3, 1u32..3, 0u32..4, 0u32..6);
-    (word, shape, parallel, 0u32..4, 1u32..40, weight_bits, any::<u64>(), any::<i64>()).prop_map(
-        |(word, shape, parallel, kind, outputs, weight_bits, seed, pad)| {
+    let pattern = prop_oneof![2 => Just(None), 1 => (0..NofM::ALL.len()).prop_map(|index| Some(NofM::ALL[index]))];
+    let multiplier = prop_oneof![Just(Multiplier::Single), Just(Multiplier::Paired), Just(Multiplier::Logic)];
+    let formed = (weight_bits, pattern, multiplier);
+    (word, shape, parallel, 0u32..4, 1u32..40, formed, any::<u64>(), any::<i64>()).prop_map(
+        |(word, shape, parallel, kind, outputs, formed, seed, pad)| {
+            let (weight_bits, pattern, multiplier) = formed;
+            let pattern = pattern.filter(|_| kind == 0);
+            let paired = multiplier == Multiplier::Paired && kind == 0;
+            let multiplier = if paired || multiplier == Multiplier::Logic { multiplier } else { Multiplier::Single };
+            let word = pattern.map_or(word, |pattern: NofM| word.by(word.lanes.next_multiple_of(pattern.of.into())));
+            let outputs = if paired { outputs.next_multiple_of(2) } else { outputs };
             let (columns, rows, spare, groups, height, width, down, right, above, before) = shape;
             let (least, most) = word.bounds();
             // Enough ring rows for the kernel.
@@ -187,6 +209,8 @@ fn cases() -> impl Strategy<Value = Case> {
                 kind,
                 outputs,
                 weight_bits,
+                multiplier,
+                pattern,
                 seed,
             }
         },

@@ -368,13 +368,18 @@ impl EngineState {
         for (number, accumulator) in self.accumulators.iter_mut().enumerate() {
             let lane = || words.iter().map(|word| word[number]);
             let value: i64 = match &engine.reduce {
-                Reduce::Dense { outputs, weights, .. } => {
+                Reduce::Dense { outputs, .. } => {
                     let start = (address as usize * *outputs as usize + number) * terms;
-                    words.iter().flatten().zip(&weights[start..start + terms]).map(|(a, w)| a * i64::from(*w)).sum()
+                    words
+                        .iter()
+                        .flatten()
+                        .zip(&engine.weights[start..start + terms])
+                        .map(|(a, w)| a * i64::from(*w))
+                        .sum()
                 }
-                Reduce::Depthwise { weights, .. } => lane()
+                Reduce::Depthwise { .. } => lane()
                     .enumerate()
-                    .map(|(t, a)| a * i64::from(weights[(address as usize * words.len() + t) * lanes + number]))
+                    .map(|(t, a)| a * i64::from(engine.weights[(address as usize * words.len() + t) * lanes + number]))
                     .sum(),
                 Reduce::Max => lane().max().unwrap(),
                 Reduce::Sum => lane().sum(),

@@ -1,11 +1,12 @@
 //! Every promise broken once.
 
 use super::validate;
-use crate::rtl::build::{Builder, EngineShape, branch, set, when};
+use crate::rtl::build::{Builder, branch, set, when};
 use crate::rtl::engine::Step;
 use crate::rtl::expr::{add, and, not};
 use crate::rtl::{
-    Channel, Design, Endpoint, Expr, ModuleId, ParallelTaps, Reduce, SignalId, SignalKind, Statement, TopPort, Ty,
+    Channel, Design, Endpoint, EngineShape, Expr, MemoryStyle, ModuleId, Multiplier, NofM, ParallelTaps, Products,
+    Reduce, SignalId, SignalKind, Statement, TopPort, Ty,
 };
 
 /// A register stage with an engine, a pipeline over a ROM and a memory beside it.
@@ -31,10 +32,10 @@ fn design() -> Design {
         dilations: [1, 1],
         pad_value: 0,
         parallel: ParallelTaps::All,
-        reduce: Reduce::Dense { outputs: 1, weights: vec![1, -1, 2, 3], weight_bits: 4 },
+        reduce: dense(1, 4),
         accumulator: Ty::signed(16),
     };
-    let (engine, valid, result) = b.engine("sum", shape);
+    let (engine, valid, result) = b.engine("sum", shape, vec![1, -1, 2, 3]);
     let step = Step {
         ring: Expr::Const(0),
         row: Expr::Const(0),
@@ -189,15 +190,56 @@ fn statements() {
 fn memories_and_engines() {
     refuses("16 values for 15 words", |design| design.modules[0].memories[1].depth = 15);
     refuses("which is no i4", |design| design.modules[0].memories[1].word = Ty::signed(4));
-    refuses("too small for its window", |design| design.modules[0].engines[0].rows = 1);
-    refuses("pad value 128", |design| design.modules[0].engines[0].pad_value = 128);
-    refuses("do not fill words of 4", |design| {
-        design.modules[0].engines[0].reduce = Reduce::Dense { outputs: 1, weights: vec![1; 5], weight_bits: 4 };
+    refuses("too small for its window", |design| design.modules[0].engines[0].shape.rows = 1);
+    refuses("pad value 128", |design| design.modules[0].engines[0].shape.pad_value = 128);
+    refuses("do not fill 1 words of 4", |design| design.modules[0].engines[0].weights = vec![1; 5]);
+    refuses("needs more than 2 bits", |design| design.modules[0].engines[0].shape.reduce = dense(1, 2));
+    refuses("1 lanes for 2 accumulators", |design| design.modules[0].engines[0].shape.reduce = dense(2, 4));
+    refuses("cannot share multipliers in pairs", |design| {
+        let Reduce::Dense { products, .. } = &mut design.modules[0].engines[0].shape.reduce else { return };
+        products.multiplier = Multiplier::Paired;
     });
-    refuses("needs more than 2 bits", |design| {
-        design.modules[0].engines[0].reduce = Reduce::Dense { outputs: 1, weights: vec![3; 4], weight_bits: 2 };
+    refuses("there is no pattern 2:4 for words of i8", |design| {
+        let Reduce::Dense { pattern, .. } = &mut design.modules[0].engines[0].shape.reduce else { return };
+        *pattern = Some(NofM { kept: 2, of: 4 });
     });
-    refuses("1 lanes for 2 accumulators", |design| {
-        design.modules[0].engines[0].reduce = Reduce::Dense { outputs: 2, weights: vec![1; 8], weight_bits: 4 };
-    });
+}
+
+/// A dense engine of one address.
+fn dense(outputs: u32, weight_bits: u32) -> Reduce {
+    let products =
+        Products { weight_bits, addresses: 1, multiplier: Multiplier::Single, memory: MemoryStyle::Distributed };
+    Reduce::Dense { outputs, pattern: None, products }
+}
+
+#[test]
+fn weights_keep_to_their_pattern() {
+    // Two outputs of a run of four: each alone keeps to 1:4, together they need 2:4.
+    let engine = |multiplier: Multiplier, kept: u8| {
+        let products = Products { weight_bits: 4, addresses: 1, multiplier, memory: MemoryStyle::Distributed };
+        let pattern = Some(NofM { kept, of: 4 });
+        let reduce = Reduce::Dense { outputs: 2, pattern, products };
+        let shape = EngineShape {
+            word: Ty::signed(8).by(4),
+            rows: 1,
+            columns: 1,
+            groups: 1,
+            image_rows: 1,
+            kernel: [1, 1],
+            dilations: [1, 1],
+            pad_value: 0,
+            parallel: ParallelTaps::One,
+            reduce,
+            accumulator: Ty::signed(16),
+        };
+        let mut b = Builder::new("engines", "");
+        b.engine("engine", shape, vec![0, 5, 0, 0, 0, 0, 0, -3]);
+        let module = b.finish(Vec::new());
+        let mut errors = Vec::new();
+        super::geometry(&module, &module.engines[0], &mut errors);
+        errors
+    };
+    assert_eq!(engine(Multiplier::Single, 1), Vec::<String>::new());
+    assert_eq!(engine(Multiplier::Paired, 2), Vec::<String>::new());
+    assert_eq!(engine(Multiplier::Paired, 1), ["its weights do not keep to the pattern 1:4"]);
 }

@@ -1,0 +1,101 @@
+//! What a choice costs, without elaborating it with its neighbours and without weights.
+//!
+//! The parts of an engine are a closed formula of its shape. What surrounds it (counters,
+//! requantizer, queue) is counted once a folding on a module without weights, and holds for
+//! every pattern, multiplier and weight memory: these change the engine alone, and the queue
+//! through the engine's latency.
+
+use super::Choice;
+use super::fold::{Fold, Styles, folds, gcd};
+use super::form::WeightForm;
+use crate::block::convert;
+use crate::block::window::Folding;
+use crate::cost::{Resources, estimate_module, of_engine};
+use crate::device::Device;
+use crate::elaborate::{Assumption, WindowParts, module};
+use crate::kernel::Kernel;
+use crate::rtl::Ty;
+use crate::rtl::engine::ParallelTaps;
+use lutweave_ir::{Graph, NodeId};
+use std::collections::BTreeMap;
+
+/// Prices the foldings of one kernel.
+pub struct Pricer<'a> {
+    graph: &'a Graph,
+    node: NodeId,
+    kernel: &'a Kernel,
+    device: &'a Device,
+    parts: Option<WindowParts<'a>>,
+    /// By taps, lanes, outputs and engine latency: what surrounds the engine.
+    around: BTreeMap<(ParallelTaps, u32, u32, u32), Resources>,
+}
+
+impl<'a> Pricer<'a> {
+    /// For a kernel whose weights, if it has some, have that form.
+    pub fn new(graph: &'a Graph, node: NodeId, kernel: &'a Kernel, form: &WeightForm, device: &'a Device) -> Self {
+        let parts = WindowParts::new(graph, node, kernel, device.multiplier[0]).map(|parts| {
+            let accumulator = parts.accumulator();
+            // Sums of wider or narrower weights grow or shrink with them.
+            let bits = (accumulator.bits + form.bits).saturating_sub(parts.weight_bits()).clamp(2, 32);
+            let assumption = Assumption { weight_bits: form.bits, accumulator: Ty { bits, ..accumulator } };
+            if parts.weight_bits() > 0 { parts.assuming(assumption) } else { parts }
+        });
+        Self { graph, node, kernel, device, parts, around: BTreeMap::new() }
+    }
+
+    /// Resources of a folding.
+    pub fn price(&mut self, fold: &Fold) -> Resources {
+        let Self { graph, node, kernel, device, parts, around } = self;
+        match (*kernel, fold.folding, parts) {
+            (Kernel::Input | Kernel::Reshape | Kernel::Constant, _, _) => Resources::default(),
+            (_, Some(folding), Some(parts)) => {
+                let engine = parts.window("", folding).engine_shape();
+                let Folding { parallel, lanes, outputs, .. } = folding;
+                let key = (parallel, lanes, outputs, engine.latency());
+                let around = around.entry(key).or_insert_with(|| {
+                    let module = parts.window("", folding).generate();
+                    let mut total = estimate_module(&module, device);
+                    total -= of_engine(&engine, device);
+                    total
+                });
+                let mut total = *around;
+                total += of_engine(&engine, device);
+                total
+            }
+            (_, _, _) => {
+                let module = module(graph, *node, kernel, None, fold.output_lanes, "", device.multiplier[0]);
+                estimate_module(&module, device)
+            }
+        }
+    }
+}
+
+/// The foldings of a kernel with their prices.
+pub fn priced(
+    graph: &Graph,
+    id: NodeId,
+    kernel: &Kernel,
+    form: &WeightForm,
+    device: &Device,
+    styles: Styles,
+) -> Vec<Choice> {
+    let mut pricer = Pricer::new(graph, id, kernel, form, device);
+    folds(graph, id, kernel, form, device, styles)
+        .into_iter()
+        .map(|fold| Choice { fold, resources: pricer.price(&fold) })
+        .collect()
+}
+
+/// Resources of what takes a stream of `lane`s from one number of lanes to another: nothing for
+/// equal ones, two converters where neither divides the other.
+pub fn conversion(from: u32, to: u32, lane: Ty, device: &Device) -> Resources {
+    let mut total = Resources::default();
+    let mut lanes = from;
+    for next in [gcd(from, to), to] {
+        if next != lanes {
+            total += estimate_module(&convert::convert("", lane, lanes, next), device);
+            lanes = next;
+        }
+    }
+    total
+}

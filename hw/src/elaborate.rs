@@ -10,8 +10,9 @@ use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
 use lutweave_ir::{Graph, NodeId};
 use std::collections::HashSet;
 
+pub use stage::lane_type;
 pub use stage::weight_bits;
-pub(crate) use stage::{Assumption, WindowParts, lane_type, module};
+pub(crate) use stage::{Assumption, WindowParts, module};
 
 /// The circuit of a planned core graph.
 ///

@@ -2,6 +2,7 @@
 
 pub mod channels;
 pub mod cleanup;
+pub mod codesign;
 pub mod compress;
 pub mod egraph;
 pub mod prune;

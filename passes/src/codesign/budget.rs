@@ -1,0 +1,55 @@
+//! What a choice may use.
+
+use crate::solve::Budget;
+use lutweave_hw::cost::Resources;
+use lutweave_hw::device::Device;
+
+/// Position of the distortion among the budgets.
+pub const DISTORTION: usize = 0;
+
+/// Share of each kind of part that a design may take; the rest is for routing and for the error
+/// of the estimate.
+const HEADROOM: f64 = 0.9;
+
+/// Limits of a choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budgets {
+    /// Sum of the layers' distortions, in units of `1 /` [`crate::sensitivity::DISTORTION_ONE`].
+    pub distortion: u64,
+    /// Multipliers in hardware or logic; `None` for as many as there is room for.
+    pub multipliers: Option<u32>,
+    /// Parts of the device.
+    pub parts: Resources,
+    /// Bytes of weights; `None` for as many as there is room for.
+    pub weight_bytes: Option<u64>,
+}
+
+impl Budgets {
+    /// Those of a device, with room for what the choice does not price.
+    pub fn of(device: &Device, distortion: u64, multipliers: Option<u32>) -> Self {
+        let share = |parts: u64| (parts as f64 * HEADROOM) as u64;
+        let parts = Resources {
+            lut: share(device.lut),
+            ff: share(device.ff),
+            dsp: share(device.dsp),
+            bram: share(device.bram),
+        };
+        Self { distortion, multipliers, parts, weight_bytes: None }
+    }
+
+    /// The limits as the solver takes them, [`DISTORTION`] first.
+    pub(super) fn limits(&self) -> Vec<Budget> {
+        let limit = |name: &str, limit: u64| Budget { name: name.to_owned(), limit };
+        // Larger than any use, small enough for sums.
+        const UNLIMITED: u64 = 1 << 48;
+        vec![
+            limit("distortion", self.distortion),
+            limit("multipliers", self.multipliers.map_or(UNLIMITED, u64::from)),
+            limit("LUT", self.parts.lut),
+            limit("FF", self.parts.ff),
+            limit("DSP", self.parts.dsp),
+            limit("BRAM", self.parts.bram),
+            limit("weight bits", self.weight_bytes.map_or(UNLIMITED, |bytes| bytes.saturating_mul(8))),
+        ]
+    }
+}

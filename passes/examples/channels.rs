@@ -2,14 +2,14 @@
 //!
 //! usage: channels [--layers] [--margin DEVIATIONS] [--negligible SHARE] [--never-firing yes|no] [TASK..]
 
-mod task;
+mod model_task;
 
 use lutweave_ir::Op;
 use lutweave_onnx::{ImportOptions, import};
 use lutweave_passes::channels::{Options, Removed, remove_dead};
 use lutweave_passes::cleanup::simplify;
+use model_task::{Fallible, Task, shared_data, tasks};
 use std::time::Instant;
-use task::{Fallible, Task, shared_data, tasks};
 
 fn main() -> Fallible<()> {
     let (mut options, mut layers, mut names) = (Options::default(), false, Vec::new());

@@ -1,4 +1,4 @@
-//! Models with their samples and metric, from the task files of the shared data.
+//! Task files: a model with calibration samples, evaluation samples and a metric.
 
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Graph, Tensor};
@@ -11,76 +11,80 @@ use std::path::{Path, PathBuf};
 
 pub type Fallible<T> = Result<T, Box<dyn Error>>;
 
-/// A task file.
+/// A task.
 pub struct Task {
-    /// Name of the file, without its extension.
+    /// The file's name without its extension.
     pub name: String,
-    /// The model's file.
-    pub model: PathBuf,
-    folder: PathBuf,
-    table: toml::Table,
-}
-
-/// Samples of one window of the data.
-pub struct Samples {
-    /// One list of inputs a sample.
-    pub inputs: Vec<Vec<Tensor>>,
-    raw: Vec<Vec<f64>>,
+    /// `top1` or `mse`.
+    pub metric: String,
+    /// The model as imported.
+    pub model: Graph,
+    /// Samples for calibration.
+    pub calibration: Vec<Vec<Tensor>>,
+    /// Samples for evaluation.
+    pub evaluation: Vec<Vec<Tensor>>,
     labels: Vec<usize>,
-}
-
-/// The folder of the shared data: the environment variable `LUTWEAVE_DATA`, or beside the repository.
-pub fn shared_data() -> PathBuf {
-    if let Some(folder) = std::env::var_os("LUTWEAVE_DATA") {
-        return folder.into();
-    }
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data")
-}
-
-/// All task files of a folder, by name.
-pub fn tasks(folder: &Path) -> Fallible<Vec<Task>> {
-    let mut paths: Vec<PathBuf> = match std::fs::read_dir(folder) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        Err(_) => Vec::new(),
-    };
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    paths.sort();
-    paths.iter().map(|path| Task::read(path)).collect()
+    /// The evaluation samples in real units.
+    raw: Vec<Vec<f64>>,
+    mean: f64,
+    deviation: f64,
 }
 
 impl Task {
-    /// Reads a task file.
-    pub fn read(path: &Path) -> Fallible<Self> {
-        let table: toml::Table = std::fs::read_to_string(path)?.parse()?;
-        let folder = path.parent().ok_or("a task file lies in a folder")?.to_owned();
-        let model = folder.join(text(&table, "model")?);
+    /// Reads a task file and what it names.
+    pub fn load(path: &Path) -> Fallible<Self> {
+        let task: toml::Table = std::fs::read_to_string(path)?.parse()?;
+        let folder = path.parent().ok_or("a task file lies in a folder")?;
+        let model = folder.join(text(&task, "model")?);
+        let model = lutweave_onnx::import(std::fs::read(model)?, &lutweave_onnx::ImportOptions::default())?.graph;
+        let (calibration, _, _) = load(&task, folder, "calibration", &model)?;
+        let (evaluation, raw, labels) = load(&task, folder, "evaluation", &model)?;
+        let metric = text(&task, "metric")?.to_owned();
+        let (mean, deviation) = match metric.as_str() {
+            "top1" => (0.0, 1.0),
+            "mse" => (numbers(&task, "output", "mean")?[0], numbers(&task, "output", "std")?[0]),
+            other => return Err(format!("metric {other} is not known here").into()),
+        };
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, model, folder, table })
+        Ok(Self { name, metric, model, calibration, evaluation, labels, raw, mean, deviation })
     }
 
-    /// The samples that may be used to choose anything.
-    pub fn calibration(&self, graph: &Graph) -> Fallible<Samples> {
-        load(&self.table, &self.folder, "calibration", graph)
+    /// The metric of a model's outputs for the evaluation samples.
+    pub fn score(&self, outputs: &[Vec<f64>]) -> f64 {
+        let total: f64 = if self.metric == "mse" {
+            let error = |output: &Vec<f64>, raw: &Vec<f64>| -> f64 {
+                let sum: f64 = output.iter().zip(raw).map(|(y, x)| (y * self.deviation + self.mean - x).powi(2)).sum();
+                sum / raw.len() as f64
+            };
+            outputs.iter().zip(&self.raw).map(|(output, raw)| error(output, raw)).sum()
+        } else {
+            self.right(outputs).iter().filter(|right| **right).count() as f64
+        };
+        total / outputs.len() as f64
     }
 
-    /// The samples that a result is judged by.
-    pub fn evaluation(&self, graph: &Graph) -> Fallible<Samples> {
-        load(&self.table, &self.folder, "evaluation", graph)
-    }
-
-    /// The task's metric of a graph, and its name.
-    pub fn score(&self, graph: &Graph, samples: &Samples) -> Fallible<(f64, &str)> {
-        let outputs = outputs(graph, &samples.inputs)?;
-        let metric = text(&self.table, "metric")?;
-        match metric {
-            "top1" => Ok((top1(&outputs, &samples.labels), metric)),
-            "mse" => Ok((mean_squared_error(&self.table, &outputs, &samples.raw)?, metric)),
-            other => Err(format!("metric {other} is not known here").into()),
-        }
+    /// For each evaluation sample whether the largest output is that of its label.
+    pub fn right(&self, outputs: &[Vec<f64>]) -> Vec<bool> {
+        outputs.iter().zip(&self.labels).map(|(output, label)| argmax(output) == *label).collect()
     }
 }
 
-fn outputs(graph: &Graph, inputs: &[Vec<Tensor>]) -> Fallible<Vec<Vec<f64>>> {
+/// The task files in the folder of data beside the project's; none, with a message, if it is
+/// absent.
+pub fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/tasks");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        println!("skipped: there are no tasks in {}", folder.display());
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    files
+}
+
+/// The first output of a graph for each sample.
+pub fn outputs(graph: &Graph, inputs: &[Vec<Tensor>]) -> Fallible<Vec<Vec<f64>>> {
     let interpreter = Interpreter::new(graph);
     let results: Result<Vec<Vec<f64>>, _> = inputs
         .par_iter()
@@ -94,22 +98,9 @@ fn outputs(graph: &Graph, inputs: &[Vec<Tensor>]) -> Fallible<Vec<Vec<f64>>> {
     Ok(results?)
 }
 
-fn argmax(values: &[f64]) -> usize {
+/// Index of the largest value.
+pub fn argmax(values: &[f64]) -> usize {
     (0..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
-}
-
-fn top1(outputs: &[Vec<f64>], labels: &[usize]) -> f64 {
-    let right = outputs.iter().zip(labels).filter(|(output, label)| argmax(output) == **label).count();
-    right as f64 / outputs.len() as f64
-}
-
-fn mean_squared_error(task: &toml::Table, outputs: &[Vec<f64>], raw: &[Vec<f64>]) -> Fallible<f64> {
-    let (mean, std) = (numbers(task, "output", "mean")?[0], numbers(task, "output", "std")?[0]);
-    let errors = outputs.iter().zip(raw).map(|(output, raw)| {
-        let sum: f64 = output.iter().zip(raw).map(|(y, x)| (y * std + mean - x).powi(2)).sum();
-        sum / raw.len() as f64
-    });
-    Ok(errors.sum::<f64>() / outputs.len() as f64)
 }
 
 fn text<'t>(task: &'t toml::Table, key: &str) -> Fallible<&'t str> {
@@ -129,6 +120,8 @@ fn window(part: &toml::Table, key: &str) -> Fallible<usize> {
     let value = part.get(key).and_then(toml::Value::as_integer).ok_or(format!("`{key}` is missing"))?;
     Ok(usize::try_from(value)?)
 }
+
+type Samples = (Vec<Vec<Tensor>>, Vec<Vec<f64>>, Vec<usize>);
 
 /// Model inputs, the same values in real units, and labels.
 fn load(task: &toml::Table, folder: &Path, key: &str, graph: &Graph) -> Fallible<Samples> {
@@ -184,7 +177,7 @@ fn load(task: &toml::Table, folder: &Path, key: &str, graph: &Graph) -> Fallible
         });
         tensors.push(vec![tensor]);
     }
-    Ok(Samples { inputs: tensors, raw, labels })
+    Ok((tensors, raw, labels))
 }
 
 fn read(npz: &mut NpzReader<File>, name: &str) -> Fallible<ArrayD<f64>> {

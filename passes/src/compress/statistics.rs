@@ -108,7 +108,7 @@ impl Statistics {
         let (all, channels) = (patch.taps(), patch.channels());
         let (size, per_group) = (all / groups, channels / groups);
         let available = patch.positions() * inputs.len();
-        let rows = (PRODUCTS / (size * size * groups).max(1)).max(FEWEST_WINDOWS).min(WINDOWS).min(available);
+        let rows = (PRODUCTS / (size * size * groups).max(1)).clamp(FEWEST_WINDOWS, WINDOWS).min(available);
         let mut sums: Vec<Sums> = (0..groups).map(|_| Sums::new(size, reference.is_some())).collect();
         let block = (BLOCK_VALUES / all.max(1)).clamp(16, 512);
         let mut window = vec![0.0f32; all];
@@ -190,6 +190,25 @@ impl Statistics {
             })
             .collect();
         rows.concat()
+    }
+}
+
+impl Statistics {
+    /// The scale of each output channel with which integers give the output that is nearest to
+    /// that of the given weights on the reference's inputs. `None` without a reference, and for
+    /// channels without such a scale.
+    pub fn best_scales(&self, weights: LayerWeights, integers: &[i32]) -> Vec<Option<f64>> {
+        let taps = weights.taps();
+        (0..weights.outputs())
+            .into_par_iter()
+            .map(|output| {
+                let moments = &self.groups[weights.group(output)];
+                let cross = moments.cross.as_ref()?;
+                let q: Vec<f64> = integers[output * taps..(output + 1) * taps].iter().map(|&q| f64::from(q)).collect();
+                let scale = cholesky::dot(&weights.row(output), &cholesky::product(cross, &q)) / moments.square(&q);
+                (scale.is_finite() && scale > 0.0).then_some(scale)
+            })
+            .collect()
     }
 }
 

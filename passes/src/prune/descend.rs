@@ -7,7 +7,7 @@
 //! near each layer's share, and the knapsack is solved on those. A round counts if the measured
 //! distortion of the whole network falls; otherwise the next looks at nearer shares.
 
-use super::{Progress, Pruned, setting, weights_of};
+use super::{Progress, Pruned, setting};
 use crate::compress::{LayerWeights, Options, Pruner, Setting, Statistics};
 use crate::quantize::{Subject, SubjectLayer};
 use crate::sensitivity::{Price, Study, Table, change, fixed_point, measure, statistics};
@@ -85,7 +85,8 @@ pub(super) fn prune(
         }
     }
     progress(steps, steps);
-    let settings = layers.iter().zip(&state).map(|(layer, &share)| (layer.name.clone(), descent.setting(layer, share)));
+    let settings =
+        layers.iter().zip(&state).map(|(layer, &share)| (layer.info.name.clone(), descent.setting(layer, share)));
     Ok(Pruned {
         settings: settings.collect(),
         rounds,
@@ -106,7 +107,7 @@ fn midway(from: &State, to: &State) -> State {
 
 impl Descent<'_> {
     fn kept(&self, layer: &SubjectLayer, share: usize) -> usize {
-        let weights = weights_of(layer);
+        let weights = layer.count();
         (weights * SHARES[share]).div_ceil(1000).clamp(1, weights)
     }
 
@@ -165,7 +166,8 @@ impl Descent<'_> {
         for (index, ((layer, &share), cell)) in self.layers.iter().zip(state).zip(cells).enumerate() {
             let statistics = cell.get_or_init(|| statistics(&study, layer));
             let trained = self.original.constant(layer.weights)?;
-            let weights = LayerWeights { shape: layer.shape, groups: layer.geometry.groups, real: trained.f32s() };
+            let weights =
+                LayerWeights { shape: layer.info.shape, groups: layer.info.geometry.groups, real: trained.f32s() };
             let pruner = Pruner::new(weights, statistics);
             let compressed = pruner.compress(&self.setting(layer, share), &Options::default());
             study.apply(&change(&self.original, layer, statistics, &compressed)?)?;
@@ -194,7 +196,7 @@ impl Descent<'_> {
                 let distortion = study.distortion(&change(&self.original, layer, statistics, &compressed)?)?;
                 prices.push(Price { setting, distortion: fixed_point(distortion) });
             }
-            tables.push(Table { layer: layer.name.clone(), prices });
+            tables.push(Table { layer: layer.info.name.clone(), prices });
             done(index);
         }
         Ok(tables)

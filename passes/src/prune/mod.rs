@@ -55,10 +55,10 @@ pub struct Totals {
 impl Totals {
     /// Of a network.
     pub fn of(subject: &Subject) -> Self {
-        let open = || subject.layers.iter().filter(|layer| layer.open);
+        let open = || subject.layers.iter().filter(|layer| layer.open());
         Self {
-            weights: open().map(|layer| weights_of(layer) as u64).sum(),
-            macs: open().map(|layer| (weights_of(layer) * layer.positions) as u64).sum(),
+            weights: open().map(|layer| layer.count() as u64).sum(),
+            macs: open().map(|layer| (layer.count() * layer.positions()) as u64).sum(),
         }
     }
 }
@@ -99,7 +99,7 @@ pub fn prune(
             .help("keep more than 0 and at most 1 (all)")
             .into());
     }
-    let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open).collect();
+    let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
     if layers.is_empty() {
         return Err(Diagnostic::error("nothing-to-prune", "the model has no trained weights that may change")
             .at(&subject.graph.name)
@@ -108,7 +108,7 @@ pub fn prune(
     }
     let cost = |layer: &SubjectLayer| match target {
         Target::Weights(_) => 1,
-        Target::Macs(_) => layer.positions as u64,
+        Target::Macs(_) => layer.positions() as u64,
     };
     let whole = match target {
         Target::Weights(_) => totals.weights,
@@ -126,27 +126,23 @@ pub fn prune(
         .iter()
         .map(|layer| {
             let weights = subject.graph.constant_of(layer.weights).expect("invariant: weights are constant");
-            LayerWeights { weights: weights.f32s(), shape: layer.shape, macs_per_weight: layer.positions as u64 }
+            LayerWeights { weights: weights.f32s(), shape: layer.info.shape, macs_per_weight: layer.positions() as u64 }
         })
         .collect();
     // The share of what is left that meets the budget.
-    let left: u64 = layers.iter().map(|layer| weights_of(layer) as u64 * cost(layer)).sum();
+    let left: u64 = layers.iter().map(|layer| layer.count() as u64 * cost(layer)).sum();
     let share = (budget as f64 / left as f64).min(1.0);
     let target = match target {
         Target::Weights(_) => allocate::Target::Weights(share),
         Target::Macs(_) => allocate::Target::Macs(share),
     };
     let kept = allocate::allocate(method, &table, target)?;
-    let settings = layers.iter().zip(kept).map(|(layer, kept)| (layer.name.clone(), setting(layer, bits(layer), kept)));
+    let settings =
+        layers.iter().zip(kept).map(|(layer, kept)| (layer.info.name.clone(), setting(layer, bits(layer), kept)));
     Ok(Pruned { settings: settings.collect(), rounds: Vec::new(), predicted: None })
 }
 
-/// Number of weights of a layer.
-fn weights_of(layer: &SubjectLayer) -> usize {
-    layer.shape.iter().product()
-}
-
 fn setting(layer: &SubjectLayer, bits: u8, kept: usize) -> Setting {
-    let pattern = if kept >= weights_of(layer) { Pattern::Dense } else { Pattern::Free { kept } };
+    let pattern = if kept >= layer.count() { Pattern::Dense } else { Pattern::Free { kept } };
     Setting { bits, pattern }
 }

@@ -1,145 +1,38 @@
-//! Lowers the operators that compute: convolutions, sums, products, means and functions.
+//! Lowers sums, products, means and functions.
 
 use super::assign::Grid;
-use super::linear::Weights;
 use super::lower::{Lowering, Value};
 use super::normalise;
 use super::report::LayerReport;
 use super::requantize::{self, Bounds};
-use super::weights::{self, Rounded, ScaleChoice, Surroundings};
-use lutweave_ir::op::{AveragePool, Binary, QAdd, QAveragePool, QConv, QMul, Table};
-use lutweave_ir::{Diagnostic, Element, NodeId, Op, Tensor, TensorType};
+use super::weights::ScaleChoice;
+use lutweave_ir::op::{AveragePool, Binary, QAdd, QAveragePool, QMul, Table};
+use lutweave_ir::{Diagnostic, NodeId, Op, Tensor, TensorType};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Lowering<'_> {
     /// The bounds that a fused clamp puts on a node's result.
-    fn bounds(&self, id: NodeId) -> Bounds {
+    pub fn bounds(&self, id: NodeId) -> Bounds {
         self.fusion.clamps[id.index()].map_or(Bounds::NONE, |clamp| Bounds { lo: clamp.lo, hi: clamp.hi })
     }
 
-    fn enter(&mut self, node: NodeId, root: NodeId, operator: &'static str) -> &mut LayerReport {
+    /// Begins a layer's report.
+    pub fn enter(&mut self, node: NodeId, root: NodeId, operator: &'static str) -> &mut LayerReport {
         self.report.push(LayerReport {
             node,
             name: self.model.graph.node(root).name.clone(),
             operator,
             weight_bits: None,
             scales: ScaleChoice::default(),
+            setting: None,
+            distortion: None,
             bias_corrected: false,
+            scales_corrected: 0,
             mse: None,
             sqnr_db: None,
         });
         let last = self.report.len() - 1;
         &mut self.report[last]
-    }
-
-    /// A convolution with the clamp that follows it.
-    pub fn convolution(&mut self, id: NodeId, root: NodeId) -> Result<Value, Diagnostic> {
-        let model = self.model;
-        let layer = &model.layers[&root];
-        let name = model.graph.node(root).name.clone();
-        let x = self.integer(model.graph.node(root).operands[0])?;
-        let (grid_x, grid_y) = (self.grid_of(&x), self.grid(id));
-        let (scale_x, scale_y) = (f64::from(grid_x.quantization.scale), f64::from(grid_y.quantization.scale));
-        let bits = self.weight_bits(root);
-        let mut bias = layer.weights.bias.clone();
-        let (rounded, bits, corrected) = match &layer.weights.given {
-            Some(given) => {
-                let steps = grid_x.steps();
-                (weights::given(&layer.weights, given, scale_x * steps / scale_y, scale_x), given.bits, false)
-            }
-            None => {
-                let (rounded, corrected) = self.round(root, &x, bits, scale_x, scale_y, &mut bias);
-                (rounded, bits, corrected)
-            }
-        };
-        let factors: Vec<f64> = rounded.scales.iter().map(|scale| scale_x * scale / scale_y).collect();
-        let steps: Vec<f64> = bias.iter().zip(&rounded.scales).map(|(bias, scale)| bias / (scale_x * scale)).collect();
-        let zero_point = grid_x.quantization.zero_point;
-        let unbridgeable = || {
-            Diagnostic::error("scale-out-of-range", "the scales of input, weights and output are too far apart")
-                .at(&name)
-                .operator("conv")
-                .help("check the model's scales and the calibration data")
-        };
-        let mut fitted = requantize::fit(&rounded.integers, &steps, &factors, grid_x.range(), zero_point)
-            .ok_or_else(unbridgeable)?;
-        let bounds = self.bounds(id);
-        let requantize =
-            requantize::requantize(&fitted.factors, &fitted.accumulators, &grid_y, bounds).ok_or_else(unbridgeable)?;
-        requantize::alternate_halves(&mut fitted.bias, &requantize);
-        let element = weight_element(bits, &fitted.weights);
-        let w = self.constant(&format!("{name}.weight"), &layer.weights.shape, fitted.weights, element);
-        let b = self.constant(&format!("{name}.bias"), &[layer.weights.outputs()], fitted.bias, Element::I32);
-        let op = QConv { geometry: layer.geometry, pad_value: zero_point, requantize, element: grid_y.element };
-        let entry = self.enter(id, root, "qconv");
-        entry.weight_bits = Some(element_bits(element));
-        entry.scales = rounded.choice;
-        entry.bias_corrected = corrected;
-        self.emit(&name, Op::QConv(op), &[&x, &w, &b], Some(&grid_y))
-    }
-
-    /// The width of a layer's rounded weights: layers that stand for no trained weights, depthwise
-    /// layers, the first and the last keep 8 bits.
-    fn weight_bits(&self, root: NodeId) -> u8 {
-        let layer = &self.model.layers[&root];
-        let depthwise = layer.geometry.groups > 1 && layer.weights.shape[3] == 1;
-        if depthwise || !layer.trained || self.edge_layers.contains(&root) { 8 } else { self.options.weight_bits }
-    }
-
-    /// Rounds a layer's weights and corrects its bias for the mean error of the output.
-    fn round(
-        &self,
-        root: NodeId,
-        x: &Value,
-        bits: u8,
-        scale_x: f64,
-        scale_y: f64,
-        bias: &mut [f64],
-    ) -> (Rounded, bool) {
-        let layer = &self.model.layers[&root];
-        let grid = self.grid_of(x);
-        let patch = layer.patch(&self.graph.node(x.id).ty);
-        let inputs: Vec<Vec<f32>> = x
-            .samples
-            .iter()
-            .map(|sample| sample.ints().iter().map(|&q| grid.quantization.dequantize(q)).collect())
-            .collect();
-        let mut mean = vec![0.0; patch.taps()];
-        for input in &inputs {
-            for (sum, value) in mean.iter_mut().zip(patch.mean(input)) {
-                *sum += value / inputs.len() as f64;
-            }
-        }
-        let expected = self.observations.patches.get(&root);
-        let centred = self.options.bias_correction && expected.is_some() && !inputs.is_empty();
-        let surroundings = Surroundings {
-            patch: &patch,
-            groups: layer.geometry.groups,
-            inputs: &inputs,
-            mean: &mean,
-            centred,
-            compensate: self.options.error_compensation,
-            input_scale: scale_x,
-            output_scale: scale_y,
-            input_steps: grid.steps(),
-        };
-        let rounded = weights::round(&layer.weights, bits, &surroundings);
-        if let (true, Some(expected)) = (centred, expected) {
-            let Weights { shape, real, .. } = &layer.weights;
-            let taps = layer.weights.taps();
-            let groups = layer.geometry.groups;
-            let real = weights::mean_output(*shape, groups, |index| f64::from(real[index]), expected);
-            let integer = weights::mean_output(
-                *shape,
-                groups,
-                |index| f64::from(rounded.integers[index]) * rounded.scales[index / taps],
-                &mean,
-            );
-            for ((bias, real), integer) in bias.iter_mut().zip(real).zip(integer) {
-                *bias += real - integer;
-            }
-        }
-        (rounded, centred)
     }
 
     /// An average pooling with the clamp that follows it.
@@ -283,24 +176,6 @@ impl Lowering<'_> {
         let entries: Vec<i32> = (lo..=hi).map(|q| grid.quantize(own.quantization.dequantize(q))).collect();
         let op = Op::Table(Table { entries: entries.into(), element: grid.element });
         self.emit(name, op, &[value], Some(grid))
-    }
-}
-
-/// The narrowest element that holds weights of a model's width.
-fn weight_element(bits: u8, weights: &[i32]) -> Element {
-    let holds = |element: Element| {
-        let (lo, hi) = element.range().expect("invariant: weights are integers");
-        weights.iter().all(|&w| (lo..=hi).contains(&i64::from(w)))
-    };
-    let nine = Element::Int { bits: 9, signed: true };
-    let candidates: &[Element] = if bits <= 4 { &[Element::I4, Element::I8] } else { &[Element::I8] };
-    candidates.iter().copied().find(|&element| holds(element)).unwrap_or(nine)
-}
-
-fn element_bits(element: Element) -> u8 {
-    match element {
-        Element::F32 => 32,
-        Element::Int { bits, .. } => bits,
     }
 }
 

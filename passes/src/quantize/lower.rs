@@ -9,6 +9,7 @@ use super::normalise::Model;
 use super::place::Place;
 use super::range::RangeMethod;
 use super::report::LayerReport;
+use super::shadow::Shadow;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -31,6 +32,8 @@ pub(super) struct Lowering<'m> {
     pub report: Vec<LayerReport>,
     /// Layers that keep 8-bit weights because they are first or last.
     pub edge_layers: BTreeSet<NodeId>,
+    /// The float graph beside it, where corrections need it.
+    pub shadow: Option<Shadow<'m>>,
     origins: &'m [Option<Origin>],
     values: Vec<Option<Value>>,
     /// Values of the prologue as integers.
@@ -53,6 +56,9 @@ pub(super) fn lower(
     options: &QuantizeOptions,
 ) -> Result<(Graph, Vec<LayerReport>), Diagnostics> {
     let count = model.graph.nodes().len();
+    let wanted = options.asymmetric || (options.bias_correction && options.statistics_correction);
+    let rounds = model.layers.keys().any(|&root| options.rounds(model, root));
+    let shadow = (wanted && rounds && !samples.is_empty()).then(|| Shadow::new(model, fusion, samples));
     let mut lowering = Lowering {
         model,
         fusion,
@@ -61,6 +67,7 @@ pub(super) fn lower(
         graph: Graph::new(&model.graph.name),
         report: Vec::new(),
         edge_layers: arithmetic::edge_layers(model, fusion),
+        shadow,
         origins,
         values: vec![None; count],
         integers: vec![None; count],
@@ -83,6 +90,9 @@ pub(super) fn lower(
         if !faults.is_empty() && lowering.reads(id).iter().any(|read| lowering.values[read.index()].is_none()) {
             continue;
         }
+        if let Some(shadow) = &mut lowering.shadow {
+            shadow.advance(id);
+        }
         match lowering.node(id) {
             Ok(value) => {
                 lowering.measure(id, &value);
@@ -91,6 +101,9 @@ pub(super) fn lower(
             Err(fault) => faults.push(fault),
         }
         lowering.release(id, &last_reads);
+        if let Some(shadow) = &mut lowering.shadow {
+            shadow.release(id);
+        }
         options.progress(super::Stage::Lower, lowering.report.len(), layers);
     }
     if !faults.is_empty() {

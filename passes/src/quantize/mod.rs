@@ -8,8 +8,8 @@
 mod arithmetic;
 mod assign;
 mod calibrate;
-mod compensate;
 mod constant;
+mod convolution;
 mod forms;
 mod fuse;
 mod linear;
@@ -20,6 +20,8 @@ mod place;
 mod range;
 mod report;
 mod requantize;
+mod shadow;
+mod sites;
 mod subject;
 mod weights;
 
@@ -28,15 +30,17 @@ mod tests;
 
 pub use range::RangeMethod;
 pub use report::LayerReport;
+pub use sites::{LayerInfo, layers};
 pub use subject::{Subject, SubjectLayer, subject};
 pub use weights::ScaleChoice;
 
+use crate::compress::{Rounding, ScaleMethod, Setting};
 use assign::Origin;
 use fuse::Fusion;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor};
 use normalise::Model;
 use place::Place;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What quantization is doing.
@@ -61,9 +65,20 @@ pub struct QuantizeOptions<'a> {
     pub activation_range: RangeMethod,
     /// Corrects biases for the mean error that rounding makes on the calibration samples.
     pub bias_correction: bool,
-    /// Rounds weights of less than 8 bits so that they make up for each other's errors on the
-    /// calibration samples; otherwise each to the nearest.
-    pub error_compensation: bool,
+    /// Corrects the scale of each output channel too, where that brings the layer's output nearer
+    /// to the float graph's on the calibration samples. Takes effect with `bias_correction`.
+    pub statistics_correction: bool,
+    /// Fits each layer's weights to what the float graph's inputs would give, on the inputs that
+    /// the layers before it really give.
+    pub asymmetric: bool,
+    /// How weights of less than 8 bits are rounded; wider ones go to the nearest.
+    pub rounding: Rounding,
+    /// How the scales of weights are chosen.
+    pub scale: ScaleMethod,
+    /// How single layers are compressed, by the names that [`layers`] gives; the others keep all
+    /// weights at `weight_bits`. Layers with a setting are rounded anew if the model gives their
+    /// weights as integers.
+    pub settings: Option<&'a BTreeMap<String, Setting>>,
     /// At most this many calibration samples are used, drawn evenly from those given.
     pub samples: usize,
     /// Reports progress.
@@ -76,7 +91,11 @@ impl Default for QuantizeOptions<'_> {
             weight_bits: 8,
             activation_range: RangeMethod::Mse,
             bias_correction: true,
-            error_compensation: true,
+            statistics_correction: true,
+            asymmetric: false,
+            rounding: Rounding::default(),
+            scale: ScaleMethod::default(),
+            settings: None,
             samples: 100,
             progress: None,
         }
@@ -89,13 +108,27 @@ impl fmt::Debug for QuantizeOptions<'_> {
             .field("weight_bits", &self.weight_bits)
             .field("activation_range", &self.activation_range)
             .field("bias_correction", &self.bias_correction)
-            .field("error_compensation", &self.error_compensation)
+            .field("statistics_correction", &self.statistics_correction)
+            .field("asymmetric", &self.asymmetric)
+            .field("rounding", &self.rounding)
+            .field("scale", &self.scale)
+            .field("settings", &self.settings)
             .field("samples", &self.samples)
             .finish_non_exhaustive()
     }
 }
 
 impl QuantizeOptions<'_> {
+    /// What was asked for a layer by name.
+    fn setting(&self, name: &str) -> Option<Setting> {
+        self.settings?.get(name).copied()
+    }
+
+    /// True if the layer's weights are rounded, and not the model's own integers.
+    fn rounds(&self, model: &Model, root: NodeId) -> bool {
+        model.layers[&root].weights.given.is_none() || self.setting(&model.graph.node(root).name).is_some()
+    }
+
     fn progress(&self, stage: Stage, done: usize, total: usize) {
         if let Some(progress) = self.progress {
             progress(stage, done, total);
@@ -131,8 +164,11 @@ pub fn quantize(
     check_options(options)?;
     let model = normalise::normalise(graph)?;
     let fusion = Fusion::new(&model);
+    if let Some(settings) = options.settings {
+        sites::check(&model, &fusion, settings)?;
+    }
     let origins = assign::assign(&model, &fusion)?;
-    let needs = Needs::new(&model, &fusion, &origins);
+    let needs = Needs::new(&model, &fusion, &origins, options);
     let samples = draw(calibration, options.samples);
     if !needs.ranges.is_empty() && samples.is_empty() {
         return Err(needs.missing(&model));
@@ -177,7 +213,7 @@ struct Needs {
 }
 
 impl Needs {
-    fn new(model: &Model, fusion: &Fusion, origins: &[Option<Origin>]) -> Self {
+    fn new(model: &Model, fusion: &Fusion, origins: &[Option<Origin>], options: &QuantizeOptions) -> Self {
         let mut needs = Self { ranges: BTreeSet::new(), layers: BTreeSet::new(), measured: BTreeSet::new() };
         for id in model.graph.ids().filter(|id| fusion.demanded[id.index()]) {
             if model.places[id.index()] != Place::Chip {
@@ -192,7 +228,7 @@ impl Needs {
                 needs.ranges.extend(calibrated(origins, value));
             }
             let root = fusion.root(id);
-            if model.layers.get(&root).is_some_and(|layer| layer.weights.given.is_none()) {
+            if model.layers.contains_key(&root) && options.rounds(model, root) {
                 needs.layers.insert(root);
             }
             if model.graph.node(id).ty.element == Element::F32 {

@@ -4,31 +4,37 @@ use super::arithmetic::edge_layers;
 use super::fuse::Fusion;
 use super::normalise::{self, Model};
 use super::place::Place;
-use lutweave_ir::op::Geometry;
+use super::sites::{LayerInfo, info, roots};
 use lutweave_ir::{Diagnostics, Graph, NodeId};
 
-/// A layer with weights.
-#[derive(Clone, Debug)]
+/// A layer with its weights.
+#[derive(Clone, Debug, PartialEq)]
 pub struct SubjectLayer {
-    /// Its name: that of the integer node and of its entry in the settings.
-    pub name: String,
+    /// What there is to know of it.
+    pub info: LayerInfo,
     /// Its node in [`Subject::graph`].
     pub node: NodeId,
     /// The constant that holds its weights.
     pub weights: NodeId,
     /// The constant that holds its bias.
     pub bias: NodeId,
-    /// Shape of the weights, `[o,kh,kw,i/groups]`.
-    pub shape: [usize; 4],
-    /// Strides, dilations, padding and groups.
-    pub geometry: Geometry,
+}
+
+impl SubjectLayer {
+    /// Its weights may be chosen: they are trained, and the model does not give integers for them.
+    pub fn open(&self) -> bool {
+        self.info.trained && self.info.given_bits.is_none()
+    }
+
+    /// Number of weights.
+    pub fn count(&self) -> usize {
+        self.info.shape.iter().product()
+    }
+
     /// Output positions: every weight is used so often in an inference.
-    pub positions: usize,
-    /// The first or last layer, or depthwise, or without trained weights: 8 bits, all weights,
-    /// unless asked otherwise.
-    pub tender: bool,
-    /// Its weights may be chosen: they are trained and the model does not give integers for them.
-    pub open: bool,
+    pub fn positions(&self) -> usize {
+        self.info.output.iter().product()
+    }
 }
 
 /// A float network of convolutions and few other operators. Its outputs are the values that
@@ -49,25 +55,12 @@ pub fn subject(graph: &Graph) -> Result<Subject, Diagnostics> {
     let model = normalise::normalise(graph)?;
     let fusion = Fusion::new(&model);
     let edges = edge_layers(&model, &fusion);
-    let layers = model
-        .layers
-        .iter()
-        .filter(|(id, _)| model.places[id.index()] == Place::Chip)
-        .map(|(&id, layer)| {
-            let node = model.graph.node(id);
-            let shape = layer.weights.shape;
-            let depthwise = layer.geometry.groups > 1 && shape[3] == 1;
-            SubjectLayer {
-                name: node.name.clone(),
-                node: id,
-                weights: node.operands[1],
-                bias: node.operands[2],
-                shape,
-                geometry: layer.geometry,
-                positions: node.ty.count() / shape[0].max(1),
-                tender: depthwise || !layer.trained || edges.contains(&id),
-                open: layer.trained && !layer.moves && layer.weights.given.is_none(),
-            }
+    let layers = roots(&model, &fusion)
+        .into_iter()
+        .map(|root| {
+            let operands = &model.graph.node(root).operands;
+            let info = info(&model, root, edges.contains(&root));
+            SubjectLayer { info, node: root, weights: operands[1], bias: operands[2] }
         })
         .collect();
     Ok(Subject { graph: chip_outputs(model), layers })

@@ -23,7 +23,8 @@ pub fn measure(
     for layer in layers {
         let statistics = statistics(study, layer);
         let trained = original.constant(layer.weights)?;
-        let weights = LayerWeights { shape: layer.shape, groups: layer.geometry.groups, real: trained.f32s() };
+        let weights =
+            LayerWeights { shape: layer.info.shape, groups: layer.info.geometry.groups, real: trained.f32s() };
         let pruner = Pruner::new(weights, &statistics);
         let mut prices = Vec::new();
         for setting in settings(layer) {
@@ -31,7 +32,7 @@ pub fn measure(
             let distortion = study.distortion(&change(original, layer, &statistics, &compressed)?)?;
             prices.push(Price { setting, distortion: fixed_point(distortion) });
         }
-        tables.push(Table { layer: layer.name.clone(), prices });
+        tables.push(Table { layer: layer.info.name.clone(), prices });
         done(tables.len());
     }
     Ok(tables)
@@ -42,10 +43,10 @@ pub(crate) fn statistics(study: &Study, layer: &SubjectLayer) -> Statistics {
     let input = study.graph().node(layer.node).operands[0];
     let image = study.graph().node(input).ty.image();
     let (height, width, channels) = image.expect("invariant: layers read images");
-    let [_, kernel_height, kernel_width, _] = layer.shape;
-    let patch = Patch::new([height, width, channels], [kernel_height, kernel_width], &layer.geometry);
+    let [_, kernel_height, kernel_width, _] = layer.info.shape;
+    let patch = Patch::new([height, width, channels], [kernel_height, kernel_width], &layer.info.geometry);
     let inputs: Vec<Vec<f32>> = study.values(input).map(|value| value.f32s().to_vec()).collect();
-    Statistics::new(&patch, layer.geometry.groups, &inputs, true)
+    Statistics::new(&patch, layer.info.geometry.groups, &inputs, true)
 }
 
 /// The change that gives a layer its compressed weights, and the bias what the mean output loses.
@@ -61,9 +62,9 @@ pub(crate) fn change(
     let trained = original.constant(layer.weights)?;
     let bias = original.constant(layer.bias)?;
     let weights = compressed.real();
-    let [outputs, ..] = layer.shape;
+    let [outputs, ..] = layer.info.shape;
     let taps = weights.len() / outputs;
-    let per_group = outputs / layer.geometry.groups;
+    let per_group = outputs / layer.info.geometry.groups;
     let corrected: Vec<f32> = (0..outputs)
         .map(|output| {
             let mean = statistics.groups()[output / per_group].mean();
@@ -73,6 +74,7 @@ pub(crate) fn change(
             (f64::from(bias.f32s()[output]) + lost) as f32
         })
         .collect();
-    let change = [(layer.weights, Tensor::f32(layer.shape, weights)), (layer.bias, Tensor::f32([outputs], corrected))];
+    let change =
+        [(layer.weights, Tensor::f32(layer.info.shape, weights)), (layer.bias, Tensor::f32([outputs], corrected))];
     Ok(change.into())
 }

@@ -1,0 +1,200 @@
+//! Models with their samples and metric, from the task files of the shared data.
+
+use lutweave_ir::interpret::Interpreter;
+use lutweave_ir::{Graph, Tensor};
+use ndarray::{ArrayD, Axis, IxDyn};
+use ndarray_npy::NpzReader;
+use rayon::prelude::*;
+use std::error::Error;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+pub type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// A task file.
+pub struct Task {
+    /// Name of the file, without its extension.
+    pub name: String,
+    /// The model's file.
+    pub model: PathBuf,
+    folder: PathBuf,
+    table: toml::Table,
+}
+
+/// Samples of one window of the data.
+pub struct Samples {
+    /// One list of inputs a sample.
+    pub inputs: Vec<Vec<Tensor>>,
+    raw: Vec<Vec<f64>>,
+    labels: Vec<usize>,
+}
+
+/// The folder of the shared data: the environment variable `LUTWEAVE_DATA`, or beside the repository.
+pub fn shared_data() -> PathBuf {
+    if let Some(folder) = std::env::var_os("LUTWEAVE_DATA") {
+        return folder.into();
+    }
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data")
+}
+
+/// All task files of a folder, by name.
+pub fn tasks(folder: &Path) -> Fallible<Vec<Task>> {
+    let mut paths: Vec<PathBuf> = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(_) => Vec::new(),
+    };
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    paths.iter().map(|path| Task::read(path)).collect()
+}
+
+impl Task {
+    /// Reads a task file.
+    pub fn read(path: &Path) -> Fallible<Self> {
+        let table: toml::Table = std::fs::read_to_string(path)?.parse()?;
+        let folder = path.parent().ok_or("a task file lies in a folder")?.to_owned();
+        let model = folder.join(text(&table, "model")?);
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, model, folder, table })
+    }
+
+    /// The samples that may be used to choose anything.
+    pub fn calibration(&self, graph: &Graph) -> Fallible<Samples> {
+        load(&self.table, &self.folder, "calibration", graph)
+    }
+
+    /// The samples that a result is judged by.
+    pub fn evaluation(&self, graph: &Graph) -> Fallible<Samples> {
+        load(&self.table, &self.folder, "evaluation", graph)
+    }
+
+    /// The task's metric of a graph, and its name.
+    pub fn score(&self, graph: &Graph, samples: &Samples) -> Fallible<(f64, &str)> {
+        let outputs = outputs(graph, &samples.inputs)?;
+        let metric = text(&self.table, "metric")?;
+        match metric {
+            "top1" => Ok((top1(&outputs, &samples.labels), metric)),
+            "mse" => Ok((mean_squared_error(&self.table, &outputs, &samples.raw)?, metric)),
+            other => Err(format!("metric {other} is not known here").into()),
+        }
+    }
+}
+
+fn outputs(graph: &Graph, inputs: &[Vec<Tensor>]) -> Fallible<Vec<Vec<f64>>> {
+    let interpreter = Interpreter::new(graph);
+    let results: Result<Vec<Vec<f64>>, _> = inputs
+        .par_iter()
+        .map(|inputs| {
+            interpreter.run(inputs).map(|outputs| match &outputs[0].data {
+                lutweave_ir::Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+                lutweave_ir::Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            })
+        })
+        .collect();
+    Ok(results?)
+}
+
+fn argmax(values: &[f64]) -> usize {
+    (0..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
+}
+
+fn top1(outputs: &[Vec<f64>], labels: &[usize]) -> f64 {
+    let right = outputs.iter().zip(labels).filter(|(output, label)| argmax(output) == **label).count();
+    right as f64 / outputs.len() as f64
+}
+
+fn mean_squared_error(task: &toml::Table, outputs: &[Vec<f64>], raw: &[Vec<f64>]) -> Fallible<f64> {
+    let (mean, std) = (numbers(task, "output", "mean")?[0], numbers(task, "output", "std")?[0]);
+    let errors = outputs.iter().zip(raw).map(|(output, raw)| {
+        let sum: f64 = output.iter().zip(raw).map(|(y, x)| (y * std + mean - x).powi(2)).sum();
+        sum / raw.len() as f64
+    });
+    Ok(errors.sum::<f64>() / outputs.len() as f64)
+}
+
+fn text<'t>(task: &'t toml::Table, key: &str) -> Fallible<&'t str> {
+    task.get(key).and_then(toml::Value::as_str).ok_or_else(|| format!("`{key}` is missing").into())
+}
+
+fn section<'t>(task: &'t toml::Table, key: &str) -> Fallible<&'t toml::Table> {
+    task.get(key).and_then(toml::Value::as_table).ok_or_else(|| format!("[{key}] is missing").into())
+}
+
+fn numbers(task: &toml::Table, key: &str, name: &str) -> Fallible<Vec<f64>> {
+    let values = section(task, key)?.get(name).and_then(toml::Value::as_array).ok_or(format!("`{name}` is missing"))?;
+    Ok(values.iter().filter_map(|value| value.as_float().or(value.as_integer().map(|i| i as f64))).collect())
+}
+
+fn window(part: &toml::Table, key: &str) -> Fallible<usize> {
+    let value = part.get(key).and_then(toml::Value::as_integer).ok_or(format!("`{key}` is missing"))?;
+    Ok(usize::try_from(value)?)
+}
+
+/// Model inputs, the same values in real units, and labels.
+fn load(task: &toml::Table, folder: &Path, key: &str, graph: &Graph) -> Fallible<Samples> {
+    let (part, input) = (section(task, key)?, section(task, "input")?);
+    let mut npz = NpzReader::new(File::open(folder.join(text(part, "file")?))?)?;
+    let (start, count) = (window(part, "start")?, window(part, "count")?);
+    let array = read(&mut npz, text(input, "array")?)?;
+    let (mean, std) = (numbers(task, "input", "mean")?, numbers(task, "input", "std")?);
+    let labels = match task.get("labels").and_then(toml::Value::as_table) {
+        None => Vec::new(),
+        Some(labels) => {
+            let labels = read(&mut npz, text(labels, "array")?)?;
+            labels.iter().skip(start).take(count).map(|&label| label as usize).collect()
+        }
+    };
+    let channels = input.get("channels").and_then(toml::Value::as_str).unwrap_or("");
+    let channels_first = text(input, "model_layout")? == "NCHW" && text(input, "layout")? == "NHWC";
+    let ty = &graph.node(graph.inputs()[0]).ty;
+    let (mut tensors, mut raw) = (Vec::new(), Vec::new());
+    for index in start..start + count {
+        let mut sample = array.index_axis(Axis(0), index).to_owned();
+        let last = sample.ndim() - 1;
+        let depth = sample.shape()[last];
+        if channels == "GRAY" && depth == 3 {
+            sample = sample
+                .map_axis(Axis(last), |rgb| (0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]).round_ties_even())
+                .insert_axis(Axis(last));
+        }
+        if channels == "BGR" {
+            sample.invert_axis(Axis(last));
+        }
+        let depth = sample.shape()[last];
+        let mut scaled = sample.clone();
+        for (at, value) in scaled.iter_mut().enumerate() {
+            let channel = at % depth % mean.len();
+            *value = (*value - mean[channel]) / std[channel];
+        }
+        if channels_first {
+            scaled = scaled.permuted_axes(IxDyn(&[2, 0, 1]));
+        }
+        let values = scaled.iter().copied();
+        let tensor = match ty.element.range() {
+            None => Tensor::f32(ty.shape.clone(), values.map(|v| v as f32).collect::<Vec<_>>()),
+            Some((lo, hi)) => {
+                let clamped = values.map(|v| v.round_ties_even().clamp(lo as f64, hi as f64) as i32);
+                Tensor::int(ty.shape.clone(), clamped.collect::<Vec<_>>())
+            }
+        };
+        // What the model sees, in real units: rounded where its input is an integer.
+        raw.push(match &tensor.data {
+            lutweave_ir::Data::F32(values) => values.iter().map(|&v| f64::from(v) * std[0] + mean[0]).collect(),
+            lutweave_ir::Data::Int(values) => values.iter().map(|&v| f64::from(v) * std[0] + mean[0]).collect(),
+        });
+        tensors.push(vec![tensor]);
+    }
+    Ok(Samples { inputs: tensors, raw, labels })
+}
+
+fn read(npz: &mut NpzReader<File>, name: &str) -> Fallible<ArrayD<f64>> {
+    let file = format!("{name}.npy");
+    if let Ok(array) = npz.by_name::<ndarray::OwnedRepr<u8>, IxDyn>(&file) {
+        return Ok(array.mapv(f64::from));
+    }
+    if let Ok(array) = npz.by_name::<ndarray::OwnedRepr<i8>, IxDyn>(&file) {
+        return Ok(array.mapv(f64::from));
+    }
+    let array: ArrayD<f32> = npz.by_name(&file)?;
+    Ok(array.mapv(f64::from))
+}

@@ -1,0 +1,259 @@
+//! Lowers convolutions: compresses their weights on the inputs that the layers before them give,
+//! and corrects bias and scales for what that changed.
+
+use super::assign::Grid;
+use super::linear::Weights;
+use super::lower::{Lowering, Value};
+use super::requantize;
+use super::weights::{self, Rounded, Surroundings};
+use crate::compress::{self, LayerWeights, Setting, Statistics};
+use lutweave_ir::op::QConv;
+use lutweave_ir::{Diagnostic, Element, NodeId, Op, Tensor, TensorType};
+use rayon::prelude::*;
+
+/// A channel's scale is corrected if that lowers its error by this share at least.
+const WORTHWHILE: f64 = 0.01;
+
+/// A layer's integers, and what its accumulators start from.
+#[derive(Clone)]
+struct Layer {
+    rounded: Rounded,
+    /// One an output channel, in real units.
+    bias: Vec<f64>,
+    bits: u8,
+    corrected: bool,
+}
+
+/// An operator with its constants.
+struct Operator {
+    conv: QConv,
+    weights: Vec<i32>,
+    bias: Vec<i32>,
+    element: Element,
+}
+
+impl Lowering<'_> {
+    /// A convolution with the clamp that follows it.
+    pub fn convolution(&mut self, id: NodeId, root: NodeId) -> Result<Value, Diagnostic> {
+        let model = self.model;
+        let source = &model.layers[&root];
+        let name = model.graph.node(root).name.clone();
+        let x = self.integer(model.graph.node(root).operands[0])?;
+        let (grid_x, grid_y) = (self.grid_of(&x), self.grid(id));
+        let (scale_x, scale_y) = (f64::from(grid_x.quantization.scale), f64::from(grid_y.quantization.scale));
+        let setting = self.setting(root);
+        let (layer, scales_corrected) = match (&source.weights.given, setting) {
+            (Some(given), None) => {
+                let reach = scale_x * grid_x.steps() / scale_y;
+                let rounded = weights::given(&source.weights, given, reach, scale_x);
+                (Layer { rounded, bias: source.weights.bias.clone(), bits: given.bits, corrected: false }, 0)
+            }
+            (_, setting) => {
+                let setting = setting.unwrap_or(Setting::dense(8));
+                self.compressed(id, root, &x, &setting, &grid_y)?
+            }
+        };
+        let operator = self.operator(id, root, &layer, &grid_x, &grid_y)?;
+        let w = self.constant(&format!("{name}.weight"), &source.weights.shape, operator.weights, operator.element);
+        let b = self.constant(&format!("{name}.bias"), &[source.weights.outputs()], operator.bias, Element::I32);
+        let entry = self.enter(id, root, "qconv");
+        entry.weight_bits = Some(element_bits(operator.element));
+        entry.scales = layer.rounded.choice;
+        entry.setting = setting;
+        entry.distortion = layer.rounded.distortion;
+        entry.bias_corrected = layer.corrected;
+        entry.scales_corrected = scales_corrected;
+        self.emit(&name, Op::QConv(operator.conv), &[&x, &w, &b], Some(&grid_y))
+    }
+
+    /// How a layer is compressed: as asked for by name, otherwise all weights at a width. `None`
+    /// if the model's own integers stay.
+    fn setting(&self, root: NodeId) -> Option<Setting> {
+        let node = self.model.graph.node(root);
+        let layer = &self.model.layers[&root];
+        self.options.setting(&node.name).or_else(|| {
+            let info = super::sites::info(self.model, root, self.edge_layers.contains(&root));
+            layer.weights.given.is_none().then(|| Setting::dense(info.default_bits(self.options.weight_bits)))
+        })
+    }
+
+    /// The operator of a layer's integers.
+    fn operator(
+        &self,
+        id: NodeId,
+        root: NodeId,
+        layer: &Layer,
+        grid_x: &Grid,
+        grid_y: &Grid,
+    ) -> Result<Operator, Diagnostic> {
+        let (scale_x, scale_y) = (f64::from(grid_x.quantization.scale), f64::from(grid_y.quantization.scale));
+        let scales = &layer.rounded.scales;
+        let factors: Vec<f64> = scales.iter().map(|scale| scale_x * scale / scale_y).collect();
+        let steps: Vec<f64> = layer.bias.iter().zip(scales).map(|(bias, scale)| bias / (scale_x * scale)).collect();
+        let zero_point = grid_x.quantization.zero_point;
+        let unbridgeable = || {
+            Diagnostic::error("scale-out-of-range", "the scales of input, weights and output are too far apart")
+                .at(&self.model.graph.node(root).name)
+                .operator("conv")
+                .help("check the model's scales and the calibration data")
+        };
+        let mut fitted = requantize::fit(&layer.rounded.integers, &steps, &factors, grid_x.range(), zero_point)
+            .ok_or_else(unbridgeable)?;
+        let requantize = requantize::requantize(&fitted.factors, &fitted.accumulators, grid_y, self.bounds(id))
+            .ok_or_else(unbridgeable)?;
+        requantize::alternate_halves(&mut fitted.bias, &requantize);
+        let geometry = self.model.layers[&root].geometry;
+        let conv = QConv { geometry, pad_value: zero_point, requantize, element: grid_y.element };
+        let element = weight_element(layer.bits, &fitted.weights);
+        Ok(Operator { conv, weights: fitted.weights, bias: fitted.bias, element })
+    }
+
+    /// Compresses a layer's weights and corrects bias and scales for the change of the output's
+    /// mean and size. Also tells how many channels' scales were corrected.
+    fn compressed(
+        &self,
+        id: NodeId,
+        root: NodeId,
+        x: &Value,
+        setting: &Setting,
+        grid_y: &Grid,
+    ) -> Result<(Layer, usize), Diagnostic> {
+        let source = &self.model.layers[&root];
+        let Weights { shape, real, bias, .. } = &source.weights;
+        let groups = source.geometry.groups;
+        let grid_x = self.grid_of(x);
+        let patch = source.patch(&self.graph.node(x.id).ty);
+        let inputs: Vec<Vec<f32>> = x
+            .samples
+            .iter()
+            .map(|sample| sample.ints().iter().map(|&q| grid_x.quantization.dequantize(q)).collect())
+            .collect();
+        let operand = self.model.graph.node(root).operands[0];
+        let reference: Option<Vec<Vec<f32>>> = self
+            .shadow
+            .as_ref()
+            .and_then(|shadow| shadow.reals(operand))
+            .filter(|reals| reals.len() == inputs.len())
+            .map(|reals| reals.iter().map(|real| real.f32s().to_vec()).collect());
+        let expected = self.observations.patches.get(&root);
+        let centred = self.options.bias_correction && expected.is_some() && !inputs.is_empty();
+        let statistics = match &reference {
+            Some(reference) => Statistics::with_reference(&patch, groups, &inputs, reference, centred),
+            None => Statistics::new(&patch, groups, &inputs, centred),
+        };
+        let own = LayerWeights { shape: *shape, groups, real };
+        let target = if self.options.asymmetric { statistics.target(own) } else { real.clone() };
+        let surroundings = Surroundings {
+            statistics: &statistics,
+            groups,
+            input_scale: f64::from(grid_x.quantization.scale),
+            output_scale: f64::from(grid_y.quantization.scale),
+            input_steps: grid_x.steps(),
+        };
+        let options = compress::Options {
+            rounding: self.options.rounding,
+            scale: self.options.scale,
+            ..compress::Options::default()
+        };
+        let rounded = weights::round(&source.weights, &target, setting, &options, &surroundings);
+        let mut layer = Layer { rounded, bias: bias.clone(), bits: setting.bits, corrected: centred };
+        let Some(expected) = expected.filter(|_| centred) else {
+            return Ok((layer, 0));
+        };
+        let mut mean = vec![0.0; patch.taps()];
+        for input in &inputs {
+            for (sum, value) in mean.iter_mut().zip(patch.mean(input)) {
+                *sum += value / inputs.len() as f64;
+            }
+        }
+        let mean_real = weights::mean_output(*shape, groups, |index| f64::from(real[index]), expected);
+        let integers = &layer.rounded.integers;
+        let mean_integer = weights::mean_output(*shape, groups, |index| f64::from(integers[index]), &mean);
+        let correct = |layer: &mut Layer| {
+            for (output, corrected) in layer.bias.iter_mut().enumerate() {
+                *corrected = bias[output] + mean_real[output] - mean_integer[output] * layer.rounded.scales[output];
+            }
+        };
+        correct(&mut layer);
+        if !self.options.statistics_correction || reference.is_none() {
+            return Ok((layer, 0));
+        }
+        let mut scaled = layer.clone();
+        let best = statistics.best_scales(own, &layer.rounded.integers);
+        for (scale, best) in scaled.rounded.scales.iter_mut().zip(best) {
+            *scale = best.unwrap_or(*scale);
+        }
+        correct(&mut scaled);
+        let plain_errors = self.channel_errors(id, root, x, &layer, grid_y)?;
+        let scaled_errors = self.channel_errors(id, root, x, &scaled, grid_y)?;
+        let mut corrected = 0;
+        for (output, (plain, other)) in plain_errors.iter().zip(&scaled_errors).enumerate() {
+            if *other < plain * (1.0 - WORTHWHILE) {
+                layer.rounded.scales[output] = scaled.rounded.scales[output];
+                corrected += 1;
+            }
+        }
+        correct(&mut layer);
+        Ok((layer, corrected))
+    }
+
+    /// The sum of the squared errors of every output channel against the float graph, after the
+    /// clamp, on every second sample.
+    fn channel_errors(
+        &self,
+        id: NodeId,
+        root: NodeId,
+        x: &Value,
+        layer: &Layer,
+        grid_y: &Grid,
+    ) -> Result<Vec<f64>, Diagnostic> {
+        let outputs = layer.bias.len();
+        let reals = self.shadow.as_ref().and_then(|shadow| shadow.reals(id));
+        let Some(reals) = reals.filter(|reals| reals.len() == x.samples.len()) else {
+            return Ok(vec![0.0; outputs]);
+        };
+        let operator = self.operator(id, root, layer, &self.grid_of(x), grid_y)?;
+        let shape = self.model.layers[&root].weights.shape;
+        let constants = [Tensor::int(shape, operator.weights), Tensor::int([outputs], operator.bias)];
+        let types = [TensorType::int(shape, operator.element), TensorType::int([outputs], Element::I32)];
+        let types = [&self.graph.node(x.id).ty, &types[0], &types[1]];
+        let op = Op::QConv(operator.conv);
+        let ty = op.infer(&types).map_err(|message| Diagnostic::error("invalid-operands", message).at("conv"))?;
+        let errors: Vec<Vec<f64>> = (0..reals.len().div_ceil(2))
+            .into_par_iter()
+            .map(|half| {
+                let sample = 2 * half;
+                let value = op.eval(&ty, &types, &[&x.samples[sample], &constants[0], &constants[1]]);
+                let mut errors = vec![0.0; outputs];
+                for (index, (&q, &real)) in value.ints().iter().zip(reals[sample].f32s()).enumerate() {
+                    let error = f64::from(grid_y.quantization.dequantize(q) - real);
+                    errors[index % outputs] += error * error;
+                }
+                errors
+            })
+            .collect();
+        let mut sums = vec![0.0; outputs];
+        for errors in errors {
+            sums.iter_mut().zip(errors).for_each(|(sum, error)| *sum += error);
+        }
+        Ok(sums)
+    }
+}
+
+/// The narrowest element that holds weights of a model's width.
+fn weight_element(bits: u8, weights: &[i32]) -> Element {
+    let holds = |element: Element| {
+        let (lo, hi) = element.range().expect("invariant: weights are integers");
+        weights.iter().all(|&w| (lo..=hi).contains(&i64::from(w)))
+    };
+    let nine = Element::Int { bits: 9, signed: true };
+    let candidates: &[Element] = if bits <= 4 { &[Element::I4, Element::I8] } else { &[Element::I8] };
+    candidates.iter().copied().find(|&element| holds(element)).unwrap_or(nine)
+}
+
+fn element_bits(element: Element) -> u8 {
+    match element {
+        Element::F32 => 32,
+        Element::Int { bits, .. } => bits,
+    }
+}

@@ -1,0 +1,101 @@
+//! The float graph's values on the calibration samples, node by node beside the integer graph.
+
+use super::fuse::Fusion;
+use super::normalise::Model;
+use super::place::Place;
+use lutweave_ir::{Element, NodeId, Op, Tensor, TensorType};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Values of the float graph; each is held as long as something may read it.
+pub(super) struct Shadow<'m> {
+    model: &'m Model,
+    samples: &'m [Vec<Tensor>],
+    /// The node after the last one that was computed.
+    next: usize,
+    values: Vec<Option<Arc<[Tensor]>>>,
+    /// For every node the last one that reads it; `None` where nothing does.
+    last_reader: Vec<Option<NodeId>>,
+}
+
+impl<'m> Shadow<'m> {
+    /// Before the first node.
+    pub fn new(model: &'m Model, fusion: &Fusion, samples: &'m [Vec<Tensor>]) -> Self {
+        let count = model.graph.nodes().len();
+        let mut live = vec![false; count];
+        for output in model.graph.outputs() {
+            live[output.index()] = true;
+        }
+        let mut last_reader: Vec<Option<NodeId>> = vec![None; count];
+        for id in model.graph.ids().rev() {
+            let node = model.graph.node(id);
+            let computed = live[id.index()] && model.places[id.index()] != Place::Epilogue;
+            for operand in &node.operands {
+                live[operand.index()] |= live[id.index()];
+                if computed {
+                    last_reader[operand.index()] = last_reader[operand.index()].max(Some(id));
+                }
+            }
+            if fusion.demanded[id.index()] && model.places[id.index()] == Place::Chip {
+                for read in fusion.reads(model, id).into_iter().chain([id]) {
+                    last_reader[read.index()] = last_reader[read.index()].max(Some(id));
+                }
+            }
+        }
+        Self { model, samples, next: 0, values: vec![None; count], last_reader }
+    }
+
+    /// Computes everything up to a node.
+    pub fn advance(&mut self, to: NodeId) {
+        for id in self.model.graph.ids().skip(self.next).take_while(|id| *id <= to) {
+            let node = self.model.graph.node(id);
+            self.next = id.index() + 1;
+            if self.last_reader[id.index()].is_none() || self.model.places[id.index()] == Place::Epilogue {
+                continue;
+            }
+            let value: Arc<[Tensor]> = match node.op {
+                Op::Constant(_) => continue,
+                Op::Input => {
+                    let inputs = self.model.graph.inputs();
+                    let position = inputs.iter().position(|input| *input == id);
+                    let position = position.expect("invariant: input nodes are the graph's inputs");
+                    self.samples.iter().map(|sample| sample[position].clone()).collect()
+                }
+                _ => {
+                    let types: Vec<&TensorType> =
+                        node.operands.iter().map(|&operand| &self.model.graph.node(operand).ty).collect();
+                    let evaluate = |sample: usize| -> Option<Tensor> {
+                        let operands: Option<Vec<&Tensor>> = node
+                            .operands
+                            .iter()
+                            .map(|&operand| match self.model.graph.constant_of(operand) {
+                                Some(constant) => Some(constant),
+                                None => Some(&self.values[operand.index()].as_ref()?[sample]),
+                            })
+                            .collect();
+                        Some(node.op.eval(&node.ty, &types, &operands?))
+                    };
+                    let values: Option<Vec<Tensor>> = (0..self.samples.len()).into_par_iter().map(evaluate).collect();
+                    let Some(values) = values else { continue };
+                    values.into()
+                }
+            };
+            self.values[id.index()] = Some(value);
+        }
+    }
+
+    /// Frees what nothing after a node reads.
+    pub fn release(&mut self, after: NodeId) {
+        for index in 0..self.next {
+            if self.last_reader[index].is_some_and(|reader| reader <= after) {
+                self.values[index] = None;
+            }
+        }
+    }
+
+    /// The reals of a node, one tensor a sample, while they are held.
+    pub fn reals(&self, id: NodeId) -> Option<&[Tensor]> {
+        let real = self.model.graph.node(id).ty.element == Element::F32;
+        self.values[id.index()].as_deref().filter(|samples| real && !samples.is_empty())
+    }
+}

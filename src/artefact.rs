@@ -1,13 +1,18 @@
 //! The directory of a compiled model: written whole or not at all, and read back.
 
 use crate::failure::Failure;
+use lutweave_hw::cost::Resources;
+use lutweave_hw::device::Device;
+use lutweave_hw::fit::{Fitted, realize};
+use lutweave_hw::plan::{Choice, Fold};
 use lutweave_ir::split::{Split, split};
-use lutweave_ir::{Diagnostic, Graph};
+use lutweave_ir::{Diagnostic, Graph, NodeId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the directory's layout.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What `manifest.json` says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,6 +60,48 @@ pub struct Port {
     pub zero_point: Option<i32>,
 }
 
+/// What `plan.json` says: enough to build the same circuit from `graph.txt` again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredPlan {
+    /// Cycles of the slowest stage.
+    pub bottleneck_cycles: u64,
+    /// Multipliers of all processing elements.
+    pub multipliers: u64,
+    /// Estimated parts of the device.
+    pub resources: Resources,
+    /// How each stage is folded, by the name of its node.
+    pub stages: BTreeMap<String, Fold>,
+}
+
+impl StoredPlan {
+    /// Of a fitted core.
+    pub fn of(core: &Graph, fitted: &Fitted) -> Self {
+        let folds = fitted.plan.folds();
+        Self {
+            bottleneck_cycles: fitted.plan.bottleneck(),
+            multipliers: fitted.plan.multipliers(),
+            resources: fitted.resources,
+            stages: folds.into_iter().map(|(id, fold)| (core.node(id).name.clone(), fold)).collect(),
+        }
+    }
+
+    /// The circuit that it describes.
+    ///
+    /// # Errors
+    /// If it does not fit the core.
+    pub fn build(&self, core: &Graph, device: &Device) -> Result<Fitted, Failure> {
+        let choice = |fold: &Fold| Choice { fold: *fold, resources: Resources::default() };
+        let named = |id: NodeId| Some((id, choice(self.stages.get(&core.node(id).name)?)));
+        Ok(realize(core, device, &core.ids().filter_map(named).collect())?)
+    }
+}
+
+/// The file by which the result of `explore` is known.
+pub const FRONT: &str = "front.json";
+
+/// The file by which the result of `compile` is known.
+const MANIFEST: &str = "manifest.json";
+
 /// Files to be written, by relative path.
 #[derive(Clone, Debug, Default)]
 pub struct Files(pub Vec<(String, Vec<u8>)>);
@@ -65,13 +112,31 @@ impl Files {
         self.0.push((path.into(), content.into()));
     }
 
-    /// Writes all files into `directory`, which appears complete or not at all. A directory that
-    /// an earlier compilation made is replaced; anything else is kept and refused.
+    /// Adds plain data as a JSON file.
+    pub fn add_json(&mut self, path: impl Into<String>, value: &impl Serialize) {
+        self.add(path, serde_json::to_string_pretty(value).expect("plain data") + "\n");
+    }
+
+    /// Writes the files of a compilation into `directory`, which appears complete or not at all. A
+    /// directory that an earlier compilation made is replaced; anything else is kept and refused.
     ///
     /// # Errors
     /// What the file system says, or that the directory holds something else.
     pub fn write(&self, directory: &Path) -> Result<(), Failure> {
         check_target(directory)?;
+        self.replace(directory)
+    }
+
+    /// As [`Files::write`], for the result of an exploration.
+    ///
+    /// # Errors
+    /// What the file system says, or that the directory holds something else.
+    pub fn write_front(&self, directory: &Path) -> Result<(), Failure> {
+        check_front(directory)?;
+        self.replace(directory)
+    }
+
+    fn replace(&self, directory: &Path) -> Result<(), Failure> {
         let parent = match directory.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
             _ => PathBuf::from("."),
@@ -111,11 +176,23 @@ impl Files {
     }
 }
 
-/// Refuses a target that is not absent, empty, or an earlier result.
+/// Refuses a target that is not absent, empty, or an earlier compilation.
 ///
 /// # Errors
 /// A diagnostic that says what is there.
 pub fn check_target(directory: &Path) -> Result<(), Failure> {
+    check(directory, MANIFEST)
+}
+
+/// Refuses a target that is not absent, empty, or an earlier exploration.
+///
+/// # Errors
+/// A diagnostic that says what is there.
+pub fn check_front(directory: &Path) -> Result<(), Failure> {
+    check(directory, FRONT)
+}
+
+fn check(directory: &Path, sign: &str) -> Result<(), Failure> {
     if !directory.exists() {
         return Ok(());
     }
@@ -129,8 +206,8 @@ pub fn check_target(directory: &Path) -> Result<(), Failure> {
         return refuse("the output directory exists and is a file");
     }
     let mut entries = std::fs::read_dir(directory).map_err(|error| Failure::file(directory, "read", error))?;
-    if entries.next().is_some() && !directory.join("manifest.json").is_file() {
-        return refuse("the output directory holds files that are not of an earlier compilation");
+    if entries.next().is_some() && !directory.join(sign).is_file() {
+        return refuse("the output directory holds files that are not of an earlier run of this command");
     }
     Ok(())
 }
@@ -152,6 +229,8 @@ pub struct Compiled {
     pub directory: PathBuf,
     /// Its manifest.
     pub manifest: Manifest,
+    /// How its circuit is folded.
+    pub plan: StoredPlan,
     /// The integer graph with its host parts.
     pub graph: Graph,
     /// The graph in three parts.
@@ -161,7 +240,7 @@ pub struct Compiled {
 impl Compiled {
     /// True if a path looks like the result of `compile`.
     pub fn is_at(path: &Path) -> bool {
-        path.join("manifest.json").is_file()
+        path.join(MANIFEST).is_file()
     }
 
     /// Reads a compiled model.
@@ -179,8 +258,8 @@ impl Compiled {
                 )
             })
         };
-        let manifest: Manifest = serde_json::from_str(&text("manifest.json")?)
-            .map_err(|error| Failure::file(&directory.join("manifest.json"), "understand", error))?;
+        let damaged = |name: &str, error| Failure::file(&directory.join(name), "understand", error);
+        let manifest: Manifest = serde_json::from_str(&text(MANIFEST)?).map_err(|error| damaged(MANIFEST, error))?;
         if manifest.format != FORMAT {
             let message = format!("it has format {}, this compiler reads {FORMAT}", manifest.format);
             return Err(Diagnostic::error("not-compiled", message)
@@ -188,6 +267,7 @@ impl Compiled {
                 .help("compile the model again")
                 .into());
         }
+        let plan = serde_json::from_str(&text("plan.json")?).map_err(|error| damaged("plan.json", error))?;
         let graph = lutweave_ir::text::parse(&text("graph.txt")?)?;
         lutweave_ir::validate::validate(&graph)?;
         let split = split(&graph)?;
@@ -197,7 +277,7 @@ impl Compiled {
                 .help("compile the model again")
                 .into());
         }
-        Ok(Self { directory: directory.to_path_buf(), manifest, graph, split })
+        Ok(Self { directory: directory.to_path_buf(), manifest, plan, graph, split })
     }
 
     /// Bytes of one of its files.

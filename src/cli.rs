@@ -24,8 +24,18 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         lutweave compile mnist -o build/mnist\n  \
         lutweave compile model.onnx --task task.toml --device ultra96 -o build/model\n  \
-        lutweave compile --task task.toml --weights 4 --multipliers 156 -o build/small")]
+        lutweave compile --task task.toml --weights 4 --multipliers 156 -o build/small\n  \
+        lutweave compile --task task.toml --weights auto --max-drop 1.0 -o build/auto\n  \
+        lutweave compile --task task.toml --keep-macs 0.3 --method rd -o build/pruned")]
     Compile(Compile),
+    /// Trade accuracy for speed: the Pareto front of cycles, resources, bytes and accuracy.
+    #[command(after_help = "Examples:\n  \
+        lutweave explore --task task.toml --device ultra96 -o build/front\n  \
+        lutweave explore --task task.toml --multipliers 156 --points 6 -o build/front")]
+    Explore(Explore),
+    /// Why a layer of a co-designed circuit was built as it was, and not otherwise.
+    #[command(after_help = "Example:\n  lutweave explain build/auto model/conv2d_2/Conv2D")]
+    Explain(Explain),
     /// Run all executors on the same samples and compare every output element, and cycles.
     #[command(after_help = "Examples:\n  \
         lutweave verify build/mnist\n  \
@@ -63,7 +73,8 @@ pub enum Weights {
     /// 4 bits; 8 in the first, the last and the depthwise layers.
     #[value(name = "4")]
     Four,
-    /// 4 bits if the metric on the calibration data drops by at most --max-drop, else 8.
+    /// 8 or 4 bits and a pattern of zeros for each layer, chosen together with the hardware, so
+    /// that the metric on the calibration data drops by at most --max-drop.
     Auto,
 }
 
@@ -78,9 +89,24 @@ pub enum Ranges {
     Mse,
 }
 
-/// `compile`.
+/// How layers' shares of weights are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Measured rate-distortion curves and dynamic programming, iterated.
+    Rd,
+    /// The same share everywhere.
+    Uniform,
+    /// One threshold on magnitudes.
+    Magnitude,
+    /// One threshold on layer-adaptive magnitudes.
+    Lamp,
+    /// Shares by the layers' extents.
+    Erk,
+}
+
+/// A model and how it is prepared: shared by the commands that compile.
 #[derive(Debug, Args)]
-pub struct Compile {
+pub struct Source {
     /// An .onnx file or the name of a built-in model; may be left out if the task names one.
     pub model: Option<String>,
     /// Task file: data for calibration and evaluation, and the metric.
@@ -89,18 +115,9 @@ pub struct Compile {
     /// Device (see `lutweave devices`), or a device file.
     #[arg(long, default_value = "ulx3s-85f")]
     pub device: String,
-    /// Width of weights, where the model does not give them.
-    #[arg(long, default_value = "8")]
-    pub weights: Weights,
-    /// With --weights auto: points (percent for errors) of the metric that 4 bits may cost.
-    #[arg(long, value_name = "POINTS", default_value_t = 1.0, allow_negative_numbers = true)]
-    pub max_drop: f64,
     /// Most hardware multipliers; by default as many as fit the device.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub multipliers: Option<u32>,
-    /// Clock in MHz for the time figures; by default the device's.
-    #[arg(long, value_name = "MHZ", value_parser = megahertz)]
-    pub clock: Option<f64>,
     /// How activation ranges are chosen.
     #[arg(long, default_value = "mse")]
     pub ranges: Ranges,
@@ -111,6 +128,38 @@ pub struct Compile {
     /// Calibration samples at most.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub calibration_samples: u32,
+    /// Keep channels that never fire and weights that are zero but for rounding.
+    #[arg(long)]
+    pub keep_dead_channels: bool,
+    /// Clean up with the rules in a fixed order instead of the e-graph, for comparison.
+    #[arg(long)]
+    pub no_egraph: bool,
+}
+
+/// `compile`.
+#[derive(Debug, Args)]
+pub struct Compile {
+    /// The model.
+    #[command(flatten)]
+    pub source: Source,
+    /// Width of weights, where the model does not give them.
+    #[arg(long, default_value = "8")]
+    pub weights: Weights,
+    /// With --weights auto: points (percent for errors) of the metric that the choice may cost.
+    #[arg(long, value_name = "POINTS", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub max_drop: f64,
+    /// Prune this share of the weights, anywhere in the layers.
+    #[arg(long, value_name = "SHARE", conflicts_with = "keep_macs", value_parser = share)]
+    pub sparsity: Option<f64>,
+    /// Prune until this share of the multiply-accumulates is left.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub keep_macs: Option<f64>,
+    /// With --sparsity or --keep-macs: how layers' shares are chosen.
+    #[arg(long, default_value = "rd")]
+    pub method: Method,
+    /// Clock in MHz for the time figures; by default the device's.
+    #[arg(long, value_name = "MHZ", value_parser = megahertz)]
+    pub clock: Option<f64>,
     /// Directory to write; replaced if it is an earlier result.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
@@ -120,6 +169,46 @@ pub struct Compile {
     /// Output format.
     #[command(flatten)]
     pub format: Output,
+}
+
+/// `explore`.
+#[derive(Debug, Args)]
+pub struct Explore {
+    /// The model.
+    #[command(flatten)]
+    pub source: Source,
+    /// Error budgets that are tried; equal results become one point.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub points: u32,
+    /// Evaluation samples at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: Option<u32>,
+    /// Directory to write; replaced if it is an earlier result.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// What `compile --weights auto -o` wrote.
+    pub directory: PathBuf,
+    /// A layer: its name or the end of it. Without one, all layers are listed.
+    pub layer: Option<String>,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// A share: above 0 (or 0 itself) and at most 1.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a number from 0 to 1 is needed".to_owned()),
+    }
 }
 
 /// A clock: positive and finite.

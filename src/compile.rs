@@ -1,14 +1,16 @@
 //! `compile`: the whole flow, from a model file to a directory.
 
-use crate::artefact::{self, FORMAT, Files, Manifest, Port};
-use crate::cli::{Compile, Weights};
+use crate::artefact::{self, FORMAT, Files, Manifest, Port, StoredPlan};
+use crate::cli::{self, Compile, Weights};
+use crate::codesign::record::Record;
+use crate::codesign::{Chosen, Session, choose};
 use crate::eval;
 use crate::executor::{self, Answer, Drive, mismatches};
 use crate::failure::{Failure, show};
-use crate::flow::{self, Lowered};
+use crate::flow::{self, Cleaned, Lowered};
 use crate::model::{self, Model};
+use crate::progress;
 use crate::report;
-use crate::run;
 use crate::summary::{self, Accuracy, Agreement, Summary};
 use crate::task::Section;
 use crate::verify;
@@ -18,10 +20,18 @@ use lutweave_hw::fit::Fitted;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Op, Tensor, text};
+use lutweave_passes::prune::{Method, Pruned, Target, prune};
+use lutweave_passes::quantize::{SubjectLayer, subject};
 use std::time::Instant;
 
 /// Samples on which the executors are compared.
 const VERIFY_SAMPLES: usize = 4;
+
+/// Samples that are simulated if the executors are not compared.
+const SIMULATED_SAMPLES: usize = 2;
+
+/// Frames of the shipped test bench.
+const BENCH_FRAMES: usize = 2;
 
 /// Evaluation samples for the accuracy that `compile` reports; `eval` judges all.
 const ACCURACY_SAMPLES: usize = 500;
@@ -33,79 +43,126 @@ const ACCURACY_SAMPLES: usize = 500;
 pub fn command(arguments: &Compile) -> Result<(), Failure> {
     let started = Instant::now();
     artefact::check_target(&arguments.output)?;
-    let device = flow::device(&arguments.device)?;
-    let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
-    let calibration = match &arguments.calibration {
-        Some(path) => run::read_inputs(path, &model.graph)?,
-        None => flow::calibration(&model, arguments.calibration_samples as usize)?,
-    };
-    let lowered = choose_weights(&model, &calibration, arguments)?;
+    let source = &arguments.source;
+    let quiet = arguments.format.json;
+    let device = flow::device(&source.device)?;
+    let model = model::load(source.model.as_deref(), source.task.as_deref())?;
+    let calibration = flow::calibration(&model, source)?;
+    let cleaned = flow::clean(&model, &calibration, source)?;
+    let built = build(&model, &cleaned, &calibration, &device, arguments)?;
+    let (lowered, fitted) = (&built.lowered, &built.fitted);
     let core = &lowered.split.core;
-    let fitted = flow::build(core, &device, arguments.multipliers)?;
-    check_design(&fitted)?;
+    check_design(fitted)?;
     fitted.warnings.iter().for_each(show);
+    let product = Product { model: &model, cleaned: &cleaned, built: &built, device: &device, arguments };
     let wasm = lutweave_wasm::emit(&fitted.design);
 
-    let samples = verification_samples(&model, &lowered)?;
+    let samples = verification_samples(&model, lowered)?;
     let reference = executor::interpret(core, &samples)?;
-    let circuit = executor::run_wasm(&wasm, core, &samples, Drive::default())?;
+    // Cycles between frames need two frames; the executors are compared on more.
+    let simulated = if arguments.no_verify { SIMULATED_SAMPLES.min(samples.len()) } else { samples.len() };
+    let circuit = executor::run_wasm(&wasm, core, &samples[..simulated], Drive::default())?;
     let mut agreement = None;
     let mut accuracy = None;
     if !arguments.no_verify {
         let cpu = executor::run_cpu(core, &samples)?;
         let agree = mismatches(&reference, &circuit) == 0 && mismatches(&reference, &cpu) == 0;
         agreement = Some(Agreement { samples: samples.len(), agree });
-        accuracy = measure(&model, &lowered, arguments.format.json)?;
+        accuracy = measure(&model, lowered, quiet)?;
     }
 
-    let mut summary = summarise(&model, &device, &lowered, &fitted, &circuit, arguments)?;
+    let mut summary = product.summary(&circuit)?;
     summary.verify = agreement;
     summary.accuracy = accuracy;
     let mut files = Files::default();
-    add_files(&mut files, arguments, &model, &lowered, &fitted, wasm, &samples, &reference)?;
+    product.add_files(&mut files, wasm, &samples, &reference)?;
     summary.files = files.0.iter().map(|(path, _)| path.clone()).collect();
     summary.files.push("report.html".to_owned());
     summary.compile_seconds = started.elapsed().as_secs_f64();
-    files.add("report.html", report::html(&summary, &lowered, &device));
+    files.add("report.html", report::html(&summary, &cleaned, lowered, built.record.as_ref(), &device));
     files.write(&arguments.output)?;
 
     let agrees = summary.verify.as_ref().is_none_or(|agreement| agreement.agree);
     if arguments.format.json {
         println!("{}", serde_json::to_string(&summary).expect("a summary is plain data"));
     } else {
-        report::print(&summary, &device, &arguments.output);
+        report::print(&summary, built.record.as_ref(), &device, &arguments.output);
     }
     if agrees { Ok(()) } else { Err(Failure::Disagreement) }
 }
 
-/// Lowers with the weights asked for; `auto` tries 4 bits and keeps them if the metric allows.
-fn choose_weights(model: &Model, calibration: &[Vec<Tensor>], arguments: &Compile) -> Result<Lowered, Failure> {
-    let bits = match arguments.weights {
-        Weights::Eight => 8,
-        Weights::Four => 4,
-        Weights::Auto => {
-            let Some(task) = &model.task else {
-                return Err(Failure::Usage(
-                    Diagnostic::error("no-task", "--weights auto measures the drop, which needs a task")
-                        .help("give --task FILE.toml, or choose --weights 8 or 4"),
-                ));
-            };
-            let four = flow::lower(model, calibration, 4, arguments)?;
-            let limit = calibration.len();
-            let measured = eval::metric_on_cpu(&four.split, &four.integer, task, Section::Calibration, limit)?.0;
-            let float = eval::metric_in(&model.graph, task, Section::Calibration, limit, true)?.0;
-            let drop = if task.metric().larger_is_better() {
-                100.0 * (float - measured)
-            } else {
-                100.0 * (measured - float) / float.abs().max(f64::MIN_POSITIVE)
-            };
-            if drop <= arguments.max_drop {
-                return Ok(four);
-            }
-            8
-        }
+/// A quantized model and its circuit.
+struct Built {
+    lowered: Lowered,
+    fitted: Fitted,
+    /// How settings and foldings were chosen, with `--weights auto`.
+    record: Option<Record>,
+    /// How layers' shares were chosen, if weights were pruned.
+    pruned: Option<Pruned>,
+}
+
+/// Quantizes, prunes and folds as asked.
+fn build(
+    model: &Model,
+    cleaned: &Cleaned,
+    calibration: &[Vec<Tensor>],
+    device: &Device,
+    arguments: &Compile,
+) -> Result<Built, Failure> {
+    let (source, quiet) = (&arguments.source, arguments.format.json);
+    let target = match (arguments.sparsity, arguments.keep_macs) {
+        (Some(sparsity), _) => Some(Target::Weights(1.0 - sparsity)),
+        (_, Some(kept)) => Some(Target::Macs(kept)),
+        (None, None) => None,
     };
-    flow::lower(model, calibration, bits, arguments)
+    let bits = match (arguments.weights, target) {
+        (Weights::Auto, Some(_)) => {
+            return Err(Failure::Usage(
+                Diagnostic::error("invalid-option", "--weights auto chooses the sparsity of each layer itself")
+                    .help("leave --sparsity and --keep-macs out, or choose --weights 8 or 4"),
+            ));
+        }
+        (Weights::Auto, None) => {
+            let session = Session::new(model, cleaned, calibration, device, source, quiet)?;
+            let Chosen { lowered, fitted, record } = choose(&session, arguments.max_drop, source.multipliers)?;
+            return Ok(Built { lowered, fitted, record: Some(record), pruned: None });
+        }
+        (Weights::Eight, _) => 8,
+        (Weights::Four, _) => 4,
+    };
+    let pruned = target.map(|target| prune_layers(cleaned, calibration, target, bits, arguments)).transpose()?;
+    let settings = pruned.as_ref().map(|pruned| &pruned.settings);
+    let lowered = flow::lower(cleaned, calibration, bits, settings, source, quiet)?;
+    let fitted = flow::build(&lowered.split.core, device, source.multipliers)?;
+    Ok(Built { lowered, fitted, record: None, pruned })
+}
+
+/// Chooses the share of weights that each layer keeps.
+fn prune_layers(
+    cleaned: &Cleaned,
+    calibration: &[Vec<Tensor>],
+    target: Target,
+    bits: u8,
+    arguments: &Compile,
+) -> Result<Pruned, Failure> {
+    let method = match arguments.method {
+        cli::Method::Rd => Method::Rd,
+        cli::Method::Uniform => Method::Uniform,
+        cli::Method::Magnitude => Method::Magnitude,
+        cli::Method::Lamp => Method::Lamp,
+        cli::Method::Erk => Method::Erk,
+    };
+    let subject = subject(&cleaned.graph)?;
+    let width = |layer: &SubjectLayer| layer.info.default_bits(bits);
+    let bar = progress::bar("prune", 1, arguments.format.json);
+    let show = |done: usize, total: usize| {
+        progress::exit_if_interrupted();
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    };
+    let pruned = prune(&subject, calibration, method, target, cleaned.totals, &width, &show);
+    bar.finish_and_clear();
+    Ok(pruned?)
 }
 
 /// An elaborated design that is not sound is a fault of the compiler, not of the model.
@@ -139,116 +196,111 @@ fn measure(model: &Model, lowered: &Lowered, quiet: bool) -> Result<Option<Accur
     Ok(Some(Accuracy { metric: task.metric().name(), float, integer, samples }))
 }
 
-fn summarise(
-    model: &Model,
-    device: &Device,
-    lowered: &Lowered,
-    fitted: &Fitted,
-    circuit: &Answer,
-    arguments: &Compile,
-) -> Result<Summary, Failure> {
-    let missing = || Diagnostic::error("internal", "the simulation gave no cycle count");
-    let cycles = circuit.cycles_per_inference.ok_or_else(missing)?;
-    let latency = circuit.latency_cycles.ok_or_else(missing)?;
-    let clock = arguments.clock.unwrap_or(device.clock_mhz);
-    let multipliers = fitted.plan.multipliers();
-    let products = fitted.plan.products_per_cycle();
-    let macs = fitted.plan.macs();
-    let (weight_bytes, sparsity) = summary::weights(&lowered.split.core);
-    Ok(Summary {
-        model: model.name.clone(),
-        device: device.name.clone(),
-        weights: weights_name(lowered),
-        cycles_per_inference: cycles,
-        latency_cycles: latency,
-        clock_mhz: clock,
-        inferences_per_second: clock * 1e6 / cycles.max(1) as f64,
-        multipliers,
-        products_per_cycle: products,
-        macs,
-        efficiency: macs as f64 / (cycles.max(1) * products.max(1)) as f64,
-        resources: fitted.resources,
-        weight_bytes,
-        sparsity,
-        host_ops: host_ops(&lowered.split),
-        files: Vec::new(),
-        verify: None,
-        accuracy: None,
-        layers: summary::layers(&lowered.split.core, fitted),
-        compile_seconds: 0.0,
-    })
+/// Everything that a compilation made.
+struct Product<'a> {
+    model: &'a Model,
+    cleaned: &'a Cleaned,
+    built: &'a Built,
+    device: &'a Device,
+    arguments: &'a Compile,
 }
 
-/// `given` if the model brings its own weights; otherwise their narrowest width.
-fn weights_name(lowered: &Lowered) -> String {
-    let given = lowered.float.nodes().iter().any(|node| matches!(node.op, Op::DequantizeWeights(_)));
-    let narrowest = lowered.layers.iter().filter_map(|layer| layer.weight_bits).min();
-    match narrowest {
-        Some(bits) if !given => bits.to_string(),
-        _ => "given".to_owned(),
+impl Product<'_> {
+    fn summary(&self, circuit: &Answer) -> Result<Summary, Failure> {
+        let missing = || Diagnostic::error("internal", "the simulation gave no cycle count");
+        let Built { lowered, fitted, record, pruned } = self.built;
+        let core = &lowered.split.core;
+        let cycles = circuit.cycles_per_inference.ok_or_else(missing)?;
+        let latency = circuit.latency_cycles.ok_or_else(missing)?;
+        let clock = self.arguments.clock.unwrap_or(self.device.clock_mhz);
+        let products = fitted.plan.products_per_cycle();
+        let formed = summary::products(&fitted.plan);
+        let (weight_bytes, sparsity) = summary::weights(core, &fitted.plan);
+        Ok(Summary {
+            model: self.model.name.clone(),
+            device: self.device.name.clone(),
+            weights: self.weights(),
+            cycles_per_inference: cycles,
+            latency_cycles: latency,
+            clock_mhz: clock,
+            inferences_per_second: clock * 1e6 / cycles.max(1) as f64,
+            multipliers: fitted.plan.multipliers(),
+            products_per_cycle: products,
+            macs: fitted.plan.macs(),
+            efficiency: formed as f64 / (cycles.max(1) * products.max(1)) as f64,
+            resources: fitted.resources,
+            weight_bytes,
+            sparsity,
+            macs_kept: summary::macs_kept(core, &fitted.plan),
+            model_macs: self.cleaned.totals.macs,
+            codesign: record.as_ref().map(summary::Choice::of),
+            pruning: pruned.clone(),
+            host_ops: host_ops(&lowered.split),
+            files: Vec::new(),
+            verify: None,
+            accuracy: None,
+            layers: summary::layers(core, fitted),
+            compile_seconds: 0.0,
+        })
     }
-}
 
-#[expect(clippy::too_many_arguments, reason = "each is one product of the flow")]
-fn add_files(
-    files: &mut Files,
-    arguments: &Compile,
-    model: &Model,
-    lowered: &Lowered,
-    fitted: &Fitted,
-    wasm: Vec<u8>,
-    samples: &[Vec<Tensor>],
-    reference: &Answer,
-) -> Result<(), Failure> {
-    let core = &lowered.split.core;
-    let manifest = Manifest {
-        format: FORMAT,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        model: model.name.clone(),
-        device: arguments.device.clone(),
-        multipliers: arguments.multipliers,
-        weights: weights_name(lowered),
-        inputs: ports(core, core.inputs(), &fitted.design.inputs),
-        outputs: ports(core, core.outputs(), &fitted.design.outputs),
-        model_outputs: model.graph.outputs().iter().map(|&id| model.graph.node(id).name.clone()).collect(),
-        host_ops: host_ops(&lowered.split),
-    };
-    let json = |value: &serde_json::Value| serde_json::to_string_pretty(value).expect("plain data") + "\n";
-    files.add("manifest.json", json(&serde_json::to_value(&manifest).expect("a manifest is plain data")));
-    files.add("graph.txt", text::print(&lowered.integer));
-    let plan = serde_json::json!({
-        "bottleneck_cycles": fitted.plan.bottleneck(),
-        "multipliers": fitted.plan.multipliers(),
-        "resources": fitted.resources,
-        "layers": summary::layers(core, fitted),
-    });
-    files.add("plan.json", json(&plan));
-    for (name, content) in lutweave_verilog::emit(&fitted.design).files {
-        files.add(format!("rtl/{name}"), content);
+    /// `given` if the model brings its own weights, `auto` if they were chosen; otherwise their
+    /// narrowest width.
+    fn weights(&self) -> String {
+        let given = self.cleaned.graph.nodes().iter().any(|node| matches!(node.op, Op::DequantizeWeights(_)));
+        let narrowest = self.built.lowered.layers.iter().filter_map(|layer| layer.weight_bits).min();
+        match narrowest {
+            _ if self.built.record.as_ref().is_some_and(|record| !record.tables.is_empty()) => "auto".to_owned(),
+            Some(bits) if !given => bits.to_string(),
+            _ => "given".to_owned(),
+        }
     }
-    let frames = samples.iter().take(2);
-    let stimulus = Stimulus {
-        frames: frames.map(|inputs| inputs.iter().map(|tensor| tensor.ints().to_vec()).collect()).collect(),
-        ..Stimulus::default()
-    };
-    let expected = Trace {
-        frames: reference
-            .outputs
-            .iter()
-            .take(2)
-            .map(|outputs| outputs.iter().map(|tensor| tensor.ints().to_vec()).collect())
-            .collect(),
-        ..Trace::default()
-    };
-    for (name, content) in lutweave_verilog::emit_testbench(&fitted.design, &stimulus, Some(&expected)) {
-        files.add(format!("rtl/{name}"), content);
+
+    fn add_files(
+        &self,
+        files: &mut Files,
+        wasm: Vec<u8>,
+        samples: &[Vec<Tensor>],
+        reference: &Answer,
+    ) -> Result<(), Failure> {
+        let Built { lowered, fitted, record, .. } = self.built;
+        let core = &lowered.split.core;
+        let outputs = self.model.graph.outputs().iter();
+        let manifest = Manifest {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: self.model.name.clone(),
+            device: self.arguments.source.device.clone(),
+            multipliers: self.arguments.source.multipliers,
+            weights: self.weights(),
+            inputs: ports(core, core.inputs(), &fitted.design.inputs),
+            outputs: ports(core, core.outputs(), &fitted.design.outputs),
+            model_outputs: outputs.map(|&id| self.model.graph.node(id).name.clone()).collect(),
+            host_ops: host_ops(&lowered.split),
+        };
+        files.add_json("manifest.json", &manifest);
+        files.add("graph.txt", text::print(&lowered.integer));
+        files.add_json("plan.json", &StoredPlan::of(core, fitted));
+        if let Some(record) = record {
+            files.add_json("codesign.json", record);
+        }
+        for (name, content) in lutweave_verilog::emit(&fitted.design).files {
+            files.add(format!("rtl/{name}"), content);
+        }
+        let frame = |tensors: &Vec<Tensor>| tensors.iter().map(|tensor| tensor.ints().to_vec()).collect();
+        let frames = |tensors: &[Vec<Tensor>]| tensors.iter().take(BENCH_FRAMES).map(frame).collect();
+        let stimulus = Stimulus { frames: frames(samples), ..Stimulus::default() };
+        let expected = Trace { frames: frames(&reference.outputs), ..Trace::default() };
+        for (name, content) in lutweave_verilog::emit_testbench(&fitted.design, &stimulus, Some(&expected)) {
+            files.add(format!("rtl/{name}"), content);
+        }
+        let object = compile_object(core, &ObjectOptions::default())?;
+        files.add(format!("cpu/{}.o", object.name), object.object);
+        files.add(format!("cpu/{}.h", object.name), object.header);
+        files.add(format!("cpu/{}_example.c", object.name), object.example_c);
+        files.add("sim/model.wasm", wasm);
+        Ok(())
     }
-    let object = compile_object(core, &ObjectOptions::default())?;
-    files.add(format!("cpu/{}.o", object.name), object.object);
-    files.add(format!("cpu/{}.h", object.name), object.header);
-    files.add(format!("cpu/{}_example.c", object.name), object.example_c);
-    files.add("sim/model.wasm", wasm);
-    Ok(())
 }
 
 fn ports(core: &Graph, nodes: &[lutweave_ir::NodeId], ports: &[lutweave_hw::rtl::TopPort]) -> Vec<Port> {

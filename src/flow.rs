@@ -1,6 +1,6 @@
 //! The flow from a float graph to a circuit: every pass in order.
 
-use crate::cli::{Compile, Ranges};
+use crate::cli::{Ranges, Source};
 use crate::failure::Failure;
 use crate::model::Model;
 use crate::progress;
@@ -9,24 +9,39 @@ use lutweave_hw::device::{self, Device};
 use lutweave_hw::fit::{Fitted, fit};
 use lutweave_ir::split::{Split, split};
 use lutweave_ir::validate::validate;
-use lutweave_ir::{Diagnostic, Graph, Tensor};
+use lutweave_ir::{Diagnostic, Graph, Op, Tensor};
+use lutweave_passes::channels::{self, Removed, remove_dead};
 use lutweave_passes::cleanup::{RewriteReport, simplify, simplify_integer};
-use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, Stage, quantize};
+use lutweave_passes::compress::Setting;
+use lutweave_passes::prune::Totals;
+use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, Stage, quantize, subject};
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// A float model after clean-up.
+#[derive(Debug)]
+pub struct Cleaned {
+    /// The graph that is quantized.
+    pub graph: Graph,
+    /// What the rewrites did.
+    pub rewrites: RewriteReport,
+    /// Channels that were removed.
+    pub removed: Option<Removed>,
+    /// Weights and multiply-accumulates before channels were removed.
+    pub totals: Totals,
+}
 
 /// A model on its way to a circuit.
 #[derive(Debug)]
 pub struct Lowered {
-    /// The float graph after clean-up.
-    pub float: Graph,
     /// The integer graph with its host parts.
     pub integer: Graph,
     /// Its three parts.
     pub split: Split,
     /// What quantization did.
     pub layers: Vec<LayerReport>,
-    /// What the e-graphs did, before and after quantization.
-    pub rewrites: [RewriteReport; 2],
+    /// What the rewrites of the integer graph did.
+    pub rewrites: RewriteReport,
 }
 
 /// The device of a name or file.
@@ -50,11 +65,17 @@ pub fn device(name: &str) -> Result<Device, Failure> {
     ))
 }
 
-/// Calibration inputs of a model: of its task, or none.
+/// Calibration inputs of a model: of a file, of its task, or none.
 ///
 /// # Errors
-/// If the task's data cannot be used.
-pub fn calibration(model: &Model, limit: usize) -> Result<Vec<Vec<Tensor>>, Failure> {
+/// If the data cannot be used.
+pub fn calibration(model: &Model, source: &Source) -> Result<Vec<Vec<Tensor>>, Failure> {
+    let limit = source.calibration_samples as usize;
+    if let Some(path) = &source.calibration {
+        let mut samples = crate::run::read_inputs(path, &model.graph)?;
+        samples.truncate(limit);
+        return Ok(samples);
+    }
     let Some(task) = &model.task else { return Ok(Vec::new()) };
     let ty = single_input(&model.graph)?;
     let samples = task.samples(Section::Calibration, ty, limit)?;
@@ -74,21 +95,44 @@ pub fn single_input(graph: &Graph) -> Result<&lutweave_ir::TensorType, Failure> 
     }
 }
 
-/// Cleans, quantizes and splits a model.
+/// Cleans a model: exact rewrites, then channels that nobody needs.
+///
+/// # Errors
+/// Everything in the model that cannot be compiled.
+pub fn clean(model: &Model, calibration: &[Vec<Tensor>], source: &Source) -> Result<Cleaned, Failure> {
+    progress::check_interrupt()?;
+    let rewrite = simplify;
+    let cleaned = rewrite(&model.graph)?;
+    validate(&cleaned.graph)?;
+    progress::check_interrupt()?;
+    let totals = Totals::of(&subject(&cleaned.graph)?);
+    let given = cleaned.graph.nodes().iter().any(|node| matches!(node.op, Op::DequantizeWeights(_)));
+    if source.keep_dead_channels || given {
+        return Ok(Cleaned { graph: cleaned.graph, rewrites: cleaned.report, removed: None, totals });
+    }
+    let mut removed = remove_dead(&cleaned.graph, calibration, &channels::Options::default())?;
+    let mut rewrites = cleaned.report;
+    let smaller = rewrite(&removed.graph)?;
+    rewrites.cost_after = smaller.report.cost_after;
+    removed.graph = smaller.graph;
+    validate(&removed.graph)?;
+    Ok(Cleaned { graph: removed.graph.clone(), rewrites, removed: Some(removed), totals })
+}
+
+/// Quantizes and splits a cleaned model. Layers without a setting have weights of `weight_bits`.
 ///
 /// # Errors
 /// Everything in the model that cannot be compiled.
 pub fn lower(
-    model: &Model,
+    cleaned: &Cleaned,
     calibration: &[Vec<Tensor>],
     weight_bits: u8,
-    options: &Compile,
+    settings: Option<&BTreeMap<String, Setting>>,
+    source: &Source,
+    quiet: bool,
 ) -> Result<Lowered, Failure> {
     progress::check_interrupt()?;
-    let cleaned = simplify(&model.graph)?;
-    validate(&cleaned.graph)?;
-    progress::check_interrupt()?;
-    let bar = progress::bar("quantize", 1, options.format.json);
+    let bar = progress::bar("quantize", 1, quiet);
     let show = |stage: Stage, done: usize, total: usize| {
         progress::exit_if_interrupted();
         bar.set_prefix(match stage {
@@ -103,30 +147,26 @@ pub fn lower(
         calibration,
         &QuantizeOptions {
             weight_bits,
-            activation_range: match options.ranges {
+            settings,
+            activation_range: match source.ranges {
                 Ranges::MinMax => RangeMethod::MinMax,
                 Ranges::Percentile => RangeMethod::Percentile(0.999),
                 Ranges::Mse => RangeMethod::Mse,
             },
             bias_correction: true,
-            samples: options.calibration_samples as usize,
+            samples: source.calibration_samples as usize,
             progress: Some(&show),
             ..QuantizeOptions::default()
         },
     );
     bar.finish_and_clear();
     let quantized = quantized?;
-    let integer = simplify_integer(&quantized.graph)?;
+    let rewrite = simplify_integer;
+    let integer = rewrite(&quantized.graph)?;
     validate(&integer.graph)?;
     let split = split(&integer.graph)?;
     validate(&split.core)?;
-    Ok(Lowered {
-        float: cleaned.graph,
-        integer: integer.graph,
-        split,
-        layers: quantized.layers,
-        rewrites: [cleaned.report, integer.report],
-    })
+    Ok(Lowered { integer: integer.graph, split, layers: quantized.layers, rewrites: integer.report })
 }
 
 /// Folds the core for a device and elaborates it.

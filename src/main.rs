@@ -7,6 +7,8 @@ mod codesign;
 mod compile;
 mod eval;
 mod executor;
+mod explain;
+mod explore;
 mod failure;
 mod flow;
 mod inspect;
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
     progress::catch_interrupts();
     let result = match &cli.command {
         Command::Compile(arguments) => compile::command(arguments),
+        Command::Explore(arguments) => explore::command(arguments),
+        Command::Explain(arguments) => explain::command(arguments),
         Command::Verify(arguments) => verify::command(arguments),
         Command::Run(arguments) => run::command(arguments),
         Command::Eval(arguments) => eval::command(arguments),

@@ -1,15 +1,17 @@
 //! The closing table of `compile`, and `report.html`.
 
-use crate::flow::Lowered;
+use crate::codesign::record::{Record, choice_text, setting_text};
+use crate::flow::{Cleaned, Lowered};
 use crate::listing::table;
 use crate::summary::{Layer, Summary};
 use crate::task::Metric;
 use lutweave_hw::device::Device;
+use lutweave_passes::channels::Removed;
 use std::fmt::Write;
 use std::path::Path;
 
 /// Prints what was made on standard output.
-pub fn print(summary: &Summary, device: &Device, directory: &Path) {
+pub fn print(summary: &Summary, record: Option<&Record>, device: &Device, directory: &Path) {
     let mut layers = table(
         &["layer", "operator", "result", "bits", "taps x SIMD x PE", "MACs", "mult", "cycles", "share"],
         &[3, 5, 6, 7, 8],
@@ -20,6 +22,9 @@ pub fn print(summary: &Summary, device: &Device, directory: &Path) {
     println!("{layers}");
     println!();
     for (name, value) in figures(summary, device) {
+        println!("{name:>22}  {value}");
+    }
+    for (name, value) in record.map(choice_figures).unwrap_or_default() {
         println!("{name:>22}  {value}");
     }
     if let Some(agreement) = &summary.verify {
@@ -39,7 +44,7 @@ fn row(layer: &Layer) -> [String; 9] {
         short(&layer.name),
         layer.operator.to_owned(),
         shape.join("x"),
-        layer.weight_bits.map(|bits| bits.to_string()).unwrap_or_default(),
+        weights(layer),
         folding,
         if layer.macs == 0 { String::new() } else { layer.macs.to_string() },
         if layer.multipliers == 0 { String::new() } else { layer.multipliers.to_string() },
@@ -48,12 +53,54 @@ fn row(layer: &Layer) -> [String; 9] {
     ]
 }
 
+/// Width and pattern of a layer's weights.
+fn weights(layer: &Layer) -> String {
+    let bits = layer.weight_bits.map(|bits| bits.to_string()).unwrap_or_default();
+    layer.pattern.as_ref().map_or(bits.clone(), |pattern| format!("{bits}, {pattern}"))
+}
+
+/// What is to be said of a co-design in short, as name and value.
+fn choice_figures(record: &Record) -> Vec<(&'static str, String)> {
+    let proof = if record.optimal {
+        "proven to be the fewest".to_owned()
+    } else {
+        format!("at least {} are proven, gap {:.1} %", record.lower_bound, 100.0 * record.gap)
+    };
+    let measured = &record.measured;
+    let mut figures = vec![
+        ("slowest stage", format!("{} cycles, {proof}", record.cycles)),
+        (
+            "drop on calibration",
+            format!(
+                "{:.2} points (standard error {:.2}, {} samples), {} allowed",
+                measured.drop, measured.standard_error, measured.samples, record.max_drop
+            ),
+        ),
+        (
+            "distortion",
+            format!(
+                "{:.4} predicted, {} measured",
+                record.predicted_distortion,
+                measured.distortion.map_or("not".to_owned(), |distortion| format!("{distortion:.4}"))
+            ),
+        ),
+    ];
+    if let Some(cycles) = record.compress_first_cycles {
+        figures.push(("compress, then fold", format!("{cycles} cycles within the same budgets")));
+    }
+    let dear = record.budgets.iter().filter(|budget| budget.cycles_per_percent > 0.0);
+    figures.extend(dear.map(|budget| {
+        ("price", format!("one more percent of {} is worth {:.0} cycles", budget.name, budget.cycles_per_percent))
+    }));
+    figures
+}
+
 /// Longest layer name in a table.
 const NAME_WIDTH: usize = 36;
 
 /// A name that fits a column: exporters join the names of what they fused with semicolons, the
 /// result last.
-fn short(name: &str) -> String {
+pub fn short(name: &str) -> String {
     let last = name.rsplit(';').next().unwrap_or(name);
     let length = last.chars().count();
     if length <= NAME_WIDTH {
@@ -102,7 +149,13 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
 }
 
 /// The report as a self-contained page.
-pub fn html(summary: &Summary, lowered: &Lowered, device: &Device) -> String {
+pub fn html(
+    summary: &Summary,
+    cleaned: &Cleaned,
+    lowered: &Lowered,
+    record: Option<&Record>,
+    device: &Device,
+) -> String {
     let mut page = String::new();
     let title = escape(&format!("{} on {}", summary.model, device.title));
     let _ = write!(
@@ -144,16 +197,112 @@ pub fn html(summary: &Summary, lowered: &Lowered, device: &Device) -> String {
             layer.sqnr_db.map(|sqnr| format!("{sqnr:.1}")).unwrap_or_default()
         );
     }
-    page.push_str("</table>\n<h2>Rewrites</h2>\n<table>\n<tr><th>rule</th><th>fired</th></tr>\n");
-    for (rule, count) in lowered.rewrites.iter().flat_map(|report| &report.fired) {
+    page.push_str("</table>\n");
+    if let Some(record) = record {
+        decisions(&mut page, record);
+    }
+    if let Some(removed) = &cleaned.removed {
+        channels(&mut page, removed);
+    }
+    page.push_str("<h2>Rewrites</h2>\n<table>\n<tr><th>rule</th><th>fired</th></tr>\n");
+    for (rule, count) in [&cleaned.rewrites, &lowered.rewrites].into_iter().flat_map(|report| &report.fired) {
         let _ = writeln!(page, "<tr><td>{}</td><td>{count}</td></tr>", escape(rule));
     }
     page.push_str("</table>\n");
-    if lowered.rewrites.iter().any(|report| !report.saturated) {
+    if [&cleaned.rewrites, &lowered.rewrites].into_iter().any(|report| !report.saturated) {
         page.push_str("<p>The e-graph was not saturated: a limit stopped it.</p>\n");
     }
     page.push_str("</html>\n");
     page
+}
+
+/// The decision table, the budgets with their prices, and the choices that were tried.
+fn decisions(page: &mut String, record: &Record) {
+    page.push_str(
+        "<h2>Decisions</h2>\n<table>\n<tr><th>layer</th><th>setting</th><th>folding</th><th>cycles</th><th>slack</th>\
+         <th>distortion</th><th>runner-up</th></tr>\n",
+    );
+    for decision in &record.decisions {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.5}</td><td>{}</td></tr>",
+            escape(&decision.layer),
+            setting_text(decision.setting),
+            choice_text(&decision.choice),
+            decision.choice.cycles(),
+            decision.slack,
+            decision.distortion,
+            escape(decision.runner_up.as_deref().unwrap_or(""))
+        );
+    }
+    page.push_str(
+        "</table>\n<h2>Budgets</h2>\n<table>\n<tr><th>budget</th><th>limit</th><th>used</th>\
+         <th>cycles that one more percent is worth</th><th>cycles with more</th></tr>\n",
+    );
+    for budget in &record.budgets {
+        let more: Vec<String> =
+            budget.with_more.iter().map(|(percent, cycles)| format!("+{percent} %: {cycles}")).collect();
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.0}</td><td>{}</td></tr>",
+            budget.name,
+            budget.limit.map_or_else(|| "none".to_owned(), amount),
+            amount(budget.used),
+            budget.cycles_per_percent,
+            more.join(", ")
+        );
+    }
+    page.push_str(
+        "</table>\n<h2>Choices tried</h2>\n<table>\n<tr><th>allowed distortion</th><th>predicted</th><th>measured</th>\
+         <th>cycles</th><th>drop (points)</th><th>standard error</th><th>accepted</th></tr>\n",
+    );
+    for round in &record.rounds {
+        let _ = writeln!(
+            page,
+            "<tr><td>{:.5}</td><td>{:.5}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td></tr>",
+            round.allowed,
+            round.predicted,
+            round.measured.distortion.map_or_else(String::new, |distortion| format!("{distortion:.5}")),
+            round.cycles,
+            round.measured.drop,
+            round.measured.standard_error,
+            if round.accepted { "yes" } else { "no" }
+        );
+    }
+    page.push_str("</table>\n");
+}
+
+/// An amount of a budget: a whole number, or a small share.
+fn amount(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.5}") }
+}
+
+/// What was removed because nobody needs it.
+fn channels(page: &mut String, removed: &Removed) {
+    let shrunk: Vec<_> = removed.layers.iter().filter(|layer| layer.macs[0] != layer.macs[1]).collect();
+    if shrunk.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        page,
+        "<h2>Removed channels</h2>\n<p>{} of {} multiply-accumulates are left; {} channels never fire on the calibration samples.</p>\n\
+         <table>\n<tr><th>layer</th><th>outputs</th><th>inputs</th><th>MACs</th></tr>",
+        removed.macs[1], removed.macs[0], removed.never_firing
+    );
+    for layer in shrunk {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{} of {}</td><td>{} of {}</td><td>{} of {}</td></tr>",
+            escape(&layer.name),
+            layer.outputs.indices.len(),
+            layer.outputs.before,
+            layer.inputs.indices.len(),
+            layer.inputs.before,
+            layer.macs[1],
+            layer.macs[0]
+        );
+    }
+    page.push_str("</table>\n");
 }
 
 const STYLE: &str = "body { font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c2330; }\n\

@@ -1,10 +1,14 @@
 //! The figures of a compiled model, as `compile --json`, the table and the report show them.
 
+use crate::codesign::Measured;
+use crate::codesign::record::Record;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
+use lutweave_hw::plan::{Plan, Stage};
 use lutweave_hw::rtl::ParallelTaps;
-use lutweave_ir::{Graph, Op};
+use lutweave_ir::{Graph, NodeId, Op};
+use lutweave_passes::prune::Pruned;
 use serde::Serialize;
 
 /// One stage of the circuit.
@@ -18,6 +22,8 @@ pub struct Layer {
     pub shape: Vec<usize>,
     /// Width of the weights, where there are any.
     pub weight_bits: Option<u32>,
+    /// The pattern of zeros that the circuit makes use of.
+    pub pattern: Option<String>,
     /// Taps of a window read at once: `one`, `row` or `all`.
     pub taps: Option<&'static str>,
     /// Channels read at once (SIMD).
@@ -56,6 +62,37 @@ pub struct Agreement {
     pub agree: bool,
 }
 
+/// A co-design in short; all of it is in `codesign.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    /// Cycles of the slowest stage as planned.
+    pub cycles: u64,
+    /// No choice within the budgets needs fewer cycles.
+    pub lower_bound: u64,
+    /// `cycles / lower_bound - 1`.
+    pub gap: f64,
+    /// Cycles of "compress first, then fold" within the same budgets.
+    pub compress_first_cycles: Option<u64>,
+    /// Sum of the layers' own distortions.
+    pub predicted_distortion: f64,
+    /// What was measured on the calibration data.
+    pub measured: Measured,
+}
+
+impl Choice {
+    /// Of a record.
+    pub fn of(record: &Record) -> Self {
+        Self {
+            cycles: record.cycles,
+            lower_bound: record.lower_bound,
+            gap: record.gap,
+            compress_first_cycles: record.compress_first_cycles,
+            predicted_distortion: record.predicted_distortion,
+            measured: record.measured,
+        }
+    }
+}
+
 /// Everything about a compilation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
@@ -79,7 +116,8 @@ pub struct Summary {
     pub products_per_cycle: u64,
     /// Multiply-accumulates of an inference.
     pub macs: u64,
-    /// `macs / (cycles_per_inference * products_per_cycle)`.
+    /// `macs / (cycles_per_inference * products_per_cycle)`, without the multiply-accumulates that
+    /// a pattern of zeros saves.
     pub efficiency: f64,
     /// Estimated parts of the device.
     pub resources: Resources,
@@ -87,6 +125,14 @@ pub struct Summary {
     pub weight_bytes: u64,
     /// Share of weights that are 0.
     pub sparsity: f64,
+    /// Multiply-accumulates whose weight is not 0.
+    pub macs_kept: u64,
+    /// Multiply-accumulates of the model as it came, in layers whose weights are trained.
+    pub model_macs: u64,
+    /// How settings and foldings were chosen, with `--weights auto`.
+    pub codesign: Option<Choice>,
+    /// How layers' shares of weights were chosen, if they were pruned.
+    pub pruning: Option<Pruned>,
     /// Operators that run on the host.
     pub host_ops: Vec<String>,
     /// Files written, relative to the directory.
@@ -108,15 +154,12 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
     stages
         .map(|stage| {
             let node = core.node(stage.node);
-            let weights = match node.op {
-                Op::QConv(_) => core.constant_of(node.operands[1]),
-                _ => None,
-            };
             Layer {
                 name: node.name.clone(),
                 operator: node.op.name(),
                 shape: node.ty.shape.clone(),
-                weight_bits: weights.map(|weights| lutweave_hw::elaborate::weight_bits(weights.ints())),
+                weight_bits: weights_of(core, stage.node).map(lutweave_hw::elaborate::weight_bits),
+                pattern: stage.folding.and_then(|folding| folding.pattern).map(|pattern| pattern.to_string()),
                 taps: stage.folding.map(|folding| match folding.parallel {
                     ParallelTaps::One => "one",
                     ParallelTaps::Row => "row",
@@ -133,18 +176,52 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
         .collect()
 }
 
-/// Bytes of all weights in their widths, and the share of them that is 0.
-pub fn weights(core: &Graph) -> (u64, f64) {
+/// Products that a plan's processing elements form in an inference.
+pub fn products(plan: &Plan) -> u64 {
+    plan.stages.iter().map(|stage| kept(stage, stage.macs)).sum()
+}
+
+/// What of an amount that goes with the weights a stage's pattern keeps.
+fn kept(stage: &Stage, amount: u64) -> u64 {
+    let pattern = stage.folding.and_then(|folding| folding.pattern);
+    pattern.map_or(amount, |pattern| amount * u64::from(pattern.kept) / u64::from(pattern.of))
+}
+
+/// Multiply-accumulates whose weight is not 0.
+pub fn macs_kept(core: &Graph, plan: &Plan) -> u64 {
+    let stages = plan.stages.iter().filter_map(|stage| Some((stage, weights_of(core, stage.node)?)));
+    stages
+        .map(|(stage, weights)| {
+            let positions = stage.macs / (weights.len() as u64).max(1);
+            weights.iter().filter(|&&weight| weight != 0).count() as u64 * positions
+        })
+        .sum()
+}
+
+/// Bytes of all weights as the circuit stores them, indices of patterns included, and the share of
+/// weights that is 0.
+pub fn weights(core: &Graph, plan: &Plan) -> (u64, f64) {
     let mut bits = 0u64;
     let mut count = 0u64;
     let mut zeros = 0u64;
-    for node in core.nodes() {
-        let Op::QConv(_) = node.op else { continue };
-        let Some(weights) = core.constant_of(node.operands[1]) else { continue };
-        let values = weights.ints();
-        bits += values.len() as u64 * u64::from(lutweave_hw::elaborate::weight_bits(values));
+    for stage in &plan.stages {
+        let Some(values) = weights_of(core, stage.node) else { continue };
+        let index = match stage.folding.and_then(|folding| folding.pattern) {
+            Some(pattern) => u64::from(u8::BITS - (pattern.of - 1).leading_zeros()),
+            None => 0,
+        };
+        let width = u64::from(lutweave_hw::elaborate::weight_bits(values)) + index;
+        bits += kept(stage, values.len() as u64) * width;
         count += values.len() as u64;
         zeros += values.iter().filter(|&&value| value == 0).count() as u64;
     }
     (bits.div_ceil(8), zeros as f64 / count.max(1) as f64)
+}
+
+/// The weights of a convolution.
+fn weights_of(core: &Graph, node: NodeId) -> Option<&[i32]> {
+    match core.node(node).op {
+        Op::QConv(_) => Some(core.constant_of(core.node(node).operands[1])?.ints()),
+        _ => None,
+    }
 }

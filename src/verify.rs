@@ -103,9 +103,8 @@ pub fn execute(
         Executor::Verilator => lutweave_verilog::Simulator::Verilator,
         Executor::Icarus => lutweave_verilog::Simulator::Icarus,
     };
-    // The plan is a function of graph, device and multipliers; the Verilog is the directory's.
     let device = flow::device(&compiled.manifest.device)?;
-    let fitted = flow::build(core, &device, compiled.manifest.multipliers)?;
+    let fitted = compiled.plan.build(core, &device)?;
     executor::run_verilog(simulator, &fitted.design, &compiled.directory.join("rtl"), core, samples, drive)
 }
 

@@ -11,11 +11,11 @@ pub use engine::{of_engine, pairs_fit};
 
 use crate::device::Device;
 use crate::rtl::{Design, Memory, MemoryStyle, Module, SignalKind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::{AddAssign, SubAssign};
 
 /// Parts of a device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Look-up tables, those used as memory included.
     pub lut: u64,

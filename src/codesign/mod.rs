@@ -1,5 +1,11 @@
 //! Co-design: bits, sparsity and folding of every layer, chosen together.
 
+mod choose;
+mod judge;
+pub mod record;
+mod session;
 mod tables;
 
-pub use tables::tables;
+pub use choose::{Chosen, choose};
+pub use judge::{Judge, Measured};
+pub use session::Session;

@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::progress;
 use lutweave_ir::{Data, Graph, Tensor, text};
+use lutweave_passes::compress::Setting;
 use lutweave_passes::quantize::{Subject, SubjectLayer};
 use lutweave_passes::sensitivity::{Study, Table, hardware_settings, measure};
 
@@ -26,14 +27,9 @@ pub fn key(graph: &Graph, samples: &[Vec<Tensor>], question: &str) -> blake3::Ha
     hasher.finalize()
 }
 
-/// The settings that a layer's knob has: all that the hardware has, or for first, last and
-/// depthwise layers both widths without a pattern.
-pub fn settings(layer: &SubjectLayer) -> Vec<lutweave_passes::compress::Setting> {
-    let mut settings = hardware_settings(layer.shape);
-    if layer.tender {
-        settings.retain(|setting| setting.pattern == lutweave_passes::compress::Pattern::Dense);
-    }
-    settings
+/// The settings that a layer's knob has.
+fn settings(layer: &SubjectLayer) -> Vec<Setting> {
+    hardware_settings(layer.info.shape)
 }
 
 /// Measures the tables of a network, or finds them in the cache.
@@ -45,7 +41,7 @@ pub fn tables(subject: &Subject, samples: &[Vec<Tensor>], cache: &Cache, quiet: 
     if let Some(tables) = cache.load("tables", &key) {
         return Ok(tables);
     }
-    let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open).collect();
+    let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
     let study = Study::new(&subject.graph, samples)?;
     let bar = progress::bar("measure", layers.len(), quiet);
     let tables = measure(&study, &study, &layers, &settings, &|done| {

@@ -37,7 +37,11 @@ pub fn svg(title: &str, metric: &str, reference: f64, marks: &[Mark]) -> String 
     );
     for tick in horizontal.ticks() {
         let at = x(tick);
-        let _ = writeln!(svg, "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{}\"/>", HEIGHT - BOTTOM);
+        let _ = writeln!(
+            svg,
+            "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{}\"/>",
+            HEIGHT - BOTTOM
+        );
         let _ = writeln!(
             svg,
             "<text class=\"tick\" text-anchor=\"middle\" x=\"{at:.1}\" y=\"{}\">{}</text>",
@@ -47,7 +51,11 @@ pub fn svg(title: &str, metric: &str, reference: f64, marks: &[Mark]) -> String 
     }
     for tick in vertical.ticks() {
         let at = y(tick);
-        let _ = writeln!(svg, "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{}\" y2=\"{at:.1}\"/>", WIDTH - RIGHT);
+        let _ = writeln!(
+            svg,
+            "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{}\" y2=\"{at:.1}\"/>",
+            WIDTH - RIGHT
+        );
         let _ = writeln!(
             svg,
             "<text class=\"tick\" text-anchor=\"end\" x=\"{}\" y=\"{:.1}\">{}</text>",
@@ -75,7 +83,8 @@ pub fn svg(title: &str, metric: &str, reference: f64, marks: &[Mark]) -> String 
     );
     let mut front: Vec<&Mark> = marks.iter().filter(|mark| mark.on_front).collect();
     front.sort_by(|a, b| a.cycles.cmp(&b.cycles).then(a.value.total_cmp(&b.value)));
-    let path: Vec<String> = front.iter().map(|mark| format!("{:.1},{:.1}", x(mark.cycles as f64), y(mark.value))).collect();
+    let path: Vec<String> =
+        front.iter().map(|mark| format!("{:.1},{:.1}", x(mark.cycles as f64), y(mark.value))).collect();
     let _ = writeln!(svg, "<polyline class=\"front\" points=\"{}\"/>", path.join(" "));
     for mark in marks {
         let (at_x, at_y) = (x(mark.cycles as f64), y(mark.value));
@@ -156,7 +165,8 @@ fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
 
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
-    let grouped: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|chunk| std::str::from_utf8(chunk).unwrap_or("")).collect();
+    let grouped: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|chunk| std::str::from_utf8(chunk).unwrap_or("")).collect();
     grouped.join(",")
 }
 
@@ -189,7 +199,9 @@ mod tests {
             })
             .collect();
         assert_eq!(positions.len(), 3);
-        assert!(positions.iter().all(|(x, y)| (LEFT..=WIDTH - RIGHT).contains(x) && (TOP..=HEIGHT - BOTTOM).contains(y)));
+        assert!(
+            positions.iter().all(|(x, y)| (LEFT..=WIDTH - RIGHT).contains(x) && (TOP..=HEIGHT - BOTTOM).contains(y))
+        );
         // Fewer cycles are further left, a larger value is higher.
         assert!(positions[0].0 < positions[1].0 && positions[0].1 > positions[1].1);
         assert!(drawing.contains("a &amp; b") && drawing.contains("&lt;1000&gt;") && !drawing.contains("NaN"));
@@ -206,7 +218,10 @@ mod tests {
     #[test]
     fn ticks_are_round() {
         let axis = Axis::linear([0.87, 0.94].into_iter());
-        assert_eq!(axis.ticks().iter().map(|&tick| axis.show(tick)).collect::<Vec<_>>(), ["0.88", "0.90", "0.92", "0.94"]);
+        assert_eq!(
+            axis.ticks().iter().map(|&tick| axis.show(tick)).collect::<Vec<_>>(),
+            ["0.88", "0.90", "0.92", "0.94"]
+        );
         assert_eq!(thousands(49152.0), "49,152");
     }
 }

@@ -41,7 +41,7 @@ fn other_directories_are_left_alone() {
     let target = folder.path().join("thesis");
     std::fs::create_dir(&target).expect("a directory can be made");
     write(&target.join("chapter.txt"), "one");
-    refused(&["compile", "mnist", "-o", &text(&target)], 1, "not of an earlier compilation");
+    refused(&["compile", "mnist", "-o", &text(&target)], 1, "not of an earlier run");
     assert_eq!(names(&target), ["chapter.txt"]);
     refused(&["compile", "mnist", "-o", &text(&target.join("chapter.txt"))], 1, "is a file");
     refused(&["compile", "mnist", "-o", &text(&target.join("chapter.txt/x"))], 1, "chapter.txt");

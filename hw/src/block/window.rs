@@ -11,6 +11,7 @@ use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter,
 use crate::rtl::engine::{EngineShape, Multiplier, NofM, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, not, or, sub};
 use crate::rtl::{MemoryStyle, Module, Statement, Ty};
+use serde::{Deserialize, Serialize};
 
 /// Sizes of a window operation. Vertical before horizontal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Extent {
 }
 
 /// How a window operation is folded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folding {
     /// Taps read in one step.
     pub parallel: ParallelTaps,

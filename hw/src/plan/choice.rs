@@ -11,10 +11,11 @@ use crate::kernel::{Kernel, kernel_of};
 use crate::rtl::MemoryStyle;
 use crate::rtl::engine::{Multiplier, NofM};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One way to build a stage, with its price.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// How it is folded.
     pub fold: Fold,

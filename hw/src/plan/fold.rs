@@ -10,9 +10,10 @@ use crate::rtl::build::style;
 use crate::rtl::engine::{Multiplier, ParallelTaps};
 use crate::rtl::{MemoryStyle, NofM, Ty};
 use lutweave_ir::{Graph, NodeId};
+use serde::{Deserialize, Serialize};
 
 /// A way to fold a kernel, without its price.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fold {
     /// Folding of a window kernel.
     pub folding: Option<Folding>,

@@ -16,6 +16,7 @@ pub use select::{Planner, plan};
 use crate::block::window::Folding;
 use crate::kernel::{Kernel, kernel_of};
 use lutweave_ir::{Graph, NodeId};
+use std::collections::BTreeMap;
 
 /// How one node becomes a circuit.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,19 @@ impl Plan {
     /// The stage of a node.
     pub fn stage(&self, node: NodeId) -> Option<&Stage> {
         self.stages.iter().find(|stage| stage.node == node)
+    }
+
+    /// How each stage is folded: what [`assemble`] makes the plan of.
+    pub fn folds(&self) -> BTreeMap<NodeId, Fold> {
+        let fold = |stage: &Stage| Fold {
+            folding: stage.folding,
+            input_lanes: stage.input_lanes.first().copied().unwrap_or(stage.output_lanes),
+            output_lanes: stage.output_lanes,
+            cycles: stage.cycles,
+            multipliers: stage.multipliers,
+            products: stage.products,
+        };
+        self.stages.iter().map(|stage| (stage.node, fold(stage))).collect()
     }
 
     /// Cycles of the slowest stage: a lower bound on the cycles of an inference.

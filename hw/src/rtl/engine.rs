@@ -10,10 +10,11 @@
 //! therefore registered once before the memory, as the step's address is.)
 
 use super::{Expr, MemoryStyle, SignalId, Ty};
+use serde::{Deserialize, Serialize};
 use std::ops::Deref;
 
 /// How many taps of a window one step reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ParallelTaps {
     /// One tap; step number `i * kernel width + j` reads tap `(i, j)`.
     One,
@@ -25,7 +26,7 @@ pub enum ParallelTaps {
 
 /// A pattern of zeros: of every `of` consecutive input channels of one tap and one output, at
 /// most `kept` have a weight other than zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NofM {
     /// Weights that may differ from zero, below `of`.
     pub kept: u8,
@@ -72,7 +73,7 @@ impl std::fmt::Display for NofM {
 }
 
 /// What forms the products of an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Multiplier {
     /// A hardware multiplier a product.
     Single,

@@ -32,6 +32,7 @@ pub mod validate;
 pub use engine::{Engine, EngineShape, Multiplier, NofM, ParallelTaps, Products, Reduce};
 pub use expr::Expr;
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A signal of one module.
@@ -205,7 +206,7 @@ pub struct StreamOutput {
 }
 
 /// Where a memory should live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MemoryStyle {
     /// Block RAM.
     Block,

@@ -7,6 +7,14 @@ use lutweave_hw::device::Device;
 /// Position of the distortion among the budgets.
 pub const DISTORTION: usize = 0;
 
+/// Stands for no limit: larger than any use, small enough for sums.
+const UNLIMITED: u64 = 1 << 48;
+
+/// True if a budget limits anything.
+pub fn is_limited(budget: &Budget) -> bool {
+    budget.limit < UNLIMITED
+}
+
 /// Share of each kind of part that a design may take; the rest is for routing and for the error
 /// of the estimate.
 const HEADROOM: f64 = 0.9;
@@ -37,11 +45,16 @@ impl Budgets {
         Self { distortion, multipliers, parts, weight_bytes: None }
     }
 
+    /// Without limits on the parts of the device.
+    #[must_use]
+    pub fn without_parts(mut self) -> Self {
+        self.parts = Resources { lut: UNLIMITED, ff: UNLIMITED, dsp: UNLIMITED, bram: UNLIMITED };
+        self
+    }
+
     /// The limits as the solver takes them, [`DISTORTION`] first.
     pub(super) fn limits(&self) -> Vec<Budget> {
         let limit = |name: &str, limit: u64| Budget { name: name.to_owned(), limit };
-        // Larger than any use, small enough for sums.
-        const UNLIMITED: u64 = 1 << 48;
         vec![
             limit("distortion", self.distortion),
             limit("multipliers", self.multipliers.map_or(UNLIMITED, u64::from)),

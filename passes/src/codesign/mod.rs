@@ -7,7 +7,7 @@
 mod budget;
 mod space;
 
-pub use budget::{Budgets, DISTORTION};
+pub use budget::{Budgets, DISTORTION, is_limited};
 pub use space::{Design, Member, Space, StageSpace};
 
 use crate::compress::{Pattern, Setting};

@@ -7,25 +7,26 @@ use super::minimise::{Limits, Outcome, Solution, minimise_cycles};
 use super::problem::{Alternative, Problem};
 use super::refutation::Refutation;
 
-/// What happens if a stage must use an option.
+/// What happens if a stage must use one of some options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WhyNot {
     /// Index of the stage.
     pub stage: usize,
-    /// Index of the option in the problem.
-    pub option: usize,
-    /// The answer to [`pinned`]'s problem, in which the stage has this option only, at index 0.
+    /// Indices of the options in the problem.
+    pub options: Vec<usize>,
+    /// The answer to [`pinned`]'s problem, in which the stage has these options only, in this order.
     pub outcome: Outcome,
     /// The same in a sentence.
     pub reason: String,
 }
 
-/// The problem in which a stage has one option only. `None` if it does not exist.
-pub fn pinned(problem: &Problem, stage: usize, option: usize) -> Option<Problem> {
-    let alternative = problem.stages.get(stage)?.options.get(option)?.clone();
+/// The problem in which a stage has some of its options only. `None` if they do not exist.
+pub fn pinned(problem: &Problem, stage: usize, options: &[usize]) -> Option<Problem> {
+    let all = &problem.stages.get(stage)?.options;
+    let kept: Vec<Alternative> = options.iter().map(|&option| all.get(option).cloned()).collect::<Option<_>>()?;
     let mut pinned = problem.clone();
-    pinned.stages[stage].options = vec![alternative];
-    Some(pinned)
+    pinned.stages[stage].options = kept;
+    Some(pinned).filter(|_| !options.is_empty())
 }
 
 /// Solves the problem again with `option` for `stage`, and says why it is not in `solution`.
@@ -39,35 +40,53 @@ pub fn why_not(
     option: usize,
     limits: &Limits,
 ) -> Result<WhyNot, Diagnostic> {
-    let Some(pinned) = pinned(problem, stage, option) else {
-        return Err(Diagnostic::error("no-such-option", format!("there is no option {option} of stage {stage}")));
+    let mut answer = why_not_any(problem, solution.cycles, stage, &[option], limits)?;
+    if solution.selection.get(stage) == Some(&option) && matches!(answer.outcome, Outcome::Solved(_)) {
+        answer.reason = "it is the choice".to_owned();
+    }
+    Ok(answer)
+}
+
+/// Solves the problem again with only some `options` for `stage`, and says why none of them is in
+/// a solution of so many cycles.
+///
+/// # Errors
+/// An option that does not exist, none at all, or a malformed problem.
+pub fn why_not_any(
+    problem: &Problem,
+    cycles: u64,
+    stage: usize,
+    options: &[usize],
+    limits: &Limits,
+) -> Result<WhyNot, Diagnostic> {
+    let Some(pinned) = pinned(problem, stage, options) else {
+        return Err(Diagnostic::error("no-such-option", format!("there is no option {options:?} of stage {stage}")));
     };
     let outcome = minimise_cycles(&pinned, &Limits { prices: false, ..*limits })?;
     let reason = match &outcome {
-        Outcome::Solved(_) if solution.selection.get(stage) == Some(&option) => "it is the choice".to_owned(),
-        Outcome::Solved(other) if other.cycles == solution.cycles => {
+        Outcome::Solved(other) if other.cycles == cycles => {
             format!("it does as well: {} cycles with it, too", other.cycles)
         }
-        Outcome::Solved(other) if other.cycles < solution.cycles => {
+        Outcome::Solved(other) if other.cycles < cycles => {
             format!("it does better: {} cycles with it; the search had not found that", other.cycles)
         }
-        Outcome::Solved(other) if other.lower_bound > solution.cycles => {
+        Outcome::Solved(other) if other.lower_bound > cycles => {
             let why = shortage(&pinned, &other.certificate, |cycles| cycles < other.lower_bound);
             let reached = other.cycles;
             format!(
                 "it costs cycles: {reached} with it against {}; with fewer than {}, {why}",
-                solution.cycles, other.lower_bound
+                cycles, other.lower_bound
             )
         }
         Outcome::Solved(other) => {
-            format!("the best found with it needs {} cycles against {}; not proven", other.cycles, solution.cycles)
+            format!("the best found with it needs {} cycles against {}; not proven", other.cycles, cycles)
         }
         Outcome::Infeasible { certificate } => {
             format!("nothing fits with it: {}", shortage(&pinned, certificate, |_| true))
         }
         Outcome::Unknown { .. } => "nothing that fits with it was found; not proven".to_owned(),
     };
-    Ok(WhyNot { stage, option, outcome, reason })
+    Ok(WhyNot { stage, options: options.to_vec(), outcome, reason })
 }
 
 /// What is missing, in words, for options with admitted cycles.

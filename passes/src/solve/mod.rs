@@ -31,7 +31,7 @@ mod tests;
 
 pub use allocate::{LayerWeights, Method, Target, allocate};
 pub use check::{Violation, check, check_bound, check_infeasible};
-pub use explain::{WhyNot, why_not};
+pub use explain::{WhyNot, why_not, why_not_any};
 pub use knapsack::{Setting, least_distortion, least_size};
 pub use minimise::{Limits, Outcome, Solution, minimise_cycles};
 pub use pareto::front;

@@ -156,7 +156,7 @@ proptest! {
         if let Outcome::Solved(solution) = minimise_cycles(&problem, &Limits::default()).unwrap() {
             for (stage, option) in [(0, 0), (problem.stages.len() - 1, 0)] {
                 let answer = why_not(&problem, &solution, stage, option, &Limits::default()).unwrap();
-                let best = brute_force(&explain::pinned(&problem, stage, option).unwrap());
+                let best = brute_force(&explain::pinned(&problem, stage, &[option]).unwrap());
                 prop_assert_eq!(answer.outcome.solution().map(|solution| solution.cycles), best);
                 prop_assert!(!answer.reason.is_empty());
             }

@@ -1,0 +1,248 @@
+//! The fewest cycles whose measured drop is allowed.
+
+use super::judge::Measured;
+use super::record::{Record, Round, budgets, decisions, real};
+use super::session::Session;
+use crate::failure::{Failure, show};
+use crate::flow::Lowered;
+use crate::progress;
+use lutweave_hw::cost::Resources;
+use lutweave_hw::fit::Fitted;
+use lutweave_ir::Diagnostic;
+use lutweave_passes::codesign::{self, Budgets, Design};
+use lutweave_passes::sensitivity::DISTORTION_ONE;
+use lutweave_passes::solve::{Outcome, Problem, Solution};
+
+/// Error budgets that are tried at most.
+const ROUNDS: usize = 9;
+
+/// Times that the budgets of parts are lowered to what the whole circuit takes.
+const FITS: usize = 4;
+
+/// A chosen and built network.
+pub struct Chosen {
+    /// The integer graph.
+    pub lowered: Lowered,
+    /// The circuit.
+    pub fitted: Fitted,
+    /// How it was chosen.
+    pub record: Record,
+}
+
+/// One answer of the solver, built.
+pub struct Answer {
+    /// The question.
+    pub problem: Problem,
+    /// The answer.
+    pub solution: Solution,
+    /// What it means.
+    pub design: Design,
+}
+
+/// Finds the fastest circuit whose drop on the calibration data is at most `max_drop` points.
+///
+/// Distortion stands for the drop: the solver finds the fewest cycles within a sum of distortions,
+/// the drop is measured, and the allowed sum follows it by bisection. A choice is accepted if its
+/// drop is allowed with half its standard error on top, so that unseen samples are likely to agree.
+///
+/// # Errors
+/// If nothing fits the device, or not even the most faithful choice keeps the drop.
+pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Result<Chosen, Failure> {
+    let least = session.space.least_distortion();
+    let most = session.space.most_distortion().max(least + 1);
+    let mut parts = session.budgets(least);
+    let mut rounds: Vec<Round> = Vec::new();
+    let mut accepted: Option<(Answer, Measured)> = None;
+    // Known to be allowed, and known not to be.
+    let (mut low, mut high) = (least, most.saturating_add(1));
+    let mut limit = first_guess(least, most);
+    for round in 0..ROUNDS {
+        parts.distortion = limit;
+        let answer = match solve(session, &parts)? {
+            Some(answer) => answer,
+            None if limit < most => {
+                // Only fewer bits make it fit.
+                low = limit;
+                limit = if high <= most { middle(low, high) } else { most };
+                continue;
+            }
+            None if multipliers.is_some() && parts_limited(&parts) => {
+                show(&does_not_fit(session).help("the parts of the device are left out of account"));
+                parts = parts.without_parts();
+                continue;
+            }
+            None => return Err(does_not_fit(session).into()),
+        };
+        let measured = session.measure(&answer.design.settings)?;
+        let fits = allowed(&measured, max_drop);
+        rounds.push(Round {
+            allowed: real(limit),
+            predicted: real(answer.design.distortion),
+            cycles: answer.solution.cycles,
+            measured,
+            accepted: fits,
+        });
+        if fits {
+            low = limit;
+            accepted = Some((answer, measured));
+        } else {
+            high = answer.design.distortion.min(limit);
+        }
+        let best = accepted.as_ref().map(|(answer, _)| answer.solution.cycles);
+        let refused = rounds.iter().filter(|round| !round.accepted).map(|round| round.cycles).max();
+        if low >= most || high <= low + low / 16 || (best.is_some() && best == refused) || round + 1 == ROUNDS {
+            break;
+        }
+        limit = middle(low, high.min(most));
+    }
+    let found = match accepted {
+        Some(accepted) => accepted,
+        None => most_faithful(session, &mut parts, max_drop, &mut rounds)?,
+    };
+    let (answer, measured, lowered, fitted) = build(session, found, &mut parts, max_drop)?;
+    let compress_first_cycles = compress_first(session, &answer, &parts)?;
+    let record = Record {
+        max_drop,
+        multipliers,
+        cycles: answer.solution.cycles,
+        lower_bound: answer.solution.lower_bound,
+        gap: answer.solution.gap,
+        optimal: answer.solution.optimal,
+        predicted_distortion: real(answer.design.distortion),
+        measured,
+        rounds,
+        compress_first_cycles,
+        budgets: budgets(&answer.problem, &answer.solution),
+        decisions: decisions(&session.space, &answer.problem, &answer.solution),
+        tables: session.tables.clone(),
+    };
+    Ok(Chosen { lowered, fitted, record })
+}
+
+/// A hundredth of the outputs' variance, if that is between the extremes: about what 4 bits cost.
+fn first_guess(least: u64, most: u64) -> u64 {
+    (DISTORTION_ONE / 50).clamp(least.saturating_mul(2).min(most), most)
+}
+
+/// The geometric mean; of 0 and something, a hundredth of that.
+fn middle(low: u64, high: u64) -> u64 {
+    let low_or = if low == 0 { high as f64 / 1e4 } else { low as f64 };
+    ((low_or * high as f64).sqrt() as u64).clamp(low, high)
+}
+
+/// The fewest cycles within budgets, if a choice was found.
+///
+/// # Errors
+/// An internal error if the problem is malformed.
+pub fn solve(session: &Session, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
+    progress::check_interrupt()?;
+    let (problem, outcome) = codesign::solve(&session.space, budgets)?;
+    let Outcome::Solved(solution) = outcome else { return Ok(None) };
+    let design = session.space.design(&solution.selection);
+    Ok(Some(Answer { problem, solution: *solution, design }))
+}
+
+/// Builds an answer and holds the whole circuit to the limits of parts: what the stages' prices
+/// leave out (queues between stages, counters at the ports) is taken off the budgets, and the
+/// question is asked again.
+fn build(
+    session: &Session,
+    (mut answer, mut measured): (Answer, Measured),
+    budgets: &mut Budgets,
+    max_drop: f64,
+) -> Result<(Answer, Measured, Lowered, Fitted), Failure> {
+    let limit = budgets.parts;
+    for _ in 0..FITS {
+        let lowered = session.lower(&answer.design.settings)?;
+        let fitted = session.realize(&answer.design, &lowered)?;
+        let excess = beyond(&fitted.resources, &limit);
+        if excess == Resources::default() || !parts_limited(budgets) {
+            return Ok((answer, measured, lowered, fitted));
+        }
+        budgets.parts.lut = budgets.parts.lut.saturating_sub(excess.lut);
+        budgets.parts.ff = budgets.parts.ff.saturating_sub(excess.ff);
+        budgets.parts.dsp = budgets.parts.dsp.saturating_sub(excess.dsp);
+        budgets.parts.bram = budgets.parts.bram.saturating_sub(excess.bram);
+        budgets.distortion = answer.design.distortion;
+        let least = session.space.least_distortion();
+        loop {
+            let Some(next) = solve(session, budgets)? else { return Err(does_not_fit(session).into()) };
+            measured = session.measure(&next.design.settings)?;
+            answer = next;
+            if allowed(&measured, max_drop) || budgets.distortion <= least {
+                break;
+            }
+            budgets.distortion = middle(least, budgets.distortion);
+        }
+    }
+    Err(does_not_fit(session).into())
+}
+
+/// A drop counts as allowed if half its standard error is allowed on top of it.
+fn allowed(measured: &Measured, max_drop: f64) -> bool {
+    measured.drop + 0.5 * measured.standard_error <= max_drop
+}
+
+fn parts_limited(budgets: &Budgets) -> bool {
+    *budgets != budgets.clone().without_parts()
+}
+
+/// What a circuit takes beyond limits.
+fn beyond(used: &Resources, limit: &Resources) -> Resources {
+    Resources {
+        lut: used.lut.saturating_sub(limit.lut),
+        ff: used.ff.saturating_sub(limit.ff),
+        dsp: used.dsp.saturating_sub(limit.dsp),
+        bram: used.bram.saturating_sub(limit.bram),
+    }
+}
+
+/// The choice of least distortion that fits: accepted if its drop alone is allowed.
+fn most_faithful(
+    session: &Session,
+    parts: &mut Budgets,
+    max_drop: f64,
+    rounds: &mut Vec<Round>,
+) -> Result<(Answer, Measured), Failure> {
+    let least = session.space.least_distortion();
+    parts.distortion = least;
+    let Some(answer) = solve(session, parts)? else { return Err(does_not_fit(session).into()) };
+    let measured = session.measure(&answer.design.settings)?;
+    let accepted = measured.drop <= max_drop;
+    rounds.push(Round {
+        allowed: real(least),
+        predicted: real(answer.design.distortion),
+        cycles: answer.solution.cycles,
+        measured,
+        accepted,
+    });
+    if !accepted {
+        let message = format!(
+            "8 bits and all weights already cost {:.2} points (standard error {:.2}) on {} calibration samples; {max_drop} are allowed",
+            measured.drop, measured.standard_error, measured.samples
+        );
+        return Err(Diagnostic::error("drop-too-large", message)
+            .help("allow a larger --max-drop, or give more calibration samples")
+            .into());
+    }
+    let message =
+        format!("no compression keeps the drop within {max_drop} points on the calibration data with certainty");
+    show(&Diagnostic::warning("no-compression", message).help("all weights stay, at 8 bits"));
+    Ok((answer, measured))
+}
+
+fn does_not_fit(session: &Session) -> Diagnostic {
+    Diagnostic::error("does-not-fit", "no choice of settings and foldings stays within the device and the multipliers")
+        .at(&session.device.name)
+        .help("choose a larger device, or allow more multipliers")
+}
+
+/// The cycles of compressing without a look at the circuit, within the distortion of an answer,
+/// and folding what comes out.
+fn compress_first(session: &Session, answer: &Answer, parts: &Budgets) -> Result<Option<u64>, Failure> {
+    let budget = answer.problem.budgets[codesign::DISTORTION].limit;
+    let Some(settings) = codesign::compress_first(&session.tables, &session.macs, budget)? else { return Ok(None) };
+    let frozen = session.space.with_settings(&settings);
+    let (_, outcome) = codesign::solve(&frozen, &Budgets { distortion: budget, ..parts.clone() })?;
+    Ok(outcome.solution().map(|solution| solution.cycles))
+}

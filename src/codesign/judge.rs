@@ -1,0 +1,124 @@
+//! What a choice really costs: the metric's drop and the outputs' distortion, on calibration data.
+
+use crate::eval;
+use crate::failure::Failure;
+use crate::flow::{self, Lowered};
+use crate::model::Model;
+use crate::task::{Samples, Section, Task};
+use lutweave_ir::interpret::Interpreter;
+use lutweave_ir::{Diagnostic, Tensor};
+use lutweave_passes::sensitivity::Study;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// The measured cost of a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Points of the metric lost against the float model (percent for errors).
+    pub drop: f64,
+    /// Standard error of the drop, in points: samples are paired, so only those whose verdict
+    /// changes count.
+    pub standard_error: f64,
+    /// Samples that were judged.
+    pub samples: usize,
+    /// Mean squared error of the circuit's outputs as a share of the float outputs' variance;
+    /// absent if they cannot be compared one to one.
+    pub distortion: Option<f64>,
+}
+
+/// Judges integer graphs against the float model.
+pub struct Judge<'a> {
+    task: &'a Task,
+    samples: Samples,
+    /// The float model's verdict on each sample.
+    float: Vec<f64>,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge on samples of a task.
+    ///
+    /// # Errors
+    /// If the data does not fit the model.
+    pub fn new(model: &Model, task: &'a Task, section: Section, limit: usize) -> Result<Self, Failure> {
+        let samples = task.samples(section, flow::single_input(&model.graph)?, limit)?;
+        let interpreter = Interpreter::new(&model.graph);
+        let outputs = samples
+            .inputs
+            .par_iter()
+            .map(|input| interpreter.run(std::slice::from_ref(input)))
+            .collect::<Result<Vec<_>, Diagnostic>>()?;
+        let float = verdicts(task, &samples, &outputs);
+        Ok(Self { task, samples, float })
+    }
+
+    /// The float model's metric.
+    pub fn float_value(&self) -> f64 {
+        self.float.iter().sum::<f64>() / self.float.len().max(1) as f64
+    }
+
+    /// The metric of an integer graph, and its drop in points with the paired standard error.
+    ///
+    /// # Errors
+    /// If the core cannot be compiled for this machine.
+    pub fn judge(&self, lowered: &Lowered) -> Result<(f64, f64, f64), Failure> {
+        let jit = lutweave_cpu::compile_jit(&lowered.split.core)?;
+        let run = |input: &Tensor| lowered.split.run(std::slice::from_ref(input), |core| jit.run(core));
+        let outputs = self.samples.inputs.par_iter().map(run).collect::<Result<Vec<_>, Diagnostic>>()?;
+        let integer = verdicts(self.task, &self.samples, &outputs);
+        let count = integer.len().max(1) as f64;
+        let unit = if self.task.metric().larger_is_better() {
+            -100.0
+        } else {
+            100.0 / self.float_value().abs().max(f64::MIN_POSITIVE)
+        };
+        let losses: Vec<f64> =
+            integer.iter().zip(&self.float).map(|(integer, float)| unit * (integer - float)).collect();
+        let drop = losses.iter().sum::<f64>() / count;
+        let variance = losses.iter().map(|loss| (loss - drop).powi(2)).sum::<f64>() / count;
+        Ok((integer.iter().sum::<f64>() / count, drop, (variance / count).sqrt()))
+    }
+
+    /// Samples that are judged.
+    pub fn samples(&self) -> usize {
+        self.float.len()
+    }
+
+    /// Everything that is measured of a choice. `study` holds the float outputs for `calibration`.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`].
+    pub fn measure(&self, lowered: &Lowered, study: &Study, calibration: &[Tensor]) -> Result<Measured, Failure> {
+        let (_, drop, standard_error) = self.judge(lowered)?;
+        let distortion = distortion(lowered, study, calibration)?;
+        Ok(Measured { drop, standard_error, samples: self.samples(), distortion })
+    }
+}
+
+fn verdicts(task: &Task, samples: &Samples, outputs: &[Vec<Tensor>]) -> Vec<f64> {
+    outputs.iter().enumerate().map(|(index, outputs)| task.judge(samples, index, &outputs[0])).collect()
+}
+
+/// The distortion of the core's outputs against the network's, where these are the same values.
+fn distortion(lowered: &Lowered, study: &Study, calibration: &[Tensor]) -> Result<Option<f64>, Failure> {
+    let core = &lowered.split.core;
+    let shapes = |graph: &lutweave_ir::Graph| -> Vec<usize> {
+        graph.outputs().iter().map(|&id| graph.node(id).ty.count()).collect()
+    };
+    if shapes(core) != shapes(study.graph()) {
+        return Ok(None);
+    }
+    let jit = lutweave_cpu::compile_jit(core)?;
+    let inputs = eval::core_inputs(&lowered.split, calibration)?;
+    let outputs = inputs
+        .par_iter()
+        .map(|inputs| {
+            let outputs = jit.run(inputs)?;
+            let real = outputs.iter().zip(core.outputs()).flat_map(|(tensor, &id)| {
+                let quantization = core.node(id).ty.quantization.clone();
+                tensor.ints().iter().map(move |&q| quantization.as_ref().map_or(q as f32, |grid| grid.dequantize(q)))
+            });
+            Ok(real.collect::<Vec<f32>>())
+        })
+        .collect::<Result<Vec<_>, Diagnostic>>()?;
+    Ok(Some(study.distortion_of(&outputs)))
+}

@@ -1,0 +1,116 @@
+//! What one model needs for any number of choices: its tables, its space, and a judge.
+
+use super::judge::{Judge, Measured};
+use super::tables::{key, tables};
+use crate::cache::Cache;
+use crate::cli::Source;
+use crate::failure::Failure;
+use crate::flow::{self, Cleaned, Lowered};
+use crate::model::Model;
+use crate::task::Section;
+use lutweave_hw::device::Device;
+use lutweave_hw::fit::{Fitted, realize};
+use lutweave_ir::{Diagnostic, Graph, NodeId, Tensor};
+use lutweave_passes::codesign::{Budgets, Design, Space};
+use lutweave_passes::compress::Setting;
+use lutweave_passes::quantize::subject;
+use lutweave_passes::sensitivity::{Study, Table};
+use std::collections::BTreeMap;
+
+/// Choosing for one model on one device.
+pub struct Session<'a> {
+    model: &'a Model,
+    cleaned: &'a Cleaned,
+    calibration: &'a [Vec<Tensor>],
+    source: &'a Source,
+    quiet: bool,
+    cache: Cache,
+    study: Study,
+    judge: Judge<'a>,
+    /// The device.
+    pub device: &'a Device,
+    /// Prices of all settings.
+    pub tables: Vec<Table>,
+    /// All ways to build the network.
+    pub space: Space,
+    /// Multiply-accumulates of each layer.
+    pub macs: BTreeMap<String, u64>,
+}
+
+impl<'a> Session<'a> {
+    /// Measures the tables and prices the foldings.
+    ///
+    /// # Errors
+    /// Without a task; if the model cannot be compiled, or the user interrupts.
+    pub fn new(
+        model: &'a Model,
+        cleaned: &'a Cleaned,
+        calibration: &'a [Vec<Tensor>],
+        device: &'a Device,
+        source: &'a Source,
+        quiet: bool,
+    ) -> Result<Self, Failure> {
+        let Some(task) = &model.task else {
+            return Err(Failure::Usage(
+                Diagnostic::error("no-task", "choosing settings measures the metric's drop, which needs a task")
+                    .help("give --task FILE.toml, or choose --weights 8 or 4"),
+            ));
+        };
+        let cache = Cache::of_user();
+        let subject = subject(&cleaned.graph)?;
+        let tables = tables(&subject, calibration, &cache, quiet)?;
+        // The circuit's structure does not depend on the weights.
+        let faithful = flow::lower(cleaned, calibration, 8, None, source, quiet)?;
+        let space = Space::new(&faithful.split.core, &tables, device)?;
+        let macs = subject.layers.iter().map(|layer| (layer.info.name.clone(), layer.info.macs)).collect();
+        let study = Study::new(&subject.graph, calibration)?;
+        let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
+        Ok(Self { model, cleaned, calibration, source, quiet, cache, study, judge, device, tables, space, macs })
+    }
+
+    /// The model quantized with settings.
+    ///
+    /// # Errors
+    /// As [`flow::lower`].
+    pub fn lower(&self, settings: &BTreeMap<String, Setting>) -> Result<Lowered, Failure> {
+        flow::lower(self.cleaned, self.calibration, 8, Some(settings), self.source, self.quiet)
+    }
+
+    /// What settings cost on the calibration data.
+    ///
+    /// # Errors
+    /// As [`flow::lower`].
+    pub fn measure(&self, settings: &BTreeMap<String, Setting>) -> Result<Measured, Failure> {
+        let question = format!("drop {settings:?} {:?} {}", self.source.ranges, self.source.calibration_samples);
+        let key = key(&self.model.graph, self.calibration, &question);
+        if let Some(measured) = self.cache.load("drops", &key) {
+            return Ok(measured);
+        }
+        let lowered = self.lower(settings)?;
+        let inputs: Vec<Tensor> = self.calibration.iter().filter_map(|inputs| inputs.first().cloned()).collect();
+        let measured = self.judge.measure(&lowered, &self.study, &inputs)?;
+        self.cache.store("drops", &key, &measured);
+        Ok(measured)
+    }
+
+    /// The circuit of a design, whose settings `lowered` has.
+    ///
+    /// # Errors
+    /// If the weights do not keep to what the design assumes.
+    pub fn realize(&self, design: &Design, lowered: &Lowered) -> Result<Fitted, Failure> {
+        Ok(realize(&lowered.split.core, self.device, &choices(&lowered.split.core, &design.choices))?)
+    }
+
+    /// The budgets of the device for a sum of distortions.
+    pub fn budgets(&self, distortion: u64) -> Budgets {
+        Budgets::of(self.device, distortion, self.source.multipliers)
+    }
+}
+
+/// Choices by name as choices by node.
+pub fn choices(
+    core: &Graph,
+    named: &BTreeMap<String, lutweave_hw::plan::Choice>,
+) -> BTreeMap<NodeId, lutweave_hw::plan::Choice> {
+    core.ids().filter_map(|id| Some((id, *named.get(&core.node(id).name)?))).collect()
+}

@@ -23,7 +23,7 @@ impl Numbers {
 }
 
 const NAMES: [&str; 7] = ["multipliers", "lut", "ff", "dsp", "bram", "weight bytes", "distortion"];
-const FOLDS: [u64; 11] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
+const FOLDS: [u64; 17] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48];
 const KEPT: [(u64, u64); 7] = [(8, 8), (6, 8), (4, 8), (3, 8), (2, 8), (1, 8), (5, 8)];
 
 fn mobilenet(seed: u64, edges: bool, percent: u64) -> Problem {

@@ -1,7 +1,5 @@
 //! A problem in the form the search reads: flat tables of the options worth considering.
 
-use std::collections::BTreeMap;
-
 use rayon::prelude::*;
 
 use super::filter::undominated;
@@ -38,7 +36,13 @@ pub(super) struct ModelStage {
 pub(super) struct ModelEdge {
     pub from: usize,
     pub to: usize,
-    conversion: BTreeMap<(u32, u32), Vec<u64>>,
+    /// Distinct states that the writer's, and the reader's, options have; ascending.
+    written: Vec<u32>,
+    read: Vec<u32>,
+    /// What a converter takes: by written, then read state, then active budget.
+    converters: Vec<u64>,
+    /// Whether there is such a converter.
+    possible: Vec<bool>,
     free: Vec<u64>,
 }
 
@@ -143,16 +147,31 @@ impl Model {
         let edges: Vec<ModelEdge> = problem
             .edges
             .iter()
-            .map(|edge| ModelEdge {
-                from: edge.from,
-                to: edge.to,
-                conversion: edge
-                    .conversion
-                    .iter()
-                    .filter(|(_, uses)| usable(uses))
-                    .map(|(&pair, uses)| (pair, project(uses)))
-                    .collect(),
-                free: vec![0; active.len()],
+            .map(|edge| {
+                let distinct = |mut states: Vec<u32>| {
+                    states.sort_unstable();
+                    states.dedup();
+                    states
+                };
+                let written = distinct(stages[edge.from].interfaces.iter().map(|interface| interface.1).collect());
+                let read = distinct(stages[edge.to].interfaces.iter().map(|interface| interface.0).collect());
+                let pairs = written.iter().flat_map(|&w| read.iter().map(move |&r| (w, r)));
+                let uses = |pair| match edge.conversion.get(&pair).filter(|uses| usable(uses)) {
+                    Some(uses) => project(uses),
+                    None => vec![0; active.len()],
+                };
+                let converters = pairs.flat_map(uses).collect();
+                let present = |pair| edge.conversion.get(&pair).is_some_and(|uses| usable(uses));
+                let possible = written.iter().flat_map(|&w| read.iter().map(move |&r| (w, r))).map(present).collect();
+                ModelEdge {
+                    from: edge.from,
+                    to: edge.to,
+                    written,
+                    read,
+                    converters,
+                    possible,
+                    free: vec![0; active.len()],
+                }
             })
             .collect();
         let touching = (0..stages.len())
@@ -208,7 +227,12 @@ impl Model {
         if written == read {
             return Some(&edge.free);
         }
-        let uses = edge.conversion.get(&(written, read))?;
+        let pair =
+            edge.written.binary_search(&written).ok()? * edge.read.len() + edge.read.binary_search(&read).ok()?;
+        if !edge.possible[pair] {
+            return None;
+        }
+        let uses = &edge.converters[pair * self.limits.len()..][..self.limits.len()];
         uses.iter().zip(&self.limits).all(|(amount, limit)| amount <= limit).then_some(uses)
     }
 

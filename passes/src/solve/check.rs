@@ -1,7 +1,8 @@
 //! An independent check of answers: it re-adds selections and re-reads proofs in exact integers, and shares no code
 //! with the search.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::minimise::Solution;
@@ -152,6 +153,10 @@ struct Reader<'a> {
     joined: Vec<(bool, bool)>,
 }
 
+fn add(a: u128, b: u128) -> Result<u128, Violation> {
+    a.checked_add(b).ok_or(Violation::NotProven { reason: "its multipliers are too large" })
+}
+
 fn flaw<T>(reason: &'static str) -> Result<T, Violation> {
     Err(Violation::NotProven { reason })
 }
@@ -200,11 +205,15 @@ impl<'a> Reader<'a> {
                 }
             }
             Refutation::Weighted { multipliers } => {
-                let (bound, _, limit) = self.bound(multipliers, sets)?;
-                if bound > limit { Ok(()) } else { flaw("a weighted bound does not exceed the limits") }
+                let limit = self.limit(multipliers)?;
+                match self.forest(multipliers, sets)? {
+                    Some(bound) if bound <= limit => flaw("a weighted bound does not exceed the limits"),
+                    Some(_) | None => Ok(()),
+                }
             }
             Refutation::Reduce { multipliers, rest } => {
-                let (bound, least, limit) = self.bound(multipliers, sets)?;
+                let limit = self.limit(multipliers)?;
+                let (bound, least) = self.separate(multipliers, sets)?;
                 let mut reduced = Vec::with_capacity(sets.len());
                 for (stage, set) in sets.iter().enumerate() {
                     let mut kept = Vec::new();
@@ -259,14 +268,66 @@ impl<'a> Reader<'a> {
         Ok(sum)
     }
 
-    /// The weighted bound, the least weighted use of each stage, and the weighted limits.
-    fn bound(&self, multipliers: &[u64], sets: &[Vec<u32>]) -> Result<(u128, Vec<u128>, u128), Violation> {
-        const LARGE: Violation = Violation::NotProven { reason: "its multipliers are too large" };
+    /// The weighted limits.
+    fn limit(&self, multipliers: &[u64]) -> Result<u128, Violation> {
         if multipliers.len() != self.problem.budgets.len() {
             return flaw("it has another number of multipliers than there are budgets");
         }
         let limits: Vec<u64> = self.problem.budgets.iter().map(|budget| budget.limit).collect();
-        let limit = self.weigh(multipliers, &limits)?;
+        self.weigh(multipliers, &limits)
+    }
+
+    /// The forest bound; `None` if it is infinite.
+    fn forest(&self, multipliers: &[u64], sets: &[Vec<u32>]) -> Result<Option<u128>, Violation> {
+        let edges = &self.problem.edges;
+        let kept: Vec<usize> =
+            (0..edges.len()).filter(|&e| !edges[..e].iter().any(|other| other.to == edges[e].to)).collect();
+        let mut total = 0u128;
+        // For each stage already visited, and state at its input: the least of it and everything that hangs on it.
+        let mut below: Vec<BTreeMap<u32, u128>> = vec![BTreeMap::new(); sets.len()];
+        for stage in (0..sets.len()).rev() {
+            let mut hanging: BTreeMap<u32, Option<u128>> = BTreeMap::new();
+            for &option in &sets[stage] {
+                let alternative = &self.problem.stages[stage].options[option as usize];
+                if let Entry::Vacant(entry) = hanging.entry(alternative.output) {
+                    let mut sum = Some(0u128);
+                    for &edge in kept.iter().filter(|&&edge| edges[edge].from == stage) {
+                        let mut least: Option<u128> = None;
+                        for (&read, &value) in &below[edges[edge].to] {
+                            if let Some(uses) = self.converter(edge, alternative.output, read) {
+                                let joined = add(value, self.weigh(multipliers, uses)?)?;
+                                least = Some(least.map_or(joined, |other| other.min(joined)));
+                            }
+                        }
+                        sum = match (sum, least) {
+                            (Some(sum), Some(least)) => Some(add(sum, least)?),
+                            _ => None,
+                        };
+                    }
+                    entry.insert(sum);
+                }
+                if let Some(rest) = hanging[&alternative.output] {
+                    let value = add(self.weigh(multipliers, &alternative.uses)?, rest)?;
+                    let least = below[stage].entry(alternative.input).or_insert(value);
+                    *least = value.min(*least);
+                }
+            }
+            if !kept.iter().any(|&edge| edges[edge].to == stage) {
+                let Some(&least) = below[stage].values().min() else { return Ok(None) };
+                total = add(total, least)?;
+            }
+        }
+        for edge in (0..edges.len()).filter(|edge| !kept.contains(edge)) {
+            match self.converters(edge, multipliers, sets)? {
+                Some(least) => total = add(total, least)?,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(total))
+    }
+
+    /// The separate bound, and the least weighted use of each stage.
+    fn separate(&self, multipliers: &[u64], sets: &[Vec<u32>]) -> Result<(u128, Vec<u128>), Violation> {
         let mut total = 0u128;
         let mut least = Vec::with_capacity(sets.len());
         for (stage, set) in sets.iter().enumerate() {
@@ -276,43 +337,45 @@ impl<'a> Reader<'a> {
                 minimum = Some(minimum.map_or(weight, |other: u128| other.min(weight)));
             }
             let Some(minimum) = minimum else { return flaw("a weighted bound is taken of a stage without options") };
-            total = total.checked_add(minimum).ok_or(LARGE)?;
+            total = add(total, minimum)?;
             least.push(minimum);
         }
         for edge in 0..self.problem.edges.len() {
-            let mut minimum = None;
-            for uses in self.joins(edge, sets) {
-                let weight = match uses {
-                    Some(uses) => self.weigh(multipliers, uses)?,
-                    None => 0,
-                };
-                minimum = Some(minimum.map_or(weight, |other: u128| other.min(weight)));
+            match self.converters(edge, multipliers, sets)? {
+                Some(minimum) => total = add(total, minimum)?,
+                None => return flaw("a weighted bound is taken of an edge that cannot be joined"),
             }
-            let Some(minimum) = minimum else {
-                return flaw("a weighted bound is taken of an edge that cannot be joined");
-            };
-            total = total.checked_add(minimum).ok_or(LARGE)?;
         }
-        Ok((total, least, limit))
+        Ok((total, least))
     }
 
-    /// Ways to join the remaining states at an edge that exceed no limit alone; `None` is joining equal states.
-    fn joins(&self, edge: usize, sets: &[Vec<u32>]) -> Vec<Option<&'a [u64]>> {
-        let edge = &self.problem.edges[edge];
+    /// The least weighted use of a converter between remaining states; `None` if the edge cannot be joined.
+    fn converters(&self, edge: usize, multipliers: &[u64], sets: &[Vec<u32>]) -> Result<Option<u128>, Violation> {
+        let mut least: Option<u128> = None;
+        for uses in self.joins(edge, sets) {
+            let weight = self.weigh(multipliers, uses)?;
+            least = Some(least.map_or(weight, |other| other.min(weight)));
+        }
+        Ok(least)
+    }
+
+    /// What joining two states takes (an empty slice for nothing); `None` if they cannot be joined within the limits.
+    fn converter(&self, edge: usize, written: u32, read: u32) -> Option<&'a [u64]> {
+        if written == read {
+            return Some(&[]);
+        }
+        let uses = self.problem.edges[edge].conversion.get(&(written, read))?;
+        (0..uses.len()).all(|k| uses[k] <= self.problem.budgets[k].limit).then_some(uses)
+    }
+
+    /// Ways to join the remaining states at an edge within the limits.
+    fn joins(&self, edge: usize, sets: &[Vec<u32>]) -> Vec<&'a [u64]> {
+        let ends = &self.problem.edges[edge];
         let option = |stage: usize, index: u32| &self.problem.stages[stage].options[index as usize];
-        let written: BTreeSet<u32> = sets[edge.from].iter().map(|&o| option(edge.from, o).output).collect();
-        let read: BTreeSet<u32> = sets[edge.to].iter().map(|&o| option(edge.to, o).input).collect();
-        if written.intersection(&read).next().is_some() {
-            return vec![None];
-        }
-        let alone = |uses: &[u64]| (0..uses.len()).all(|k| uses[k] <= self.problem.budgets[k].limit);
-        let mut joins = Vec::new();
-        for (pair, uses) in &edge.conversion {
-            if written.contains(&pair.0) && read.contains(&pair.1) && alone(uses) {
-                joins.push(Some(uses.as_slice()));
-            }
-        }
-        joins
+        let written: BTreeSet<u32> = sets[ends.from].iter().map(|&o| option(ends.from, o).output).collect();
+        let read: BTreeSet<u32> = sets[ends.to].iter().map(|&o| option(ends.to, o).input).collect();
+        let pairs = written.iter().flat_map(|&w| read.iter().map(move |&r| (w, r)));
+        pairs.filter_map(|(w, r)| self.converter(edge, w, r)).collect()
     }
 
     /// Checks that `kept` are remaining options which dominate all the others.

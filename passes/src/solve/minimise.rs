@@ -120,6 +120,8 @@ pub(super) fn solve(problem: &Problem, model: &Model, limits: &Limits) -> Outcom
     };
     let cycles = model.cycles(&selection);
     let chosen = secondary::lower(problem, cycles, model.original(&selection), limits.secondary);
+    // Lowering a budget may happen upon fewer cycles, too.
+    let cycles = problem.cycles(&chosen).unwrap_or(cycles);
     let lower_bound = counts.get(proven).copied().unwrap_or(cycles).min(cycles);
     let prices = report::prices(problem, model, &counts, cycles, &selection, limits.prices);
     Outcome::Solved(Box::new(Solution {

@@ -15,6 +15,7 @@ pub mod allocate;
 pub mod check;
 pub mod explain;
 mod filter;
+mod forest;
 pub mod knapsack;
 pub mod minimise;
 mod model;

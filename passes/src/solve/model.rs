@@ -1,7 +1,5 @@
 //! A problem in the form the search reads: flat tables of the options worth considering.
 
-use std::collections::BTreeMap;
-
 use rayon::prelude::*;
 
 use super::filter::undominated;
@@ -38,7 +36,13 @@ pub(super) struct ModelStage {
 pub(super) struct ModelEdge {
     pub from: usize,
     pub to: usize,
-    conversion: BTreeMap<(u32, u32), Vec<u64>>,
+    /// Distinct states that the writer's, and the reader's, options have; ascending.
+    written: Vec<u32>,
+    read: Vec<u32>,
+    /// What a converter takes: by written, then read state, then active budget.
+    converters: Vec<u64>,
+    /// Whether there is such a converter.
+    possible: Vec<bool>,
     free: Vec<u64>,
 }
 
@@ -55,6 +59,8 @@ pub(super) struct Model {
     pub budgets: usize,
     /// Edges that touch a stage.
     pub touching: Vec<Vec<usize>>,
+    /// The first edge into each stage; these edges form a forest.
+    pub parent: Vec<Option<usize>>,
 }
 
 /// Remaining options of each stage, as ascending indices into the model's tables.
@@ -73,13 +79,6 @@ impl ModelStage {
     pub fn state(&self, option: u32) -> (u32, u32) {
         let (input, output) = self.states[option as usize];
         (if self.joined.0 { input } else { 0 }, if self.joined.1 { output } else { 0 })
-    }
-}
-
-impl ModelEdge {
-    /// What joining two states takes; `None` if they cannot be joined.
-    pub fn join(&self, written: u32, read: u32) -> Option<&[u64]> {
-        if written == read { Some(&self.free) } else { self.conversion.get(&(written, read)).map(Vec::as_slice) }
     }
 }
 
@@ -148,22 +147,38 @@ impl Model {
         let edges: Vec<ModelEdge> = problem
             .edges
             .iter()
-            .map(|edge| ModelEdge {
-                from: edge.from,
-                to: edge.to,
-                conversion: edge
-                    .conversion
-                    .iter()
-                    .filter(|(_, uses)| usable(uses))
-                    .map(|(&pair, uses)| (pair, project(uses)))
-                    .collect(),
-                free: vec![0; active.len()],
+            .map(|edge| {
+                let distinct = |mut states: Vec<u32>| {
+                    states.sort_unstable();
+                    states.dedup();
+                    states
+                };
+                let written = distinct(stages[edge.from].interfaces.iter().map(|interface| interface.1).collect());
+                let read = distinct(stages[edge.to].interfaces.iter().map(|interface| interface.0).collect());
+                let pairs = written.iter().flat_map(|&w| read.iter().map(move |&r| (w, r)));
+                let uses = |pair| match edge.conversion.get(&pair).filter(|uses| usable(uses)) {
+                    Some(uses) => project(uses),
+                    None => vec![0; active.len()],
+                };
+                let converters = pairs.flat_map(uses).collect();
+                let present = |pair| edge.conversion.get(&pair).is_some_and(|uses| usable(uses));
+                let possible = written.iter().flat_map(|&w| read.iter().map(move |&r| (w, r))).map(present).collect();
+                ModelEdge {
+                    from: edge.from,
+                    to: edge.to,
+                    written,
+                    read,
+                    converters,
+                    possible,
+                    free: vec![0; active.len()],
+                }
             })
             .collect();
         let touching = (0..stages.len())
             .map(|stage| (0..edges.len()).filter(|&e| edges[e].from == stage || edges[e].to == stage).collect())
             .collect();
-        Self { stages, edges, active, limits, budgets, touching }
+        let parent = (0..stages.len()).map(|stage| edges.iter().position(|edge| edge.to == stage)).collect();
+        Self { stages, edges, active, limits, budgets, touching, parent }
     }
 
     /// Number of active budgets.
@@ -207,11 +222,25 @@ impl Model {
         Some(total)
     }
 
+    /// What joining two states takes; `None` if they cannot be joined, or only by a converter that exceeds a limit.
+    pub fn join<'a>(&self, edge: &'a ModelEdge, written: u32, read: u32) -> Option<&'a [u64]> {
+        if written == read {
+            return Some(&edge.free);
+        }
+        let pair =
+            edge.written.binary_search(&written).ok()? * edge.read.len() + edge.read.binary_search(&read).ok()?;
+        if !edge.possible[pair] {
+            return None;
+        }
+        let uses = &edge.converters[pair * self.limits.len()..][..self.limits.len()];
+        uses.iter().zip(&self.limits).all(|(amount, limit)| amount <= limit).then_some(uses)
+    }
+
     /// What an edge takes under a selection.
     pub fn joined<'a>(&'a self, edge: &'a ModelEdge, selection: &[u32]) -> Option<&'a [u64]> {
         let written = self.stages[edge.from].states[selection[edge.from] as usize].1;
         let read = self.stages[edge.to].states[selection[edge.to] as usize].0;
-        edge.join(written, read)
+        self.join(edge, written, read)
     }
 
     /// Whether a selection joins and stays within every limit.
@@ -247,7 +276,7 @@ impl Model {
                 continue;
             }
             let pairs = written.iter().flat_map(|&w| read.iter().map(move |&r| (w, r)));
-            let joins: Vec<&[u64]> = pairs.filter_map(|(w, r)| edge.join(w, r)).collect();
+            let joins: Vec<&[u64]> = pairs.filter_map(|(w, r)| self.join(edge, w, r)).collect();
             if joins.is_empty() {
                 return Err(index);
             }
@@ -277,8 +306,8 @@ impl Model {
         all
     }
 
-    /// The weighted bound (see [`Refutation`]) of non-empty sets, and the least weighted use of each stage.
-    pub fn weighted(&self, multipliers: &[u64], sets: &Sets, converters: &[Vec<&[u64]>]) -> (u128, Vec<u128>) {
+    /// The separate bound (see [`Refutation`]) of non-empty sets, and the least weighted use of each stage.
+    pub fn separate(&self, multipliers: &[u64], sets: &Sets, converters: &[Vec<&[u64]>]) -> (u128, Vec<u128>) {
         let least: Vec<u128> = self
             .stages
             .iter()

@@ -1,6 +1,6 @@
 //! What is to be chosen: one alternative a stage, under additive budgets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lutweave_ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -71,15 +71,16 @@ impl Edge {
     pub fn priced(stages: &[Stage], from: usize, to: usize, price: impl Fn(u32, u32) -> Option<Vec<u64>>) -> Self {
         let mut conversion = BTreeMap::new();
         if let (Some(writer), Some(reader)) = (stages.get(from), stages.get(to)) {
-            for written in writer.options.iter().map(|option| option.output) {
-                for read in reader.options.iter().map(|option| option.input) {
-                    if written != read && !conversion.contains_key(&(written, read)) {
-                        conversion.insert((written, read), price(written, read));
-                    }
+            let written: BTreeSet<u32> = writer.options.iter().map(|option| option.output).collect();
+            let read: BTreeSet<u32> = reader.options.iter().map(|option| option.input).collect();
+            for (&written, &read) in written.iter().flat_map(|w| read.iter().map(move |r| (w, r))) {
+                if written != read
+                    && let Some(uses) = price(written, read)
+                {
+                    conversion.insert((written, read), uses);
                 }
             }
         }
-        let conversion = conversion.into_iter().filter_map(|(pair, uses)| uses.map(|uses| (pair, uses))).collect();
         Self { from, to, conversion }
     }
 }

@@ -16,10 +16,16 @@ pub enum Axis {
 /// A proof that no selection of the remaining options stays within all budgets.
 ///
 /// It is read from the root with a set of remaining options a stage: those that are faster than the claimed bound
-/// and within every limit taken alone. A *weighted bound* of a vector of multipliers is the sum, over stages, of the
-/// least weighted use of a remaining option, and over edges, of the least weighted use of a converter between
-/// remaining states. Every selection's weighted use is at least that (Lagrangian relaxation of the multiple-choice
-/// knapsack problem: Sinha and Zoltners, Operations Research 27, 1979).
+/// and within every limit taken alone. A vector of multipliers, one a budget, weighs uses. Two bounds from below on the
+/// weighted use of every selection prove things (Lagrangian relaxation of the multiple-choice knapsack problem: Sinha
+/// and Zoltners, Operations Research 27, 1979):
+///
+/// * The *separate bound*: the sum over stages of the least weighted use of a remaining option, and over edges of the
+///   least weighted use of a converter between remaining states.
+/// * The *forest bound*: the first edge into each stage (by index) is kept, which leaves a forest. The bound is the
+///   least weighted use of options and of converters at kept edges together, found exactly by dynamic programming,
+///   plus the least weighted use of a converter at each other edge. It is infinite if kept edges cannot all be joined.
+///   It is at least the separate bound, and equal to it without edges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refutation {
     /// The stage has no option left.
@@ -32,12 +38,12 @@ pub enum Refutation {
         /// Index of the edge.
         edge: usize,
     },
-    /// The weighted bound exceeds the weighted limits.
+    /// The forest bound exceeds the weighted limits.
     Weighted {
         /// One integer weight a budget.
         multipliers: Vec<u64>,
     },
-    /// Options that alone lift the weighted bound above the weighted limits are out; `rest` refutes the others.
+    /// Options that alone lift the separate bound above the weighted limits are out; `rest` refutes the others.
     Reduce {
         /// One integer weight a budget.
         multipliers: Vec<u64>,

@@ -55,6 +55,12 @@ fn load(model: &Model, selection: &[u32]) -> Load {
     load
 }
 
+/// The sum of what a selection exceeds the limits by, in shares.
+pub(super) fn excess(model: &Model, selection: &[u32]) -> f64 {
+    let load = load(model, selection);
+    Aim::Fit.score(&load.shares, load.unjoinable)
+}
+
 /// The rounding of a mixture that exceeds the limits least.
 pub(super) fn round(model: &Model, mixture: &[Vec<(u32, f64)>]) -> Vec<u32> {
     let first: Vec<u32> = mixture.iter().map(|parts| parts[0].0).collect();
@@ -136,7 +142,7 @@ fn rest(model: &Model, selection: &[u32], stage: usize, current: &Load, option: 
             None => 1,
         };
         let before = count(model.joined(edge, selection), -1.0);
-        let after = count(edge.join(state(edge.from).1, state(edge.to).0), 1.0);
+        let after = count(model.join(edge, state(edge.from).1, state(edge.to).0), 1.0);
         rest.unjoinable = rest.unjoinable + after - before;
     }
     rest

@@ -73,7 +73,7 @@ pub(super) fn prices(
                 let mut bisection = Bisection::new(&larger);
                 bisection.best = Some((position, selection.to_vec()));
                 bisection.narrow(1, &mut 0);
-                bisection.best.map_or(cycles, |best| larger.cycles(&best.1))
+                bisection.best.map_or(cycles, |best| larger.cycles(&best.1).min(cycles))
             })
             .collect();
         for (&(_, budget, percent), &now) in asked.iter().zip(&reached) {

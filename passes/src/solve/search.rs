@@ -1,12 +1,16 @@
 //! Whether some selection of the remaining options fits: yes with a selection, no with a proof, or unknown.
 
-use super::model::{Model, Sets};
+use super::forest;
+use super::model::{Model, Sets, weigh};
 use super::refutation::{Axis, Refutation};
 use super::relax::{Relaxed, relax};
-use super::repair::{Aim, descend, round};
+use super::repair::{Aim, descend, excess, round};
 
 /// Splits nest at most this deep.
 const DEPTH: usize = 200;
+/// Steps of the ascent that takes converters into account, at the root and below it.
+const ROOT_STEPS: usize = 60;
+const STEPS: usize = 12;
 
 /// The answer at fixed cycles.
 pub(super) enum Verdict {
@@ -70,11 +74,8 @@ impl<'a> Search<'a> {
             self.prices.clone_from(&relaxed.prices);
             self.filled = relaxed.filled;
         }
-        let multipliers = model.multipliers(&relaxed.prices);
-        let limit = model.weighted_limit(&multipliers);
-        let (bound, least) = model.weighted(&multipliers, &sets, &converters);
-        if bound > limit {
-            return Verdict::Refuted(Refutation::Weighted { multipliers: model.all_multipliers(&multipliers) });
+        if let Some(proof) = refuted(model, &relaxed.prices, &sets, &converters) {
+            return Verdict::Refuted(proof);
         }
         let mut selection = round(model, &relaxed.mixture);
         descend(model, &sets, &mut selection, Aim::Fit);
@@ -84,14 +85,33 @@ impl<'a> Search<'a> {
         if sets.iter().all(|set| set.len() == 1) {
             return self.single(&selection);
         }
+        if !model.edges.is_empty() {
+            let steps = if depth == 0 { ROOT_STEPS } else { STEPS };
+            let joined = forest::ascend(model, &sets, &converters, &relaxed.prices, steps);
+            if let Some(proof) = refuted(model, &joined.prices, &sets, &converters) {
+                return Verdict::Refuted(proof);
+            }
+            if let Some(mut candidate) = joined.selection {
+                descend(model, &sets, &mut candidate, Aim::Fit);
+                if model.fits(&candidate) {
+                    return Verdict::Fits(candidate);
+                }
+                if excess(model, &candidate) < excess(model, &selection) {
+                    selection = candidate;
+                }
+            }
+        }
         if self.nodes == 0 || depth == DEPTH {
             return Verdict::Unknown;
         }
+        let multipliers = model.multipliers(&relaxed.prices);
+        let limit = model.weighted_limit(&multipliers);
+        let (bound, least) = model.separate(&multipliers, &sets, &converters);
         let spare = limit - bound;
         let mut dropped = false;
         for ((stage, set), &least) in model.stages.iter().zip(&mut sets).zip(&least) {
             let before = set.len();
-            set.retain(|&o| super::model::weigh(&multipliers, stage.row(o, model.width())) - least <= spare);
+            set.retain(|&o| weigh(&multipliers, stage.row(o, model.width())) - least <= spare);
             dropped |= set.len() < before;
         }
         let undominated = (depth == 0).then(|| model.filter(&sets));
@@ -106,16 +126,18 @@ impl<'a> Search<'a> {
         Verdict::Refuted(proof)
     }
 
-    /// Refutes the only selection that is left.
+    /// Refutes the only selection that is left, which does not fit.
     fn single(&self, selection: &[u32]) -> Verdict {
-        let over = self
-            .model
-            .usage(selection)
-            .and_then(|usage| usage.iter().zip(&self.model.limits).position(|(amount, limit)| amount > limit));
+        let model = self.model;
+        let Some(usage) = model.usage(selection) else {
+            let unjoinable = model.edges.iter().position(|edge| model.joined(edge, selection).is_none());
+            return unjoinable.map_or(Verdict::Unknown, |edge| Verdict::Refuted(Refutation::Unjoinable { edge }));
+        };
+        let over = usage.iter().zip(&model.limits).position(|(amount, limit)| amount > limit);
         let Some(position) = over else { return Verdict::Unknown };
-        let mut multipliers = vec![0; self.model.width()];
+        let mut multipliers = vec![0; model.width()];
         multipliers[position] = 1;
-        Verdict::Refuted(Refutation::Weighted { multipliers: self.model.all_multipliers(&multipliers) })
+        Verdict::Refuted(Refutation::Weighted { multipliers: model.all_multipliers(&multipliers) })
     }
 
     fn split(&mut self, sets: &Sets, relaxed: &Relaxed, selection: &[u32], depth: usize) -> Verdict {
@@ -152,6 +174,15 @@ impl<'a> Search<'a> {
         };
         Verdict::Refuted(Refutation::Split { stage, axis, threshold, low: Box::new(low), high: Box::new(high) })
     }
+}
+
+/// A proof from prices, if they give one.
+fn refuted(model: &Model, prices: &[f64], sets: &Sets, converters: &[Vec<&[u64]>]) -> Option<Refutation> {
+    let multipliers = model.multipliers(prices);
+    let weigh = |uses: &[u64]| weigh(&multipliers, uses);
+    let limit = model.weighted_limit(&multipliers);
+    let exceeded = forest::least(model, sets, converters, weigh).is_none_or(|(bound, _)| bound > limit);
+    exceeded.then(|| Refutation::Weighted { multipliers: model.all_multipliers(&multipliers) })
 }
 
 /// For each active budget, the share that converters take at the least.

@@ -166,8 +166,8 @@ fn assumed_weights_are_priced_like_those_that_come() {
         let dsp = choice.resources.dsp..=choice.resources.dsp + stream;
         assert!(dsp.contains(&other.resources.dsp), "{other:?} for {choice:?}");
         assert_eq!(other.resources.bram, choice.resources.bram);
-        assert!(error(other.resources.lut, choice.resources.lut) < 0.1, "{other:?} for {choice:?}");
-        assert!(error(other.resources.ff, choice.resources.ff) < 0.1, "{other:?} for {choice:?}");
+        assert!(error(other.resources.lut, choice.resources.lut) < 0.15, "{other:?} for {choice:?}");
+        assert!(error(other.resources.ff, choice.resources.ff) < 0.15, "{other:?} for {choice:?}");
     }
     assert!(compared > 50, "{compared} of {} options in common", actual.len());
     // Weights that do not keep to the assumption are refused.

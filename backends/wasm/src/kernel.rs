@@ -98,7 +98,8 @@ pub struct Weights {
 impl Weights {
     /// Stores an engine's weights.
     pub fn new(form: Form, engine: &Engine, image: &mut Image) -> Option<Self> {
-        let wide = form == Form::Scalar || engine.products()?.weight_bits > 8;
+        let products = engine.products()?;
+        let wide = form == Form::Scalar || products.weight_bits > 8;
         let order = order(form, engine);
         let per_address = engine.weights_per_address() as usize;
         let mut bytes = Vec::with_capacity(order.len() * engine.weight_depth() as usize * (1 + usize::from(wide)));

@@ -52,7 +52,8 @@ impl Choice {
 }
 
 /// All ways to build a node that are worth considering for a convolution whose weights have that
-/// form (which may be assumed; other kernels ignore it), fastest first. No choice is left that another one with
+/// form (which may be assumed: sums are then taken to be as much wider or narrower as the weights
+/// are; other kernels ignore it), fastest first. No choice is left that another one with
 /// the same lanes beats or equals in cycles, multipliers and every kind of part.
 pub fn options(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, device: &Device) -> Vec<Choice> {
     let mut choices = priced(graph, id, kernel, form, device, Styles::All);

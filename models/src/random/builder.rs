@@ -182,7 +182,12 @@ impl<'o> Builder<'o> {
 
     /// A number of channels.
     pub fn channels(&mut self) -> usize {
-        if self.random.chance(8) { self.options.wide_channels } else { self.random.between(1, self.options.channels) }
+        if self.random.chance(8) {
+            return self.options.wide_channels;
+        }
+        let channels = self.random.between(1, self.options.channels);
+        // Runs of four channels, in which weights have patterns, occur more often than by chance.
+        if self.random.chance(25) { channels.next_multiple_of(4).min(self.options.channels.max(4)) } else { channels }
     }
 
     /// An image `[1,h,w,c]`, if possible one without a user.

@@ -97,7 +97,8 @@ impl Builder<'_> {
         let inputs = self.extents(x)[2];
         let shape = [filter.channels, filter.kernel[0], filter.kernel[1], inputs / filter.geometry.groups];
         let bits = self.random.pick(&self.options.weight_bits);
-        let weights = self.weights(filter.channels, shape[1..].iter().product(), bits);
+        let mut weights = self.weights(filter.channels, shape[1..].iter().product(), bits);
+        self.thin(&mut weights, filter.channels, shape[3]);
         let spread = self.spread(x);
         let mut bias = Vec::with_capacity(filter.channels);
         let mut deviations = Vec::with_capacity(filter.channels);
@@ -137,5 +138,27 @@ impl Builder<'_> {
             }
         }
         weights
+    }
+
+    /// Often leaves only some weights of each run of 4 or 8 input channels: other ones for every
+    /// output, or the same for pairs of outputs.
+    fn thin(&mut self, weights: &mut [i32], outputs: usize, channels: usize) {
+        let runs: Vec<usize> = [4, 8].into_iter().filter(|run| channels.is_multiple_of(*run)).collect();
+        if runs.is_empty() || self.random.chance(40) {
+            return;
+        }
+        let run = self.random.pick(&runs);
+        let kept = if self.random.chance(50) { run / 2 } else { self.random.between(1, run - 1) };
+        let together = if outputs.is_multiple_of(2) { self.random.between(1, 2) } else { 1 };
+        let filter = weights.len() / outputs;
+        for filters in weights.chunks_mut(filter * together) {
+            for start in (0..filter).step_by(run) {
+                let mut places: Vec<usize> = (start..start + run).collect();
+                while places.len() > kept {
+                    let zero = places.swap_remove(self.random.below(places.len()));
+                    filters.iter_mut().skip(zero).step_by(filter).for_each(|weight| *weight = 0);
+                }
+            }
+        }
     }
 }

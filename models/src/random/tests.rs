@@ -199,7 +199,7 @@ fn every_feature_occurs() {
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");
 }
 
-const FEATURES: [&str; 58] = [
+const FEATURES: [&str; 61] = [
     "activation i4",
     "activation i8",
     "activation u4",
@@ -230,6 +230,9 @@ const FEATURES: [&str; 58] = [
     "conv: non-square",
     "conv: one tap",
     "conv: padded with a zero point",
+    "conv: pattern of 4 channels",
+    "conv: pattern of 8 channels",
+    "conv: pattern of pairs of outputs",
     "conv: stride 1",
     "conv: stride 2",
     "conv: stride 3",
@@ -317,6 +320,22 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(weights.element == Element::I4, "conv: weights of 4 bits");
                 put(weights.element == Element::I8, "conv: weights of 8 bits");
                 put(weights.element == Element::Int { bits: 9, signed: true }, "conv: weights of 9 bits");
+                let values = graph.constant_of(node.operands[1]).expect("constant weights").ints();
+                let filter = values.len() / weights.shape[0];
+                let sparse = |run: usize, together: usize| {
+                    let free = |filters: &[i32], start: usize| {
+                        (start..start + run)
+                            .any(|at| filters.iter().skip(at).step_by(filter).all(|&weight| weight == 0))
+                    };
+                    weights.shape[3].is_multiple_of(run)
+                        && weights.shape[0].is_multiple_of(together)
+                        && values
+                            .chunks(filter * together)
+                            .all(|filters| (0..filter).step_by(run).all(|start| free(filters, start)))
+                };
+                put(sparse(4, 1), "conv: pattern of 4 channels");
+                put(sparse(8, 1), "conv: pattern of 8 channels");
+                put(sparse(4, 2), "conv: pattern of pairs of outputs");
                 put(clipped(&conv.requantize, conv.element), "relu or clip");
                 put(matches!(graph.node(node.operands[0]).op, Op::Reshape { .. }), "conv: dense layer");
                 let bias = graph.constant_of(node.operands[2]).expect("a constant bias");

@@ -3,5 +3,6 @@
 pub mod channels;
 pub mod cleanup;
 pub mod egraph;
+pub mod fixed;
 pub mod quantize;
 pub mod rules;

@@ -22,7 +22,7 @@ mod removal;
 mod report;
 
 #[cfg(test)]
-mod random;
+pub(crate) mod random;
 #[cfg(test)]
 mod tests;
 

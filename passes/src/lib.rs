@@ -5,6 +5,7 @@ pub mod cleanup;
 pub mod codesign;
 pub mod compress;
 pub mod egraph;
+pub mod fixed;
 pub mod prune;
 pub mod quantize;
 pub mod rules;

@@ -22,7 +22,7 @@ mod removal;
 mod report;
 
 #[cfg(test)]
-mod random;
+pub(crate) mod random;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +32,7 @@ pub use report::{Kept, LayerChannels, OutputChange, Removed};
 
 use constancy::Constancy;
 use lanes::Lanes;
-use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Tensor};
+use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, Tensor};
 use observe::Observed;
 use std::collections::BTreeMap;
 
@@ -70,6 +70,27 @@ impl Default for Options {
 /// Options out of range; samples that do not fit the graph's inputs.
 pub fn remove_dead(graph: &Graph, calibration: &[Vec<Tensor>], options: &Options) -> Result<Removed, Diagnostics> {
     check(options)?;
+    let mut removed = round(graph, calibration, options)?;
+    let mut before = graph.clone();
+    // What is left of a grouped convolution may have one group, whose channels are not tied.
+    while one_group(&removed.graph, &before) {
+        before = removed.graph.clone();
+        removed = removed.then(round(&before, calibration, options)?);
+    }
+    removed.change = report::change(graph, &removed.graph, calibration)?;
+    Ok(removed)
+}
+
+/// A convolution has one group now, and had more before.
+fn one_group(now: &Graph, before: &Graph) -> bool {
+    let grouped = |graph: &Graph| {
+        let groups = graph.nodes().iter().filter(|node| matches!(&node.op, Op::Conv(conv) if conv.geometry.groups > 1));
+        groups.count()
+    };
+    grouped(now) < grouped(before)
+}
+
+fn round(graph: &Graph, calibration: &[Vec<Tensor>], options: &Options) -> Result<Removed, Diagnostics> {
     let lanes = Lanes::new(graph);
     let mut layers = layer::layers(graph, &lanes);
     let observed = if calibration.is_empty() { None } else { Some(Observed::new(graph, &lanes, calibration)?) };
@@ -82,7 +103,6 @@ pub fn remove_dead(graph: &Graph, calibration: &[Vec<Tensor>], options: &Options
     let constancy = Constancy::new(graph, &lanes, &layers, saturated);
     let mut removed = remove(graph, &lanes, &layers, &constancy)?;
     removed.never_firing = constancy.observed;
-    removed.change = report::change(graph, &removed.graph, calibration)?;
     Ok(removed)
 }
 

@@ -129,6 +129,10 @@ impl Rebuild<'_> {
         let mut operands = Vec::with_capacity(node.operands.len());
         for (position, &operand) in node.operands.iter().enumerate() {
             let selection = if self.lanes.frozen[operand.index()] { self.selection(id, position) } else { Vec::new() };
+            // A constant of a concatenation of which nothing is left.
+            if selection.iter().any(|(_, kept)| kept.is_empty()) {
+                continue;
+            }
             operands.push(match self.map[operand.index()] {
                 Some(mapped) => mapped,
                 None => self.frozen(operand, selection)?,

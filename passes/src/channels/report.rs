@@ -58,6 +58,34 @@ pub struct OutputChange {
     pub magnitude: f64,
 }
 
+impl Removed {
+    /// This removal and one more, of its result.
+    pub(super) fn then(self, next: Self) -> Self {
+        let compose = |first: Kept, second: &Kept| Kept {
+            before: first.before,
+            indices: second.indices.iter().map(|&index| first.indices[index]).collect(),
+        };
+        let layers =
+            self.layers.into_iter().map(|layer| match next.layers.iter().find(|next| next.name == layer.name) {
+                None => layer,
+                Some(next) => LayerChannels {
+                    outputs: compose(layer.outputs, &next.outputs),
+                    inputs: compose(layer.inputs, &next.inputs),
+                    weights_zeroed: layer.weights_zeroed + next.weights_zeroed,
+                    macs: [layer.macs[0], next.macs[1]],
+                    name: layer.name,
+                },
+            });
+        Self {
+            layers: layers.collect(),
+            never_firing: self.never_firing + next.never_firing,
+            macs: [self.macs[0], next.macs[1]],
+            change: next.change,
+            graph: next.graph,
+        }
+    }
+}
+
 pub(super) fn report(
     before: &Graph,
     after: Graph,

@@ -33,8 +33,13 @@ struct Arguments {
 }
 
 fn main() -> Fallible<()> {
-    let mut arguments =
-        Arguments { bits: 4, samples: QuantizeOptions::default().samples, held_out: false, csv: false, tasks: Vec::new() };
+    let mut arguments = Arguments {
+        bits: 4,
+        samples: QuantizeOptions::default().samples,
+        held_out: false,
+        csv: false,
+        tasks: Vec::new(),
+    };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         let mut value = || given.next().ok_or(format!("{argument} needs a value"));
@@ -84,11 +89,8 @@ fn steps(arguments: &Arguments) -> Vec<(&'static str, QuantizeOptions<'static>)>
     let asymmetric = QuantizeOptions { asymmetric: true, ..gptq };
     let asymmetric_scales = QuantizeOptions { asymmetric: true, ..scales };
     let asymmetric_obq = QuantizeOptions { asymmetric: true, ..obq };
-    let default = QuantizeOptions {
-        weight_bits: arguments.bits,
-        samples: arguments.samples,
-        ..QuantizeOptions::default()
-    };
+    let default =
+        QuantizeOptions { weight_bits: arguments.bits, samples: arguments.samples, ..QuantizeOptions::default() };
     vec![
         ("round to nearest, largest weight", plain),
         ("scale by the weights' error", by_weights),
@@ -101,6 +103,7 @@ fn steps(arguments: &Arguments) -> Vec<(&'static str, QuantizeOptions<'static>)>
         ("GPTQ + asymmetric", asymmetric),
         ("GPTQ + asymmetric + statistics", asymmetric_scales),
         ("OBQ + asymmetric", asymmetric_obq),
+        ("OBQ + statistics correction", QuantizeOptions { statistics_correction: true, ..obq }),
         ("the default", default),
     ]
 }

@@ -53,6 +53,7 @@ fn arguments() -> Fallible<Arguments> {
             }
             "--no-correction" => result.options.bias_correction = false,
             "--no-statistics" => result.options.statistics_correction = false,
+            "--no-equalization" => result.options.equalization = false,
             "--asymmetric" => result.options.asymmetric = true,
             "--rounding" => {
                 result.options.rounding = match value()?.as_str() {

@@ -10,7 +10,7 @@
 //!
 //! `drop` is in points of top-1, `+-` its paired standard error: only samples whose verdict changes
 //! count. `agree` is the share of samples for which the largest output is the float model's, `noise`
-//! the relative root mean square error of the outputs.
+//! the relative root mean square error of the logits.
 
 mod task;
 
@@ -103,6 +103,7 @@ fn steps(arguments: &Arguments) -> Vec<(&'static str, QuantizeOptions<'static>)>
         ("GPTQ + asymmetric", asymmetric),
         ("GPTQ + asymmetric + statistics", asymmetric_scales),
         ("OBQ + asymmetric", asymmetric_obq),
+        ("OBQ + statistics correction", QuantizeOptions { statistics_correction: true, ..obq }),
         ("the default", default),
     ]
 }
@@ -169,10 +170,25 @@ fn paired(before: &[bool], after: &[bool]) -> (f64, f64) {
     (100.0 * drop, 100.0 * (variance / count).sqrt())
 }
 
-/// The relative root mean square error.
+/// The relative root mean square error; of the logits where the outputs are probabilities.
 fn noise(reference: &[Vec<f64>], results: &[Vec<f64>]) -> f64 {
-    let pairs = || reference.iter().flatten().zip(results.iter().flatten());
-    let error: f64 = pairs().map(|(a, b)| (a - b) * (a - b)).sum();
-    let signal: f64 = pairs().map(|(a, _)| a * a).sum();
-    (error / signal.max(f64::MIN_POSITIVE)).sqrt()
+    let mut error = 0.0;
+    let mut signal = f64::MIN_POSITIVE;
+    for (real, got) in reference.iter().zip(results) {
+        let (real, got) = (logits(real), logits(got));
+        error += real.iter().zip(&got).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+        signal += real.iter().map(|a| a * a).sum::<f64>();
+    }
+    (error / signal).sqrt()
+}
+
+/// Logits with a mean of 0 from probabilities; other values as they are.
+fn logits(outputs: &[f64]) -> Vec<f64> {
+    let probabilities = outputs.iter().all(|p| (0.0..=1.0).contains(p));
+    if !probabilities || (outputs.iter().sum::<f64>() - 1.0).abs() > 1e-3 {
+        return outputs.to_vec();
+    }
+    let logarithms: Vec<f64> = outputs.iter().map(|p| p.max(1e-7).ln()).collect();
+    let mean = logarithms.iter().sum::<f64>() / logarithms.len() as f64;
+    logarithms.iter().map(|l| l - mean).collect()
 }

@@ -23,7 +23,9 @@ pub struct Moments {
     products: Vec<f64>,
     /// The mean of each input.
     mean: Vec<f64>,
-    /// Mean products of the reference's inputs (rows) and these (columns).
+    /// What was added to each square.
+    damping: f64,
+    /// Mean products of the reference's outputs (rows) and these inputs (columns).
     cross: Option<Vec<f64>>,
 }
 
@@ -45,7 +47,7 @@ impl Moments {
     }
 
     /// From mean products, which get damped.
-    fn damped(mut products: Vec<f64>, mean: Vec<f64>, mut cross: Option<Vec<f64>>) -> Self {
+    fn damped(mut products: Vec<f64>, mean: Vec<f64>, cross: Option<Vec<f64>>) -> Self {
         let size = mean.len();
         let trace: f64 = (0..size).map(|i| products[i * size + i]).sum();
         let damping = DAMPING * trace / size as f64;
@@ -53,15 +55,17 @@ impl Moments {
             // Inputs that never change tell nothing: all weights count alike.
             products.fill(0.0);
             (0..size).for_each(|i| products[i * size + i] = 1.0);
-            return Self { size, products, mean, cross: None };
+            return Self { size, products, mean, damping: 1.0, cross: None };
         }
-        for i in 0..size {
-            products[i * size + i] += damping;
-            if let Some(cross) = &mut cross {
-                cross[i * size + i] += damping;
-            }
-        }
-        Self { size, products, mean, cross }
+        (0..size).for_each(|i| products[i * size + i] += damping);
+        Self { size, products, mean, damping, cross }
+    }
+
+    /// Mean products of the reference's output and these inputs, damped like the inputs' own, for
+    /// an output channel of the group and its weights.
+    fn reference_image(&self, output: usize, w: &[f64]) -> Option<Vec<f64>> {
+        let row = &self.cross.as_ref()?[output * self.size..(output + 1) * self.size];
+        Some(row.iter().zip(w).map(|(product, w)| product + self.damping * w).collect())
     }
 
     /// `w H w'`.
@@ -86,16 +90,18 @@ impl Statistics {
         Self::gather(patch, groups, inputs, None, centred)
     }
 
-    /// As [`Statistics::new`], with the inputs that an uncompressed network would have had, one
-    /// image for each of `inputs`: [`Statistics::target`] then makes up for their difference.
+    /// As [`Statistics::new`], with the outputs that the layer has in the uncompressed network: one
+    /// image `[positions, o]` for each of `inputs`, without the layer's bias.
+    /// [`Statistics::target`] and [`Statistics::best_scales`] then make up for the difference of
+    /// the inputs.
     pub fn with_reference(
         patch: &Patch,
         groups: usize,
         inputs: &[Vec<f32>],
-        reference: &[Vec<f32>],
+        outputs: &[Vec<f32>],
         centred: bool,
     ) -> Self {
-        Self::gather(patch, groups, inputs, Some(reference), centred)
+        Self::gather(patch, groups, inputs, Some(outputs), centred)
     }
 
     fn gather(
@@ -109,31 +115,38 @@ impl Statistics {
         let (size, per_group) = (all / groups, channels / groups);
         let available = patch.positions() * inputs.len();
         let rows = (PRODUCTS / (size * size * groups).max(1)).clamp(FEWEST_WINDOWS, WINDOWS).min(available);
-        let mut sums: Vec<Sums> = (0..groups).map(|_| Sums::new(size, reference.is_some())).collect();
+        let outputs = match reference {
+            Some([image, ..]) => image.len() / patch.positions() / groups,
+            Some([]) | None => 0,
+        };
+        let mut sums: Vec<Sums> = (0..groups).map(|_| Sums::new(size, outputs)).collect();
         let block = (BLOCK_VALUES / all.max(1)).clamp(16, 512);
         let mut window = vec![0.0f32; all];
         for start in (0..rows).step_by(block) {
             let count = block.min(rows - start);
-            let mut gathered = |images: &[Vec<f32>]| {
-                // One row a tap, over all groups: [taps][windows].
-                let mut columns = vec![0.0f32; all * count];
-                for row in 0..count {
-                    let (sample, position) = drawn(start + row, rows, available, patch.positions());
-                    patch.gather(&images[sample], position, &mut window);
-                    for (tap, &value) in window.iter().enumerate() {
-                        columns[tap * count + row] = value;
+            // One row a tap, and one an output, over all groups: [taps][windows].
+            let mut columns = vec![0.0f32; all * count];
+            let mut results = vec![0.0f32; outputs * groups * count];
+            for row in 0..count {
+                let (sample, position) = drawn(start + row, rows, available, patch.positions());
+                patch.gather(&inputs[sample], position, &mut window);
+                for (tap, &value) in window.iter().enumerate() {
+                    columns[tap * count + row] = value;
+                }
+                if let Some(reference) = reference {
+                    let total = outputs * groups;
+                    let pixel = &reference[sample][position * total..(position + 1) * total];
+                    for (output, &value) in pixel.iter().enumerate() {
+                        results[output * count + row] = value;
                     }
                 }
-                columns
-            };
-            let own = gathered(inputs);
-            let other = reference.map(&mut gathered);
+            }
             sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
                 let column = |tap: usize| tap / per_group * channels + group * per_group + tap % per_group;
-                let columns = |of: &[f32]| -> Vec<f32> {
-                    (0..size).flat_map(|tap| of[column(tap) * count..(column(tap) + 1) * count].to_vec()).collect()
-                };
-                sums.add(&columns(&own), other.as_deref().map(columns).as_deref(), count);
+                let own: Vec<&[f32]> =
+                    (0..size).map(|tap| &columns[column(tap) * count..(column(tap) + 1) * count]).collect();
+                let results = results[group * outputs * count..(group + 1) * outputs * count].chunks_exact(count);
+                sums.add(&own, &results.collect::<Vec<&[f32]>>());
             });
         }
         let groups = sums.into_par_iter().map(|sums| sums.moments(rows, centred)).collect();
@@ -177,14 +190,11 @@ impl Statistics {
             .into_par_iter()
             .map(|output| {
                 let w = weights.row(output);
-                let moments = &self.groups[weights.group(output)];
-                let (Some(factor), Some(cross)) = (&factors[weights.group(output)], &moments.cross) else {
+                let (group, moments) = (weights.group(output), &self.groups[weights.group(output)]);
+                let image = moments.reference_image(output - group * weights.outputs_per_group(), &w);
+                let (Some(factor), Some(mut b)) = (&factors[group], image) else {
                     return w.iter().map(|&w| w as f32).collect();
                 };
-                let mut b = vec![0.0; moments.size];
-                for (&w, row) in w.iter().zip(cross.chunks_exact(moments.size)) {
-                    b.iter_mut().zip(row).for_each(|(b, c)| *b += w * c);
-                }
                 cholesky::solve(factor, moments.size, &mut b);
                 b.iter().map(|&w| w as f32).collect()
             })
@@ -202,10 +212,11 @@ impl Statistics {
         (0..weights.outputs())
             .into_par_iter()
             .map(|output| {
-                let moments = &self.groups[weights.group(output)];
-                let cross = moments.cross.as_ref()?;
+                let (group, moments) = (weights.group(output), &self.groups[weights.group(output)]);
+                let image =
+                    moments.reference_image(output - group * weights.outputs_per_group(), &weights.row(output))?;
                 let q: Vec<f64> = integers[output * taps..(output + 1) * taps].iter().map(|&q| f64::from(q)).collect();
-                let scale = cholesky::dot(&weights.row(output), &cholesky::product(cross, &q)) / moments.square(&q);
+                let scale = cholesky::dot(&image, &q) / moments.square(&q);
                 (scale.is_finite() && scale > 0.0).then_some(scale)
             })
             .collect()
@@ -225,55 +236,44 @@ struct Sums {
     products: Vec<f64>,
     mean: Vec<f64>,
     cross: Vec<f64>,
-    reference_mean: Vec<f64>,
+    output_mean: Vec<f64>,
 }
 
 impl Sums {
-    fn new(size: usize, reference: bool) -> Self {
-        let (pairs, taps) = if reference { (size * size, size) } else { (0, 0) };
+    fn new(size: usize, outputs: usize) -> Self {
         Self {
             size,
             products: vec![0.0; size * size],
             mean: vec![0.0; size],
-            cross: vec![0.0; pairs],
-            reference_mean: vec![0.0; taps],
+            cross: vec![0.0; outputs * size],
+            output_mean: vec![0.0; outputs],
         }
     }
 
-    /// Adds windows, one column of each tap after the other.
-    fn add(&mut self, own: &[f32], reference: Option<&[f32]>, count: usize) {
+    /// Adds windows: the values of each tap, and of each output.
+    fn add(&mut self, taps: &[&[f32]], outputs: &[&[f32]]) {
         let size = self.size;
-        let column = |of: &'_ [f32], tap: usize| -> std::ops::Range<usize> {
-            debug_assert!(of.len() >= (tap + 1) * count);
-            tap * count..(tap + 1) * count
-        };
         // Blocks are short enough for single precision within.
         self.products.par_chunks_exact_mut(size).enumerate().for_each(|(i, row)| {
-            let first = &own[column(own, i)];
-            for (j, sum) in row.iter_mut().enumerate().take(i + 1) {
-                *sum += f64::from(dot(first, &own[column(own, j)]));
+            for (sum, other) in row.iter_mut().zip(&taps[..=i]) {
+                *sum += f64::from(dot(taps[i], other));
             }
         });
-        for (tap, sum) in self.mean.iter_mut().enumerate() {
-            *sum += own[column(own, tap)].iter().map(|&x| f64::from(x)).sum::<f64>();
-        }
-        let Some(reference) = reference else { return };
-        self.cross.par_chunks_exact_mut(size).enumerate().for_each(|(i, row)| {
-            let first = &reference[column(reference, i)];
-            for (j, sum) in row.iter_mut().enumerate() {
-                *sum += f64::from(dot(first, &own[column(own, j)]));
+        self.cross.par_chunks_exact_mut(size).zip(outputs).for_each(|(row, output)| {
+            for (sum, tap) in row.iter_mut().zip(taps) {
+                *sum += f64::from(dot(output, tap));
             }
         });
-        for (tap, sum) in self.reference_mean.iter_mut().enumerate() {
-            *sum += reference[column(reference, tap)].iter().map(|&x| f64::from(x)).sum::<f64>();
-        }
+        let total = |values: &[f32]| values.iter().map(|&x| f64::from(x)).sum::<f64>();
+        self.mean.iter_mut().zip(taps).for_each(|(sum, values)| *sum += total(values));
+        self.output_mean.iter_mut().zip(outputs).for_each(|(sum, values)| *sum += total(values));
     }
 
     fn moments(mut self, count: usize, centred: bool) -> Moments {
         let size = self.size;
         let scale = 1.0 / count.max(1) as f64;
         let scaled = |values: &mut Vec<f64>| values.iter_mut().for_each(|value| *value *= scale);
-        [&mut self.products, &mut self.mean, &mut self.cross, &mut self.reference_mean].into_iter().for_each(scaled);
+        [&mut self.products, &mut self.mean, &mut self.cross, &mut self.output_mean].into_iter().for_each(scaled);
         for i in 0..size {
             for j in 0..=i {
                 let shift = if centred { self.mean[i] * self.mean[j] } else { 0.0 };
@@ -286,7 +286,7 @@ impl Sums {
             }
         }
         if centred {
-            for (row, mean) in self.cross.chunks_exact_mut(size).zip(&self.reference_mean) {
+            for (row, mean) in self.cross.chunks_exact_mut(size).zip(&self.output_mean) {
                 row.iter_mut().zip(&self.mean).for_each(|(value, own)| *value -= mean * own);
             }
         }

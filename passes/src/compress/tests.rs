@@ -279,12 +279,16 @@ fn the_target_makes_up_for_a_change_of_the_inputs() {
     let reference: Vec<Vec<f32>> = (0..8).map(|_| random.reals(192)).collect();
     // The layers before lost a fifth of the signal.
     let inputs: Vec<Vec<f32>> = reference.iter().map(|image| image.iter().map(|x| 0.8 * x).collect()).collect();
-    let statistics = Statistics::with_reference(&patch, 1, &inputs, &reference, true);
     let real = [0.5, -1.0, 0.25];
+    let output = |pixel: &[f32]| pixel.iter().zip(real).map(|(x, w)| x * w).sum::<f32>();
+    let outputs: Vec<Vec<f32>> = reference.iter().map(|image| image.chunks(3).map(output).collect()).collect();
+    let statistics = Statistics::with_reference(&patch, 1, &inputs, &outputs, true);
     let target = statistics.target(LayerWeights { shape: [1, 1, 1, 3], groups: 1, real: &real });
     for (target, real) in target.iter().zip(real) {
         assert!((target / real - 1.25).abs() < 0.02, "{target} for {real}");
     }
+    let scales = statistics.best_scales(LayerWeights { shape: [1, 1, 1, 3], groups: 1, real: &real }, &[2, -4, 1]);
+    assert!((scales[0].unwrap() / 0.3125 - 1.0).abs() < 0.02, "{scales:?}");
     let plain = Statistics::new(&patch, 1, &inputs, true);
     assert_eq!(plain.target(LayerWeights { shape: [1, 1, 1, 3], groups: 1, real: &real }), real);
 }

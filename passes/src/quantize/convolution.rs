@@ -13,6 +13,8 @@ use rayon::prelude::*;
 
 /// A channel's scale is corrected if that lowers its error by this share at least.
 const WORTHWHILE: f64 = 0.01;
+/// Samples on which corrections are judged.
+const JUDGED_SAMPLES: usize = 40;
 
 /// A layer's integers, and what its accumulators start from.
 #[derive(Clone)]
@@ -128,13 +130,14 @@ impl Lowering<'_> {
             .iter()
             .map(|sample| sample.ints().iter().map(|&q| grid_x.quantization.dequantize(q)).collect())
             .collect();
-        let operand = self.model.graph.node(root).operands[0];
-        let reference: Option<Vec<Vec<f32>>> = self
-            .shadow
-            .as_ref()
-            .and_then(|shadow| shadow.reals(operand))
-            .filter(|reals| reals.len() == inputs.len())
-            .map(|reals| reals.iter().map(|real| real.f32s().to_vec()).collect());
+        // What the float layer gives, its bias aside.
+        let reference: Option<Vec<Vec<f32>>> =
+            self.shadow.as_ref().and_then(|shadow| shadow.reals(root)).filter(|reals| reals.len() == inputs.len()).map(
+                |reals| {
+                    let unbiased = |(index, &y): (usize, &f32)| y - bias[index % bias.len()] as f32;
+                    reals.iter().map(|real| real.f32s().iter().enumerate().map(unbiased).collect()).collect()
+                },
+            );
         let expected = self.observations.patches.get(&root);
         let centred = self.options.bias_correction && expected.is_some() && !inputs.is_empty();
         let statistics = match &reference {
@@ -198,7 +201,7 @@ impl Lowering<'_> {
     }
 
     /// The sum of the squared errors of every output channel against the float graph, after the
-    /// clamp, on every second sample.
+    /// clamp, on some samples.
     fn channel_errors(
         &self,
         id: NodeId,
@@ -219,10 +222,11 @@ impl Lowering<'_> {
         let types = [&self.graph.node(x.id).ty, &types[0], &types[1]];
         let op = Op::QConv(operator.conv);
         let ty = op.infer(&types).map_err(|message| Diagnostic::error("invalid-operands", message).at("conv"))?;
-        let errors: Vec<Vec<f64>> = (0..reals.len().div_ceil(2))
+        let judged = JUDGED_SAMPLES.min(reals.len());
+        let errors: Vec<Vec<f64>> = (0..judged)
             .into_par_iter()
-            .map(|half| {
-                let sample = 2 * half;
+            .map(|index| {
+                let sample = index * reals.len() / judged;
                 let value = op.eval(&ty, &types, &[&x.samples[sample], &constants[0], &constants[1]]);
                 let mut errors = vec![0.0; outputs];
                 for (index, (&q, &real)) in value.ints().iter().zip(reals[sample].f32s()).enumerate() {

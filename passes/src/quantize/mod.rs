@@ -10,6 +10,7 @@ mod assign;
 mod calibrate;
 mod constant;
 mod convolution;
+mod equalize;
 mod forms;
 mod fuse;
 mod linear;
@@ -71,6 +72,9 @@ pub struct QuantizeOptions<'a> {
     /// Fits each layer's weights to what the float graph's inputs would give, on the inputs that
     /// the layers before it really give.
     pub asymmetric: bool,
+    /// Moves factors of channels from a layer to the one before it where that lowers the error that
+    /// rounding the activation between them makes.
+    pub equalization: bool,
     /// How weights of less than 8 bits are rounded; wider ones go to the nearest.
     pub rounding: Rounding,
     /// How the scales of weights are chosen.
@@ -93,6 +97,7 @@ impl Default for QuantizeOptions<'_> {
             bias_correction: true,
             statistics_correction: true,
             asymmetric: false,
+            equalization: false,
             rounding: Rounding::default(),
             scale: ScaleMethod::default(),
             settings: None,
@@ -110,6 +115,7 @@ impl fmt::Debug for QuantizeOptions<'_> {
             .field("bias_correction", &self.bias_correction)
             .field("statistics_correction", &self.statistics_correction)
             .field("asymmetric", &self.asymmetric)
+            .field("equalization", &self.equalization)
             .field("rounding", &self.rounding)
             .field("scale", &self.scale)
             .field("settings", &self.settings)
@@ -162,14 +168,18 @@ pub fn quantize(
     options: &QuantizeOptions,
 ) -> Result<Quantized, Diagnostics> {
     check_options(options)?;
-    let model = normalise::normalise(graph)?;
+    let mut model = normalise::normalise(graph)?;
     let fusion = Fusion::new(&model);
     if let Some(settings) = options.settings {
         sites::check(&model, &fusion, settings)?;
     }
+    let samples = draw(calibration, options.samples);
+    let equalized = match options.equalization {
+        true => equalize::equalize(&mut model, &fusion, &samples, options)?,
+        false => BTreeSet::new(),
+    };
     let origins = assign::assign(&model, &fusion)?;
     let needs = Needs::new(&model, &fusion, &origins, options);
-    let samples = draw(calibration, options.samples);
     if !needs.ranges.is_empty() && samples.is_empty() {
         return Err(needs.missing(&model));
     }
@@ -182,7 +192,10 @@ pub fn quantize(
     };
     let largest = model.graph.nodes().iter().map(|node| node.ty.count()).max().unwrap_or(1);
     let held = if needs.calibration() { total.min((HELD_ELEMENTS / largest).max(1)) } else { 0 };
-    let (graph, layers) = lower::lower(&model, &fusion, &origins, &observations, &samples[..held], options)?;
+    let (graph, mut layers) = lower::lower(&model, &fusion, &origins, &observations, &samples[..held], options)?;
+    for layer in &mut layers {
+        layer.equalized = equalized.contains(&fusion.root(layer.node));
+    }
     let graph = graph.without_dead_nodes();
     lutweave_ir::validate::validate(&graph)?;
     Ok(Quantized { graph, layers })

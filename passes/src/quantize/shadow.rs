@@ -37,7 +37,8 @@ impl<'m> Shadow<'m> {
                 }
             }
             if fusion.demanded[id.index()] && model.places[id.index()] == Place::Chip {
-                for read in fusion.reads(model, id).into_iter().chain([id]) {
+                // A layer is compared with its own values, before and after its clamp.
+                for read in [fusion.root(id), id] {
                     last_reader[read.index()] = last_reader[read.index()].max(Some(id));
                 }
             }

@@ -38,20 +38,20 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
             } else if clamp {
                 count + u64::from(term.name != "relu")
             } else {
-                TABLE_ELEMENT * count
+                TABLE_ELEMENT * count + 1
             }
         }
         Op::PRelu => TABLE_ELEMENT * count + 1,
         Op::Binary(_) | Op::QAdd(_) | Op::QMul(_) => 2 * count + 1,
         Op::MaxPool(window)
         | Op::AveragePool(AveragePool { window, .. })
-        | Op::QAveragePool(QAveragePool { window, .. }) => count * taps(window),
-        Op::ReduceMean { .. } => 2 * operand,
+        | Op::QAveragePool(QAveragePool { window, .. }) => count * taps(window) + 1,
+        Op::ReduceMean { .. } => 2 * operand + 1,
         Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
         Op::Transpose { .. } => TRANSPOSE * remoteness(egraph, term) + TRANSPOSE_ELEMENT * count,
         Op::Reshape { .. } => remoteness(egraph, term),
-        Op::Softmax { .. } | Op::ArgMax { .. } => TABLE_ELEMENT * operand,
-        Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count,
+        Op::Softmax { .. } | Op::ArgMax { .. } => TABLE_ELEMENT * operand + 1,
+        Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count + 1,
     }
 }
 

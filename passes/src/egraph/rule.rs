@@ -42,6 +42,9 @@ pub struct RuleSpec {
     pub apply: fn(&mut EGraph, &Match) -> Option<Id>,
     /// Rewrites constant expressions instead of values that depend on inputs.
     pub constants: bool,
+    /// Makes terms that no directed rule consumes: applied in bursts, with fuel for each class,
+    /// between saturations with the directed rules.
+    pub generative: bool,
 }
 
 /// A rule with some of its guards ignored: tests delete guards to see that they are needed.
@@ -50,7 +53,11 @@ struct Engine {
     spec: RuleSpec,
     pattern: Pattern,
     ignored: Option<&'static str>,
+    fuel: usize,
 }
+
+/// What a generative rule may add to one class in one burst.
+pub const FUEL: usize = 8;
 
 impl Engine {
     fn matches(&self, egraph: &EGraph, class: Id) -> Vec<Match> {
@@ -102,6 +109,10 @@ impl Applier<Term, Typing> for Engine {
                 egraph.analysis.conflict(format!("rule `{rule}` replaces {old} by {new}"));
             } else if egraph.union(eclass, new) {
                 changed.push(new);
+                if changed.len() >= self.fuel {
+                    egraph.analysis.stop_for_fuel();
+                    break;
+                }
             }
         }
         changed
@@ -117,7 +128,8 @@ impl RuleSpec {
     /// The rule as an egg rewrite that ignores the guard of a name. For tests of guards only:
     /// such a rule is wrong.
     pub fn rewrite_without(&self, guard: Option<&'static str>) -> Rewrite<Term, Typing> {
-        let engine = Engine { spec: *self, pattern: Pattern::parse(self.lhs), ignored: guard };
+        let fuel = if self.generative { FUEL } else { usize::MAX };
+        let engine = Engine { spec: *self, pattern: Pattern::parse(self.lhs), ignored: guard, fuel };
         Rewrite::new(self.name, engine.clone(), engine).expect("invariant: no variables to bind")
     }
 }

@@ -38,6 +38,7 @@ pub struct Typing {
     constant_index: HashMap<[u8; 32], u32>,
     inputs: Vec<TensorType>,
     conflicts: Vec<String>,
+    out_of_fuel: bool,
     values: RefCell<HashMap<Id, Tensor>>,
 }
 
@@ -93,6 +94,18 @@ impl Typing {
     /// Records a contradiction.
     pub fn conflict(&mut self, message: String) {
         self.conflicts.push(message);
+    }
+}
+
+impl Typing {
+    /// Records that a rule had more to add to a class than its fuel allows.
+    pub(super) fn stop_for_fuel(&mut self) {
+        self.out_of_fuel = true;
+    }
+
+    /// True if a rule had more to add to a class than its fuel allows.
+    pub fn out_of_fuel(&self) -> bool {
+        self.out_of_fuel
     }
 }
 

@@ -6,18 +6,39 @@ pub mod fold;
 pub mod hoist;
 pub mod integer;
 pub mod layout;
+pub mod merge;
 pub mod movement;
 pub mod pointwise;
 pub mod pool;
+pub mod quantized;
+pub mod resample;
 pub mod reshape;
+pub mod shuffle;
 
 use crate::egraph::{EGraph, Facts, Match, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
 use std::sync::LazyLock;
 
-const FLOAT: &[&[RuleSpec]] = &[affine::RULES, fold::RULES, pointwise::RULES, pool::RULES];
-const MOVEMENT: &[&[RuleSpec]] = &[layout::RULES, hoist::RULES, reshape::RULES, boxes::RULES, movement::RULES];
+const FLOAT: &[&[RuleSpec]] = &[
+    affine::RULES,
+    fold::RULES,
+    merge::RULES,
+    merge::GENERATIVE,
+    pointwise::RULES,
+    pool::RULES,
+    shuffle::RULES,
+    resample::GENERATIVE,
+];
+const MOVEMENT: &[&[RuleSpec]] = &[
+    layout::RULES,
+    hoist::RULES,
+    reshape::RULES,
+    boxes::RULES,
+    movement::RULES,
+    resample::RULES,
+    quantized::RULES,
+];
 
 static TABLE: LazyLock<Vec<RuleSpec>> = LazyLock::new(|| [FLOAT, MOVEMENT, &[integer::RULES]].concat().concat());
 

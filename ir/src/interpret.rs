@@ -136,6 +136,7 @@ fn pack(graph: &Graph, node: &Node) -> Option<Weights> {
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::PRelu
+        | Op::Site(_)
         | Op::MaxPool(_)
         | Op::AveragePool(_)
         | Op::ReduceMean { .. }

@@ -1,7 +1,7 @@
 //! Exact clean-up of a graph: equality saturation with the rules, and extraction.
 
 use crate::egraph::{Encoded, RuleSpec, encode, extract, rebuild};
-use crate::rules::{float_rules, integer_rules};
+use crate::rules::{float_rules, integer_rules, site_rules};
 use crate::egraph::{Term, Typing};
 use egg::{Rewrite, Runner, SimpleScheduler, StopReason};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph};
@@ -111,6 +111,15 @@ pub fn simplify(graph: &Graph) -> Result<Simplified, Diagnostics> {
 /// As [`simplify`].
 pub fn simplify_integer(graph: &Graph) -> Result<Simplified, Diagnostics> {
     run(graph, &integer_rules())
+}
+
+/// Cleans a float graph with sites. The result equals the graph over the reals for every setting
+/// of the sites.
+///
+/// # Errors
+/// As [`simplify`].
+pub fn simplify_sites(graph: &Graph) -> Result<Simplified, Diagnostics> {
+    run(graph, &site_rules())
 }
 
 fn run(graph: &Graph, rules: &[RuleSpec]) -> Result<Simplified, Diagnostics> {

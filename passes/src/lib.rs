@@ -4,3 +4,4 @@ pub mod cleanup;
 pub mod egraph;
 pub mod quantize;
 pub mod rules;
+pub mod sites;

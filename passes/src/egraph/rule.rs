@@ -69,6 +69,18 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What the rule builds depends on the match alone, not on what else its classes hold.
+    fn is_local(&self) -> bool {
+        !self.spec.generative && !self.pattern.has_free_operands()
+    }
+
+    /// The same match was applied before: building its right-hand side again adds nothing.
+    fn is_done(&self, egraph: &EGraph, found: &Match) -> bool {
+        self.is_local() && egraph.analysis.remembers(self.spec.name, found)
+    }
+}
+
 impl Searcher<Term, Typing> for Engine {
     fn search_eclass_with_limit(&self, egraph: &EGraph, eclass: Id, _: usize) -> Option<SearchMatches<'_, Term>> {
         if self.matches(egraph, eclass).is_empty() {
@@ -102,7 +114,13 @@ impl Applier<Term, Typing> for Engine {
     ) -> Vec<Id> {
         let mut changed = Vec::new();
         for found in self.matches(egraph, eclass) {
+            if self.is_done(egraph, &found) {
+                continue;
+            }
             let Some(new) = (self.spec.apply)(egraph, &found) else { continue };
+            if self.is_local() {
+                egraph.analysis.remember(self.spec.name, &found);
+            }
             let types = [eclass, new].map(|id| egraph[id].data.ty.clone());
             if types[0] != types[1] {
                 let [old, new] = types.map(|ty| ty.map_or_else(|| "nothing".to_owned(), |ty| ty.to_string()));

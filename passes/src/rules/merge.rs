@@ -2,6 +2,7 @@
 
 use super::fold::{NO_PADDING, geometry, response};
 use super::op;
+use crate::egraph::term::name;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec, Term};
 use egg::Id;
 use lutweave_ir::op::{Binary, Conv, Geometry};
@@ -117,7 +118,7 @@ pub const RULES: &[RuleSpec] = &[
         lhs: "(concat ..)",
         rhs: "(op (concat ..))",
         guards: &[],
-        why: "one function of all parts is that function of the whole; layers under it can then join",
+        why: "layers alike under one function join under it",
         apply: concat_unary,
         constants: false,
         generative: false,
@@ -346,17 +347,45 @@ fn sum_of_branches(egraph: &mut EGraph, x: Id, [one, two]: [Branch; 2], count: u
     egraph.add_op(Op::Conv(Conv { geometry }), &[x, w, b])
 }
 
-/// The convolutions without groups in a class, by input, geometry and kernel.
-fn convolutions(egraph: &EGraph, class: Id) -> Vec<(Id, Geometry, [usize; 2], Id, Id)> {
-    let layer = |term: &Term| match egraph.op(term)? {
+/// A convolution without groups.
+#[derive(Clone, Copy)]
+struct Layer {
+    x: Id,
+    geometry: Geometry,
+    kernel: [usize; 2],
+    w: Id,
+    b: Id,
+}
+
+impl Layer {
+    /// Both move the same window over the same image.
+    fn is_like(&self, other: &Self) -> bool {
+        (self.x, self.geometry, self.kernel) == (other.x, other.geometry, other.kernel)
+    }
+}
+
+/// The convolutions without groups in a class.
+fn convolutions(egraph: &EGraph, class: Id) -> impl Iterator<Item = Layer> + '_ {
+    egraph.terms(class, "conv").filter_map(|term| match egraph.op(term)? {
         Op::Conv(Conv { geometry }) if geometry.groups == 1 => {
-            let (w, b) = (egraph.find(term.children[1]), egraph.find(term.children[2]));
+            let [x, w, b] = [0, 1, 2].map(|position| egraph.find(term.children[position]));
             let &[_, height, width, _] = egraph.shape(w) else { return None };
-            Some((egraph.find(term.children[0]), *geometry, [height, width], w, b))
+            Some(Layer { x, geometry: *geometry, kernel: [height, width], w, b })
         }
         _ => None,
-    };
-    egraph.terms(class, "conv").filter_map(layer).collect()
+    })
+}
+
+/// The first run of at least two neighbours that are layers alike, and where it starts.
+fn run_of_layers(egraph: &EGraph, parts: &[Id]) -> Option<(usize, Vec<Layer>)> {
+    let layers: Vec<Vec<Layer>> = parts.iter().map(|&part| convolutions(egraph, part).collect()).collect();
+    (0..parts.len()).find_map(|start| {
+        layers[start].iter().find_map(|first| {
+            let others = layers[start..].iter().map_while(|own| own.iter().find(|other| first.is_like(other)));
+            let run: Vec<Layer> = others.copied().collect();
+            (run.len() > 1).then_some((start, run))
+        })
+    })
 }
 
 fn concat_convs(egraph: &mut EGraph, found: &Match) -> Option<Id> {
@@ -365,22 +394,10 @@ fn concat_convs(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     if axis != 3 || egraph.shape(found.root).len() != 4 {
         return None;
     }
-    let layers: Vec<_> = parts.iter().map(|&part| convolutions(egraph, part)).collect();
-    // The first run of neighbours that have a layer of one kind.
-    let alike = |a: &(Id, Geometry, [usize; 2], Id, Id), b: &(Id, Geometry, [usize; 2], Id, Id)| {
-        (a.0, a.1, a.2) == (b.0, b.1, b.2)
-    };
-    let run = (0..parts.len()).find_map(|start| {
-        layers[start].iter().find_map(|first| {
-            let others = layers[start..].iter().map_while(|own| own.iter().find(|other| alike(first, other)));
-            let run: Vec<_> = others.copied().collect();
-            (run.len() > 1).then_some((start, run))
-        })
-    });
-    let (start, run) = run?;
-    let (x, geometry, ..) = run[0];
-    let weights: Vec<Id> = run.iter().map(|layer| layer.3).collect();
-    let biases: Vec<Id> = run.iter().map(|layer| layer.4).collect();
+    let (start, run) = run_of_layers(egraph, &parts)?;
+    let Layer { x, geometry, .. } = run[0];
+    let weights: Vec<Id> = run.iter().map(|layer| layer.w).collect();
+    let biases: Vec<Id> = run.iter().map(|layer| layer.b).collect();
     let w = egraph.add_op(Op::Concat { axis: 0 }, &weights)?;
     let b = egraph.add_op(Op::Concat { axis: 0 }, &biases)?;
     let joined = egraph.add_op(Op::Conv(Conv { geometry }), &[x, w, b])?;
@@ -397,6 +414,9 @@ fn concat_unary(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let joined = op(egraph, found, 0)?.clone();
     let parts = &found.terms[0].children;
     let first = *parts.first()?;
+    if !matches!(joined, Op::Concat { axis: 3 }) {
+        return None;
+    }
     let mut functions = egraph[first].nodes.iter().filter_map(|term| match egraph.op(term)? {
         op @ Op::Unary(_) => Some((term.payload, op.clone())),
         _ => None,
@@ -410,6 +430,7 @@ fn concat_unary(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         parts.iter().map(operand).collect::<Option<Vec<Id>>>()
     };
     let (function, operands) = functions.find_map(|(payload, op)| Some((op, same(payload)?)))?;
+    run_of_layers(egraph, &operands)?;
     let whole = egraph.add_op(joined, &operands)?;
     egraph.add_op(function, &[whole])
 }
@@ -445,23 +466,30 @@ fn convs_of_one_input(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     if own.groups != 1 || merged(egraph, w) {
         return None;
     }
-    let mut layers: Vec<(Id, Id)> = Vec::new();
-    for parent in egraph[x].parents() {
-        for (input, geometry, kernel, w, b) in convolutions(egraph, parent) {
-            if (input, geometry, kernel) == (egraph.find(x), own, [height, width]) && !merged(egraph, w) {
-                layers.push((w, b));
-            }
+    let this = Layer { x: egraph.find(x), geometry: own, kernel: [height, width], w: egraph.find(w), b: egraph.find(b) };
+    let mut classes: Vec<Id> = egraph[x].parents().map(|parent| egraph.find(parent)).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    // One layer a class, as equal values need no second place; none whose result is scaled or
+    // shifted next, as that is a layer too.
+    let alike = |&class: &Id| {
+        let affine = |term: &Term| {
+            matches!(term.name, name::CHANNEL_SCALE | name::CHANNEL_BIAS) && egraph.find(term.children[0]) == class
+        };
+        if egraph[class].parents().any(|parent| egraph[egraph.find(parent)].nodes.iter().any(affine)) {
+            return None;
         }
-    }
-    layers.sort_unstable();
-    layers.dedup();
+        let mut layers = convolutions(egraph, class).filter(|layer| layer.is_like(&this) && !merged(egraph, layer.w));
+        layers.next().map(|layer| (class, layer))
+    };
+    let layers: Vec<(Id, Layer)> = classes.iter().filter_map(alike).collect();
+    let place = layers.iter().position(|(class, layer)| *class == found.root && (layer.w, layer.b) == (this.w, this.b))?;
     if layers.len() < 2 {
         return None;
     }
-    let place = layers.iter().position(|&layer| layer == (egraph.find(w), egraph.find(b)))?;
-    let start = layers[..place].iter().map(|&(w, _)| egraph.shape(w)[0]).sum();
-    let weights: Vec<Id> = layers.iter().map(|layer| layer.0).collect();
-    let biases: Vec<Id> = layers.iter().map(|layer| layer.1).collect();
+    let start = layers[..place].iter().map(|(_, layer)| egraph.shape(layer.w)[0]).sum();
+    let weights: Vec<Id> = layers.iter().map(|(_, layer)| layer.w).collect();
+    let biases: Vec<Id> = layers.iter().map(|(_, layer)| layer.b).collect();
     let w = egraph.add_op(Op::Concat { axis: 0 }, &weights)?;
     let b = egraph.add_op(Op::Concat { axis: 0 }, &biases)?;
     let all = egraph.add_op(Op::Conv(Conv { geometry: own }), &[x, w, b])?;

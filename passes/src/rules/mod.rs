@@ -14,6 +14,7 @@ pub mod quantized;
 pub mod resample;
 pub mod reshape;
 pub mod shuffle;
+pub mod sites;
 
 use crate::egraph::{EGraph, Facts, Match, RuleSpec};
 use egg::Id;
@@ -40,7 +41,10 @@ const MOVEMENT: &[&[RuleSpec]] = &[
     quantized::RULES,
 ];
 
-static TABLE: LazyLock<Vec<RuleSpec>> = LazyLock::new(|| [FLOAT, MOVEMENT, &[integer::RULES]].concat().concat());
+const SITES: &[&[RuleSpec]] = &[pool::RULES, shuffle::RULES, sites::RULES];
+
+static TABLE: LazyLock<Vec<RuleSpec>> =
+    LazyLock::new(|| [FLOAT, MOVEMENT, &[integer::RULES, sites::RULES]].concat().concat());
 
 /// All rules, grouped by theme.
 pub fn rule_table() -> &'static [RuleSpec] {
@@ -55,6 +59,12 @@ pub fn float_rules() -> Vec<RuleSpec> {
 /// The rules for integer graphs.
 pub fn integer_rules() -> Vec<RuleSpec> {
     [MOVEMENT, &[integer::RULES]].concat().concat()
+}
+
+/// The rules for float graphs with sites: none of them combines the weights of two layers, which
+/// would leave one layer with two settings.
+pub fn site_rules() -> Vec<RuleSpec> {
+    [MOVEMENT, SITES].concat().concat()
 }
 
 /// The operator of the matched term at a position of the pattern.

@@ -11,10 +11,12 @@ use lutweave_ir::split::{Split, split};
 use lutweave_ir::validate::validate;
 use lutweave_ir::{Diagnostic, Graph, Op, Tensor};
 use lutweave_passes::channels::{self, Removed, remove_dead};
-use lutweave_passes::cleanup::{RewriteReport, simplify, simplify_integer};
+use lutweave_passes::cleanup::{RewriteReport, Simplified, simplify, simplify_integer, simplify_sites};
 use lutweave_passes::compress::Setting;
+use lutweave_passes::fixed;
 use lutweave_passes::prune::Totals;
 use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, Stage, quantize, subject};
+use lutweave_passes::sites::{self, Site};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,6 +29,8 @@ pub struct Cleaned {
     pub rewrites: RewriteReport,
     /// Channels that were removed.
     pub removed: Option<Removed>,
+    /// Where lossy choices are made.
+    pub sites: Vec<Site>,
     /// Weights and multiply-accumulates before channels were removed.
     pub totals: Totals,
 }
@@ -101,22 +105,31 @@ pub fn single_input(graph: &Graph) -> Result<&lutweave_ir::TensorType, Failure> 
 /// Everything in the model that cannot be compiled.
 pub fn clean(model: &Model, calibration: &[Vec<Tensor>], source: &Source) -> Result<Cleaned, Failure> {
     progress::check_interrupt()?;
-    let rewrite = simplify;
-    let cleaned = rewrite(&model.graph)?;
-    validate(&cleaned.graph)?;
+    let rewrite = if source.no_egraph { fixed::simplify } else { simplify };
+    let Simplified { mut graph, report: mut rewrites } = rewrite(&model.graph)?;
+    validate(&graph)?;
     progress::check_interrupt()?;
-    let totals = Totals::of(&subject(&cleaned.graph)?);
-    let given = cleaned.graph.nodes().iter().any(|node| matches!(node.op, Op::DequantizeWeights(_)));
-    if source.keep_dead_channels || given {
-        return Ok(Cleaned { graph: cleaned.graph, rewrites: cleaned.report, removed: None, totals });
+    let totals = Totals::of(&subject(&graph)?);
+    let given = graph.nodes().iter().any(|node| matches!(node.op, Op::DequantizeWeights(_)));
+    let mut removed = None;
+    if !source.keep_dead_channels && !given {
+        let smaller = remove_dead(&graph, calibration, &channels::Options::default())?;
+        let again = rewrite(&smaller.graph)?;
+        graph = again.graph;
+        rewrites.cost_after = again.report.cost_after;
+        removed = Some(smaller);
     }
-    let mut removed = remove_dead(&cleaned.graph, calibration, &channels::Options::default())?;
-    let mut rewrites = cleaned.report;
-    let smaller = rewrite(&removed.graph)?;
-    rewrites.cost_after = smaller.report.cost_after;
-    removed.graph = smaller.graph;
-    validate(&removed.graph)?;
-    Ok(Cleaned { graph: removed.graph.clone(), rewrites, removed: Some(removed), totals })
+    let mut sites = Vec::new();
+    if !source.no_egraph {
+        let placed = sites::place(&graph)?;
+        let moved = simplify_sites(&placed.graph)?;
+        graph = sites::resolve(&moved.graph)?.graph;
+        rewrites.fired.extend(moved.report.fired);
+        rewrites.saturated &= moved.report.saturated;
+        sites = placed.sites;
+    }
+    validate(&graph)?;
+    Ok(Cleaned { graph, rewrites, removed, sites, totals })
 }
 
 /// Quantizes and splits a cleaned model. Layers without a setting have weights of `weight_bits`.
@@ -161,7 +174,7 @@ pub fn lower(
     );
     bar.finish_and_clear();
     let quantized = quantized?;
-    let rewrite = simplify_integer;
+    let rewrite = if source.no_egraph { fixed::simplify_integer } else { simplify_integer };
     let integer = rewrite(&quantized.graph)?;
     validate(&integer.graph)?;
     let split = split(&integer.graph)?;

@@ -6,6 +6,7 @@ use crate::listing::table;
 use crate::summary::{Layer, Summary};
 use crate::task::Metric;
 use lutweave_hw::device::Device;
+use lutweave_ir::op::SiteKind;
 use lutweave_passes::channels::Removed;
 use std::fmt::Write;
 use std::path::Path;
@@ -204,6 +205,13 @@ pub fn html(
     if let Some(removed) = &cleaned.removed {
         channels(&mut page, removed);
     }
+    let of_kind = |kind: SiteKind| cleaned.sites.iter().filter(|site| site.kind == kind).count();
+    let _ = writeln!(
+        page,
+        "<h2>Sites</h2>\n<p>{} weight sites and {} activation sites: rules move them and hold for every setting.</p>",
+        of_kind(SiteKind::Weights),
+        of_kind(SiteKind::Activation)
+    );
     page.push_str("<h2>Rewrites</h2>\n<table>\n<tr><th>rule</th><th>fired</th></tr>\n");
     for (rule, count) in [&cleaned.rewrites, &lowered.rewrites].into_iter().flat_map(|report| &report.fired) {
         let _ = writeln!(page, "<tr><td>{}</td><td>{count}</td></tr>", escape(rule));
@@ -211,6 +219,9 @@ pub fn html(
     page.push_str("</table>\n");
     if [&cleaned.rewrites, &lowered.rewrites].into_iter().any(|report| !report.saturated) {
         page.push_str("<p>The e-graph was not saturated: a limit stopped it.</p>\n");
+    }
+    if [&cleaned.rewrites, &lowered.rewrites].into_iter().any(|report| report.fuel_limited) {
+        page.push_str("<p>A generative rule ran out of fuel: there may be cheaper graphs.</p>\n");
     }
     page.push_str("</html>\n");
     page

@@ -160,6 +160,7 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::PRelu
+        | Op::Site(_)
         | Op::AveragePool(_)
         | Op::ReduceMean { .. }
         | Op::Softmax { .. }

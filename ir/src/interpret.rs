@@ -145,6 +145,7 @@ fn pack_with(node: &Node, weights: &Tensor) -> Option<Weights> {
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::PRelu
+        | Op::Site(_)
         | Op::MaxPool(_)
         | Op::AveragePool(_)
         | Op::ReduceMean { .. }

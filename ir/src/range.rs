@@ -56,6 +56,7 @@ fn own_range(op: &Op, graph: &Graph, node: &Node) -> Option<(i64, i64)> {
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::PRelu
+        | Op::Site(_)
         | Op::MaxPool(_)
         | Op::AveragePool(_)
         | Op::ReduceMean { .. }
@@ -111,6 +112,7 @@ pub fn accumulator_range(graph: &Graph, id: NodeId) -> (i64, i64) {
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::PRelu
+        | Op::Site(_)
         | Op::MaxPool(_)
         | Op::AveragePool(_)
         | Op::ReduceMean { .. }

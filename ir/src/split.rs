@@ -122,6 +122,7 @@ fn kind(node: &Node) -> Kind {
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::PRelu
+        | Op::Site(_)
         | Op::AveragePool(_)
         | Op::ReduceMean { .. }
         | Op::Softmax { .. }

@@ -8,22 +8,24 @@
 //! the model has a task, else random. Exits with 1 if the e-graph is worse anywhere: costlier,
 //! more multiply-accumulates, or more cycles, or a model that fails with it only.
 
-mod task;
+mod model_task;
 
-use lutweave_hw::plan::{Budget, fewest_multipliers, plan};
+use lutweave_hw::device::{self, Device};
+use lutweave_hw::plan::{fewest_multipliers, plan};
 use lutweave_ir::split::split;
 use lutweave_ir::{Diagnostics, Element, Graph, Op, Tensor, TensorType};
 use lutweave_onnx::{ImportOptions, import};
 use lutweave_passes::cleanup::{self, Simplified};
+use lutweave_passes::compress::Rounding;
 use lutweave_passes::fixed;
 use lutweave_passes::quantize::{QuantizeOptions, quantize};
+use model_task::{Fallible, shared_data, tasks};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
-use task::{Fallible, shared_data, tasks};
 
-/// Width of the wider operand of a multiplier of most devices.
-const MULTIPLIER_WIDTH: u32 = 18;
+/// The device whose multipliers and memories the circuits are planned for.
+const DEVICE: &str = "ulx3s-85f";
 
 struct Arguments {
     multipliers: u32,
@@ -55,6 +57,7 @@ struct Outcome {
 
 fn main() -> Fallible<ExitCode> {
     let arguments = arguments()?;
+    let device = device::find(DEVICE).ok_or("the device is not built in")?;
     if arguments.models.is_empty() {
         println!("skipped: there are no models in {}", shared_data().join("models").display());
         return Ok(ExitCode::SUCCESS);
@@ -87,7 +90,7 @@ fn main() -> Fallible<ExitCode> {
                 continue;
             }
         };
-        plan_both([&mut fixed, &mut searched], arguments.multipliers);
+        plan_both([&mut fixed, &mut searched], arguments.multipliers, &device);
         print(&name, &fixed, &searched);
         match compare(&fixed, &searched) {
             Verdict::Same => same.push(name),
@@ -194,21 +197,21 @@ fn outcome(
 
 fn core(cleaner: &Cleaner, cleaned: &Graph, samples: &[Vec<Tensor>]) -> Result<Graph, Diagnostics> {
     // Rounding errors are not the subject: nothing that costs time and moves no node.
-    let options = QuantizeOptions { bias_correction: false, error_compensation: false, ..QuantizeOptions::default() };
+    let options = QuantizeOptions { bias_correction: false, rounding: Rounding::Nearest, ..QuantizeOptions::default() };
     let quantized = quantize(cleaned, samples, &options)?;
     Ok(split(&(cleaner.integer)(&quantized.graph)?.graph)?.core)
 }
 
 /// Plans both circuits with as many multipliers.
-fn plan_both(outcomes: [&mut Outcome; 2], multipliers: u32) {
+fn plan_both(outcomes: [&mut Outcome; 2], multipliers: u32, device: &Device) {
     let fewest = |outcome: &Outcome| outcome.core.as_ref().map_or(0, fewest_multipliers);
     let multipliers = outcomes.iter().map(|outcome| fewest(outcome)).fold(multipliers, u32::max);
     for outcome in outcomes {
         outcome.cycles = match &outcome.core {
             Err(reason) => Err(reason.clone()),
-            Ok(core) => plan(core, Budget { multipliers, multiplier_width: MULTIPLIER_WIDTH })
-                .map(|plan| plan.bottleneck())
-                .map_err(|faults| first_line(&faults)),
+            Ok(core) => {
+                plan(core, multipliers, device).map(|plan| plan.bottleneck()).map_err(|faults| first_line(&faults))
+            }
         };
     }
 }

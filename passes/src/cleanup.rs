@@ -1,8 +1,9 @@
 //! Exact clean-up of a graph: equality saturation with the rules, and extraction.
 
 use crate::egraph::{Encoded, RuleSpec, encode, extract, rebuild};
-use crate::rules::{float_rules, integer_rules};
-use egg::{Runner, SimpleScheduler, StopReason};
+use crate::egraph::{Term, Typing};
+use crate::rules::{float_rules, integer_rules, site_rules};
+use egg::{Rewrite, Runner, SimpleScheduler, StopReason};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +14,9 @@ const ITERATION_LIMIT: usize = 60;
 const NODE_LIMIT: usize = 20_000;
 const NODE_LIMIT_PER_NODE: usize = 40;
 
+/// Bursts of the generative rules at most.
+const BURSTS: usize = 3;
+
 /// A cleaned graph and how it came about.
 #[derive(Clone, Debug)]
 pub struct Simplified {
@@ -20,6 +24,51 @@ pub struct Simplified {
     pub graph: Graph,
     /// What happened.
     pub report: RewriteReport,
+}
+
+/// Which rules a phase applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The directed rules, until they add nothing.
+    Directed,
+    /// The generative rules, once, with [`crate::egraph::FUEL`] for each class.
+    Generative,
+}
+
+/// How a phase went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseReport {
+    /// Which rules.
+    pub phase: Phase,
+    /// Rounds.
+    pub iterations: usize,
+    /// E-nodes at its end.
+    pub e_nodes: usize,
+    /// The rules had nothing to add at its end.
+    pub saturated: bool,
+}
+
+/// Rules by phase, as rewrites.
+pub struct Rewrites {
+    directed: Vec<Rewrite<Term, Typing>>,
+    generative: Vec<Rewrite<Term, Typing>>,
+}
+
+impl Rewrites {
+    /// The rules.
+    pub fn new(rules: &[RuleSpec]) -> Self {
+        Self::without_guard(rules, None)
+    }
+
+    /// The rules, the guard `(rule, guard)` ignored. For tests of guards only: such rules are
+    /// wrong.
+    pub fn without_guard(rules: &[RuleSpec], ignored: Option<(&str, &'static str)>) -> Self {
+        let rewrite = |rule: &RuleSpec| {
+            rule.rewrite_without(ignored.filter(|(name, _)| *name == rule.name).map(|(_, guard)| guard))
+        };
+        let of = |generative: bool| rules.iter().filter(|rule| rule.generative == generative).map(rewrite).collect();
+        Self { directed: of(false), generative: of(true) }
+    }
 }
 
 /// What equality saturation did.
@@ -33,8 +82,12 @@ pub struct RewriteReport {
     pub e_classes: usize,
     /// Rounds.
     pub iterations: usize,
-    /// No rule had anything to add; false if a limit stopped the run.
+    /// How each phase ended, in order.
+    pub phases: Vec<PhaseReport>,
+    /// No directed rule had anything to add in the end; false if a limit stopped the run.
     pub saturated: bool,
+    /// A generative rule had more to add than bursts and fuel allow: there may be cheaper graphs.
+    pub fuel_limited: bool,
     /// Cost of the graph before, by [`crate::egraph::cost`].
     pub cost_before: u64,
     /// Cost of the graph after; never more than before.
@@ -60,10 +113,18 @@ pub fn simplify_integer(graph: &Graph) -> Result<Simplified, Diagnostics> {
     run(graph, &integer_rules())
 }
 
+/// Cleans a float graph with sites. The result equals the graph over the reals for every setting
+/// of the sites.
+///
+/// # Errors
+/// As [`simplify`].
+pub fn simplify_sites(graph: &Graph) -> Result<Simplified, Diagnostics> {
+    run(graph, &site_rules())
+}
+
 fn run(graph: &Graph, rules: &[RuleSpec]) -> Result<Simplified, Diagnostics> {
     let mut encoded = encode(graph);
-    let rewrites: Vec<_> = rules.iter().map(RuleSpec::rewrite).collect();
-    let mut report = saturate(&mut encoded, &rewrites, graph.nodes().len());
+    let mut report = saturate(&mut encoded, &Rewrites::new(rules), graph.nodes().len());
     report.fired.sort_by_key(|(name, _)| rules.iter().position(|rule| rule.name == *name));
     if !encoded.egraph.analysis.conflicts().is_empty() {
         let conflict = |message: &String| {
@@ -78,39 +139,71 @@ fn run(graph: &Graph, rules: &[RuleSpec]) -> Result<Simplified, Diagnostics> {
     Ok(Simplified { graph, report })
 }
 
-/// Applies rules until nothing new is found, a limit is reached, or a contradiction shows.
-pub fn saturate(
-    encoded: &mut Encoded,
-    rewrites: &[egg::Rewrite<crate::egraph::Term, crate::egraph::Typing>],
-    nodes: usize,
-) -> RewriteReport {
-    let egraph = std::mem::take(&mut encoded.egraph);
-    let runner: Runner<_, _> = Runner::default()
-        .with_egraph(egraph)
-        .with_iter_limit(ITERATION_LIMIT)
-        .with_node_limit(NODE_LIMIT + NODE_LIMIT_PER_NODE * nodes)
-        // Limits are in terms of work only, so that results do not depend on the machine.
-        .with_time_limit(Duration::MAX)
-        .with_scheduler(SimpleScheduler)
-        .with_hook(|runner| match runner.egraph.analysis.conflicts().first() {
-            Some(conflict) => Err(conflict.clone()),
-            None => Ok(()),
-        })
-        .run(rewrites);
-    let mut fired: BTreeMap<&'static str, usize> = BTreeMap::new();
-    for iteration in &runner.iterations {
-        for (name, count) in &iteration.applied {
-            *fired.entry(name.as_str()).or_default() += count;
+/// Applies the directed rules until nothing new is found, a limit is reached, or a contradiction
+/// shows; then, in turns, a burst of the generative rules and the directed ones again.
+pub fn saturate(encoded: &mut Encoded, rewrites: &Rewrites, nodes: usize) -> RewriteReport {
+    let mut saturation = Saturation { nodes, fired: BTreeMap::new(), report: RewriteReport::default() };
+    let mut saturated = saturation.phase(encoded, Phase::Directed, &rewrites.directed);
+    let mut grown = !rewrites.generative.is_empty();
+    for _ in 0..BURSTS {
+        if !saturated || !grown {
+            break;
+        }
+        grown = !saturation.phase(encoded, Phase::Generative, &rewrites.generative);
+        if grown {
+            saturated = saturation.phase(encoded, Phase::Directed, &rewrites.directed);
         }
     }
-    let report = RewriteReport {
-        fired: fired.into_iter().collect(),
-        e_nodes: runner.egraph.total_size(),
-        e_classes: runner.egraph.number_of_classes(),
-        iterations: runner.iterations.len(),
-        saturated: matches!(runner.stop_reason, Some(StopReason::Saturated)),
-        ..RewriteReport::default()
-    };
-    encoded.egraph = runner.egraph;
+    let Saturation { fired, mut report, .. } = saturation;
+    report.fired = fired.into_iter().collect();
+    report.e_nodes = encoded.egraph.total_size();
+    report.e_classes = encoded.egraph.number_of_classes();
+    report.iterations = report.phases.iter().map(|phase| phase.iterations).sum();
+    report.saturated = saturated;
+    report.fuel_limited = grown || encoded.egraph.analysis.out_of_fuel();
     report
+}
+
+struct Saturation {
+    nodes: usize,
+    fired: BTreeMap<&'static str, usize>,
+    report: RewriteReport,
+}
+
+impl Saturation {
+    /// Runs a phase; true if its rules had nothing to add at its end.
+    fn phase(&mut self, encoded: &mut Encoded, phase: Phase, rewrites: &[Rewrite<Term, Typing>]) -> bool {
+        let rounds = match phase {
+            Phase::Directed => ITERATION_LIMIT,
+            Phase::Generative => 1,
+        };
+        let egraph = std::mem::take(&mut encoded.egraph);
+        let runner: Runner<_, _> = Runner::default()
+            .with_egraph(egraph)
+            .with_iter_limit(rounds)
+            .with_node_limit(NODE_LIMIT + NODE_LIMIT_PER_NODE * self.nodes)
+            // Limits are in terms of work only, so that results do not depend on the machine.
+            .with_time_limit(Duration::MAX)
+            .with_scheduler(SimpleScheduler)
+            .with_hook(|runner| match runner.egraph.analysis.conflicts().first() {
+                Some(conflict) => Err(conflict.clone()),
+                None => Ok(()),
+            })
+            .run(rewrites);
+        let mut changes = 0;
+        for iteration in &runner.iterations {
+            for (name, count) in &iteration.applied {
+                *self.fired.entry(name.as_str()).or_default() += count;
+                changes += count;
+            }
+        }
+        let saturated = match phase {
+            Phase::Directed => matches!(runner.stop_reason, Some(StopReason::Saturated)),
+            Phase::Generative => changes == 0,
+        };
+        let (iterations, e_nodes) = (runner.iterations.len(), runner.egraph.total_size());
+        self.report.phases.push(PhaseReport { phase, iterations, e_nodes, saturated });
+        encoded.egraph = runner.egraph;
+        saturated
+    }
 }

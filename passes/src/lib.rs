@@ -10,4 +10,5 @@ pub mod prune;
 pub mod quantize;
 pub mod rules;
 pub mod sensitivity;
+pub mod sites;
 pub mod solve;

@@ -140,6 +140,7 @@ impl Importer {
             | Op::BatchNorm { .. }
             | Op::Softmax { .. } => true,
             Op::Input
+            | Op::Site(_)
             | Op::Constant(_)
             | Op::Conv(_)
             | Op::Dense

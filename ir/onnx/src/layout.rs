@@ -285,6 +285,7 @@ impl Importer {
             | Op::Dense
             | Op::BatchNorm { .. }
             | Op::PRelu
+            | Op::Site(_)
             | Op::MaxPool(_)
             | Op::AveragePool(_)
             | Op::ReduceMean { .. }

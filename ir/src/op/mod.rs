@@ -25,6 +25,7 @@ pub mod reduce;
 pub mod reshape;
 pub mod resize;
 pub mod shape;
+pub mod site;
 pub mod slice;
 pub mod softmax;
 pub mod table;
@@ -41,6 +42,7 @@ pub use qadd::QAdd;
 pub use qconv::QConv;
 pub use qmul::QMul;
 pub use qpool::QAveragePool;
+pub use site::{Site, SiteKind};
 pub use table::Table;
 pub use unary::Unary;
 
@@ -144,6 +146,10 @@ pub enum Op {
         last: bool,
     },
 
+    // Float, undecided.
+    /// A place where a lossy choice will be made, see [`Site`]: `x -> x`.
+    Site(Site),
+
     // Between the domains.
     /// Real to integer, see [`crate::Quantization::quantize`]: `x f32 -> q`.
     Quantize {
@@ -195,6 +201,7 @@ impl Op {
             Self::Reshape { .. } => "reshape",
             Self::Softmax { .. } => "softmax",
             Self::ArgMax { .. } => "argmax",
+            Self::Site(site) => site.kind.name(),
             Self::Quantize { .. } => "quantize",
             Self::Dequantize => "dequantize",
             Self::DequantizeWeights(_) => "dequantize_weights",
@@ -233,6 +240,7 @@ impl Op {
             Self::Reshape { shape } => reshape::infer(shape, operands),
             Self::Softmax { axis } => softmax::infer(*axis, operands),
             Self::ArgMax { axis, keep, .. } => argmax::infer(*axis, *keep, operands),
+            Self::Site(_) => site::infer(operands),
             Self::Quantize { element, quantization } => quantize::infer(*element, *quantization, operands),
             Self::Dequantize => quantize::infer_dequantize(operands),
             Self::DequantizeWeights(weights) => weights.infer(operands),
@@ -266,6 +274,7 @@ impl Op {
             Self::Reshape { .. } => operands[0].reshaped(ty.shape.clone()),
             Self::Softmax { axis } => softmax::eval(*axis, operands),
             Self::ArgMax { axis, last, .. } => argmax::eval(*axis, *last, ty, operands),
+            Self::Site(_) => operands[0].clone(),
             Self::Quantize { element, quantization } => quantize::eval(*element, *quantization, operands),
             Self::Dequantize => quantize::eval_dequantize(types, operands),
             Self::DequantizeWeights(weights) => weights.eval(operands),
@@ -302,6 +311,7 @@ impl Op {
             | Self::Reshape { .. }
             | Self::Softmax { .. }
             | Self::ArgMax { .. }
+            | Self::Site(_)
             | Self::Quantize { .. }
             | Self::Dequantize
             | Self::DequantizeWeights(_)

@@ -47,6 +47,7 @@ impl Attributes {
                 list.debug("keep", keep);
                 list.debug("last", last);
             }
+            Op::Site(site) => list.debug("number", site.number),
             Op::Quantize { element, quantization } => {
                 list.display("element", element);
                 list.debug("scale", quantization.scale);

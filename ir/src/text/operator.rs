@@ -2,7 +2,8 @@
 
 use super::lexer::{Cursor, Value, element, number, numbers};
 use crate::op::{
-    AveragePool, Binary, Conv, DequantizeWeights, Geometry, Op, QAdd, QAveragePool, QConv, QMul, Table, Unary, Window,
+    AveragePool, Binary, Conv, DequantizeWeights, Geometry, Op, QAdd, QAveragePool, QConv, QMul, Site, SiteKind, Table,
+    Unary, Window,
 };
 use crate::quant::{Quantization, Requantize};
 use crate::tensor::Element;
@@ -70,6 +71,8 @@ impl<'a> Given<'a> {
                 element: self.element()?,
                 quantization: Quantization { scale: self.one("scale")?, zero_point: self.one("zero_point")? },
             },
+            "weight_site" => Op::Site(Site { number: self.one("number")?, kind: SiteKind::Weights }),
+            "activation_site" => Op::Site(Site { number: self.one("number")?, kind: SiteKind::Activation }),
             "dequantize" => Op::Dequantize,
             "dequantize_weights" => Op::DequantizeWeights(DequantizeWeights {
                 axis: self.one("axis")?,

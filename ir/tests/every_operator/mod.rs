@@ -61,6 +61,8 @@ pub fn graph() -> Graph {
         add(&mut graph, binary.name(), Op::Binary(binary), &[x, c4]);
     }
     add(&mut graph, "prelu", Op::PRelu, &[x, c4]);
+    add(&mut graph, "weights site", Op::Site(Site { number: 3, kind: SiteKind::Weights }), &[d]);
+    add(&mut graph, "activation site", Op::Site(Site { number: 4, kind: SiteKind::Activation }), &[x]);
     add(&mut graph, "max", Op::MaxPool(WINDOW), &[x]);
     add(&mut graph, "average", Op::AveragePool(AveragePool { window: WINDOW, counted_pads: None }), &[x]);
     let counted = Op::AveragePool(AveragePool { window: WINDOW, counted_pads: Some([0, 1, 0, 0]) });

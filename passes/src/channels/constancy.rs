@@ -144,6 +144,7 @@ impl Constancy {
             | Op::Dense
             | Op::Softmax { .. }
             | Op::ArgMax { .. }
+            | Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
             | Op::QAveragePool(_)

@@ -172,6 +172,7 @@ impl Analysis<'_> {
             | Op::Dense
             | Op::BatchNorm { .. }
             | Op::PRelu
+            | Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
             | Op::QAveragePool(_)

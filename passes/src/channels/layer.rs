@@ -87,6 +87,7 @@ pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, Layer> {
             | Op::ArgMax { .. }
             | Op::Quantize { .. }
             | Op::Dequantize
+            | Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
             | Op::QAveragePool(_)

@@ -173,6 +173,7 @@ impl Rebuild<'_> {
             | Op::ArgMax { .. }
             | Op::Quantize { .. }
             | Op::Dequantize
+            | Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
             | Op::QAveragePool(_)

@@ -115,7 +115,8 @@ fn add_channels(egraph: &mut EGraph, name: &'static str, x: Id, channels: Id) ->
 
 /// Adds a term; if its value is constant and `eager`, adds that and makes them equal.
 fn add_term(egraph: &mut EGraph, term: Term, eager: bool) -> Id {
-    let constant = term.children.iter().all(|&child| egraph.is_constant(child));
+    let site = matches!(egraph.op(&term), Some(Op::Site(_)));
+    let constant = !site && term.children.iter().all(|&child| egraph.is_constant(child));
     let known = egraph.lookup(term.clone()).is_some();
     let id = egraph.add(term);
     if eager && constant && !known {

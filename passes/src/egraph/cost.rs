@@ -13,8 +13,11 @@ const TRANSPOSE_ELEMENT: u64 = 64;
 const TABLE_ELEMENT: u64 = 4;
 
 /// Cost of one term, without its operands. Constant expressions cost nothing: they are computed
-/// once, when the graph is rebuilt.
+/// once, when the graph is rebuilt; those that wait for a site's setting cost their being there.
 pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
+    if !term.children.is_empty() && term.children.iter().all(|&child| egraph[child].data.closed) {
+        return 1;
+    }
     match term.name {
         name::INPUT | name::CONSTANT | name::OUTPUTS => return 0,
         name::CHANNEL_SCALE | name::CHANNEL_BIAS => return 2 * elements(egraph, term) + 2,
@@ -38,20 +41,23 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
             } else if clamp {
                 count + u64::from(term.name != "relu")
             } else {
-                TABLE_ELEMENT * count
+                TABLE_ELEMENT * count + 1
             }
         }
         Op::PRelu => TABLE_ELEMENT * count + 1,
         Op::Binary(_) | Op::QAdd(_) | Op::QMul(_) => 2 * count + 1,
         Op::MaxPool(window)
         | Op::AveragePool(AveragePool { window, .. })
-        | Op::QAveragePool(QAveragePool { window, .. }) => count * taps(window),
-        Op::ReduceMean { .. } => 2 * operand,
-        Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
+        | Op::QAveragePool(QAveragePool { window, .. }) => count * taps(window) + 1,
+        Op::ReduceMean { .. } => 2 * operand + 1,
+        Op::Concat { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
+        // What is cut off has to be read all the same.
+        Op::Slice { .. } => operand + 1,
         Op::Transpose { .. } => TRANSPOSE * remoteness(egraph, term) + TRANSPOSE_ELEMENT * count,
+        Op::Site(_) => count + 1,
         Op::Reshape { .. } => remoteness(egraph, term),
-        Op::Softmax { .. } | Op::ArgMax { .. } => TABLE_ELEMENT * operand,
-        Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count,
+        Op::Softmax { .. } | Op::ArgMax { .. } => TABLE_ELEMENT * operand + 1,
+        Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count + 1,
     }
 }
 

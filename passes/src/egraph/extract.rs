@@ -37,6 +37,8 @@ struct Alternative {
 struct Problem {
     classes: Vec<Id>,
     alternatives: Vec<Vec<Alternative>>,
+    /// Per class, the alternatives of other classes that have it as an operand.
+    users: Vec<Vec<(usize, usize)>>,
     root: usize,
 }
 
@@ -94,7 +96,14 @@ impl Problem {
             };
             terms.map(alternative).collect()
         });
-        Self { alternatives: alternatives.collect(), root: index[&egraph.find(encoded.root)], classes }
+        let alternatives: Vec<Vec<Alternative>> = alternatives.collect();
+        let mut users = vec![Vec::new(); classes.len()];
+        for (class, own) in alternatives.iter().enumerate() {
+            for (position, alternative) in own.iter().enumerate() {
+                alternative.operands.iter().for_each(|&operand| users[operand].push((class, position)));
+            }
+        }
+        Self { alternatives, users, root: index[&egraph.find(encoded.root)], classes }
     }
 
     fn chosen(&self, selection: &Selection, class: usize) -> Option<&Alternative> {
@@ -210,8 +219,11 @@ impl Problem {
                     continue;
                 }
                 let lost = self.lost(&best.1, class, index);
+                let gained = self.gained(&best.1, class, index);
                 best.1[class] = Some(index);
-                let paid = self.keep_if_cheaper(best) || self.exchange_users(best, class, &lost, &reachable);
+                let paid = self.keep_if_cheaper(best)
+                    || self.exchange_users(best, class, &lost, &reachable)
+                    || self.exchange_sharers(best, class, &gained);
                 if paid {
                     improved = true;
                 } else {
@@ -227,6 +239,36 @@ impl Problem {
         let kept = &self.alternatives[class][index].operands;
         let chosen = self.chosen(selection, class).map_or(&[][..], |chosen| &chosen.operands);
         chosen.iter().copied().filter(|operand| !kept.contains(operand)).collect()
+    }
+
+    /// Operands that only another alternative of a class would need.
+    fn gained(&self, selection: &Selection, class: usize, index: usize) -> Vec<usize> {
+        let chosen = self.chosen(selection, class).map_or(&[][..], |chosen| &chosen.operands);
+        let operands = self.alternatives[class][index].operands.iter().copied();
+        operands.filter(|operand| !chosen.contains(operand)).collect()
+    }
+
+    /// Exchanges all other classes that could share the operands that a first exchange brought
+    /// in, one by one as long as none makes it worse.
+    fn exchange_sharers(&self, best: &mut (u64, Selection), first: usize, gained: &[usize]) -> bool {
+        let Some(mut total) = self.total(&best.1) else { return false };
+        let mut trial = best.1.clone();
+        for &(class, index) in gained.iter().flat_map(|&operand| &self.users[operand]) {
+            let before = trial[class];
+            if class == first || before.is_none() || before == Some(index) {
+                continue;
+            }
+            trial[class] = Some(index);
+            match self.total(&trial) {
+                Some(with) if with <= total => total = with,
+                Some(_) | None => trial[class] = before,
+            }
+        }
+        if total < best.0 {
+            *best = (total, trial);
+            return true;
+        }
+        false
     }
 
     /// Exchanges one more user of the operands that a first exchange gave up, so that they need

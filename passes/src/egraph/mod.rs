@@ -19,6 +19,6 @@ pub mod typing;
 pub use build::{Build, Encoded, encode};
 pub use extract::Choice;
 pub use pattern::{Match, Pattern};
-pub use rule::{Guard, RuleClass, RuleSpec};
+pub use rule::{FUEL, Guard, RuleClass, RuleSpec};
 pub use term::Term;
 pub use typing::{EGraph, Fact, Facts, Typing};

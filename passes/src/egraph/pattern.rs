@@ -60,7 +60,7 @@ pub enum Pattern {
 }
 
 /// How a pattern matched a class.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Match {
     /// The class.
     pub root: Id,
@@ -98,6 +98,16 @@ impl Pattern {
         match self {
             Self::Any { .. } => &[],
             Self::Term { names, .. } => names,
+        }
+    }
+
+    /// Some term's operands are not in the pattern.
+    pub(crate) fn has_free_operands(&self) -> bool {
+        match self {
+            Self::Any { .. } => false,
+            Self::Term { operands, .. } => {
+                operands.as_ref().is_none_or(|operands| operands.iter().any(Self::has_free_operands))
+            }
         }
     }
 

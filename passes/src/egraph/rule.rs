@@ -42,6 +42,9 @@ pub struct RuleSpec {
     pub apply: fn(&mut EGraph, &Match) -> Option<Id>,
     /// Rewrites constant expressions instead of values that depend on inputs.
     pub constants: bool,
+    /// Makes terms that no directed rule consumes: applied in bursts, with fuel for each class,
+    /// between saturations with the directed rules.
+    pub generative: bool,
 }
 
 /// A rule with some of its guards ignored: tests delete guards to see that they are needed.
@@ -50,7 +53,11 @@ struct Engine {
     spec: RuleSpec,
     pattern: Pattern,
     ignored: Option<&'static str>,
+    fuel: usize,
 }
+
+/// What a generative rule may add to one class in one burst.
+pub const FUEL: usize = 8;
 
 impl Engine {
     fn matches(&self, egraph: &EGraph, class: Id) -> Vec<Match> {
@@ -59,6 +66,18 @@ impl Engine {
             self.spec.guards.iter().all(|guard| self.ignored == Some(guard.name) || (guard.holds)(egraph, found))
         });
         matches
+    }
+}
+
+impl Engine {
+    /// What the rule builds depends on the match alone, not on what else its classes hold.
+    fn is_local(&self) -> bool {
+        !self.spec.generative && !self.pattern.has_free_operands()
+    }
+
+    /// The same match was applied before: building its right-hand side again adds nothing.
+    fn is_done(&self, egraph: &EGraph, found: &Match) -> bool {
+        self.is_local() && egraph.analysis.remembers(self.spec.name, found)
     }
 }
 
@@ -95,13 +114,23 @@ impl Applier<Term, Typing> for Engine {
     ) -> Vec<Id> {
         let mut changed = Vec::new();
         for found in self.matches(egraph, eclass) {
+            if self.is_done(egraph, &found) {
+                continue;
+            }
             let Some(new) = (self.spec.apply)(egraph, &found) else { continue };
+            if self.is_local() {
+                egraph.analysis.remember(self.spec.name, &found);
+            }
             let types = [eclass, new].map(|id| egraph[id].data.ty.clone());
             if types[0] != types[1] {
                 let [old, new] = types.map(|ty| ty.map_or_else(|| "nothing".to_owned(), |ty| ty.to_string()));
                 egraph.analysis.conflict(format!("rule `{rule}` replaces {old} by {new}"));
             } else if egraph.union(eclass, new) {
                 changed.push(new);
+                if changed.len() >= self.fuel {
+                    egraph.analysis.stop_for_fuel();
+                    break;
+                }
             }
         }
         changed
@@ -117,7 +146,8 @@ impl RuleSpec {
     /// The rule as an egg rewrite that ignores the guard of a name. For tests of guards only:
     /// such a rule is wrong.
     pub fn rewrite_without(&self, guard: Option<&'static str>) -> Rewrite<Term, Typing> {
-        let engine = Engine { spec: *self, pattern: Pattern::parse(self.lhs), ignored: guard };
+        let fuel = if self.generative { FUEL } else { usize::MAX };
+        let engine = Engine { spec: *self, pattern: Pattern::parse(self.lhs), ignored: guard, fuel };
         Rewrite::new(self.name, engine.clone(), engine).expect("invariant: no variables to bind")
     }
 }

@@ -1,10 +1,11 @@
 //! The analysis: the type of every class, whether it is constant, and the arenas behind payloads.
 
+use super::pattern::Match;
 use super::term::{Term, name};
 use egg::{Analysis, DidMerge, Id};
 use lutweave_ir::{Data, Element, Op, Quantization, Tensor, TensorType};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The e-graph of a [`lutweave_ir::Graph`].
 pub type EGraph = egg::EGraph<Term, Typing>;
@@ -14,8 +15,10 @@ pub type EGraph = egg::EGraph<Term, Typing>;
 pub struct Fact {
     /// Type of the value; `None` for the root and where typing failed (a recorded conflict).
     pub ty: Option<TensorType>,
-    /// The value depends on no input.
+    /// The value depends on no input and on no site.
     pub constant: bool,
+    /// The value depends on no input: it is known once the sites have their settings.
+    pub closed: bool,
 }
 
 /// An interned operator.
@@ -38,6 +41,8 @@ pub struct Typing {
     constant_index: HashMap<[u8; 32], u32>,
     inputs: Vec<TensorType>,
     conflicts: Vec<String>,
+    out_of_fuel: bool,
+    applied: HashSet<(&'static str, Match)>,
     values: RefCell<HashMap<Id, Tensor>>,
 }
 
@@ -96,6 +101,28 @@ impl Typing {
     }
 }
 
+impl Typing {
+    /// Records that a rule had more to add to a class than its fuel allows.
+    pub(super) fn stop_for_fuel(&mut self) {
+        self.out_of_fuel = true;
+    }
+
+    /// Remembers that a rule was applied to a match.
+    pub(super) fn remember(&mut self, rule: &'static str, found: &Match) {
+        self.applied.insert((rule, found.clone()));
+    }
+
+    /// A rule was applied to the same match before.
+    pub(super) fn remembers(&self, rule: &'static str, found: &Match) -> bool {
+        self.applied.contains(&(rule, found.clone()))
+    }
+
+    /// True if a rule had more to add to a class than its fuel allows.
+    pub fn out_of_fuel(&self) -> bool {
+        self.out_of_fuel
+    }
+}
+
 impl Analysis<Term> for Typing {
     type Data = Fact;
 
@@ -103,13 +130,18 @@ impl Analysis<Term> for Typing {
         let constant = match term.name {
             name::CONSTANT => true,
             name::INPUT | name::OUTPUTS => false,
+            _ if matches!(egraph.op(term), Some(Op::Site(_))) => false,
             _ => term.children.iter().all(|&child| egraph[child].data.constant),
         };
+        let closed = match term.name {
+            name::INPUT | name::OUTPUTS => false,
+            _ => term.children.iter().all(|&child| egraph[child].data.closed),
+        };
         match infer(egraph, term) {
-            Ok(ty) => Fact { ty, constant },
+            Ok(ty) => Fact { ty, constant, closed },
             Err(message) => {
                 egraph.analysis.conflict(format!("ill-typed `{}`: {message}", term.name));
-                Fact { ty: None, constant }
+                Fact { ty: None, constant, closed }
             }
         }
     }
@@ -117,6 +149,7 @@ impl Analysis<Term> for Typing {
     fn merge(&mut self, a: &mut Fact, b: Fact) -> DidMerge {
         let before = a.clone();
         a.constant |= b.constant;
+        a.closed |= b.closed;
         match (&mut a.ty, &b.ty) {
             (Some(left), Some(right)) if left.shape == right.shape && left.element == right.element => {
                 match (left.quantization, right.quantization) {
@@ -174,7 +207,7 @@ pub trait Facts {
     fn ty(&self, id: Id) -> Option<&TensorType>;
     /// Extents of a class; empty where there is no type.
     fn shape(&self, id: Id) -> &[usize];
-    /// The class depends on no input.
+    /// The class depends on no input and on no site.
     fn is_constant(&self, id: Id) -> bool;
     /// The operator of a term; `None` for leaves, the root and the channel terms.
     fn op(&self, term: &Term) -> Option<&Op>;

@@ -142,6 +142,10 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
             Err(Fault::new("host-operator", "it runs on the host and cannot feed layers on the chip")
                 .help("only the end of a model runs on the host"))
         }
+        Op::Site(site) => {
+            Err(Fault::new("unresolved-site", format!("site {} is still without a setting", site.number))
+                .help("resolve the sites of the graph before it is quantized"))
+        }
         Op::DequantizeWeights(_) => {
             Err(Fault::new("dynamic-weights", "it dequantizes weights that are computed at run time"))
         }

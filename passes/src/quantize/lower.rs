@@ -241,6 +241,7 @@ impl Lowering<'_> {
             | Op::BatchNorm { .. }
             | Op::Unary(_)
             | Op::PRelu
+            | Op::Site(_)
             | Op::ReduceMean { .. }
             | Op::Transpose { .. }
             | Op::Softmax { .. }

@@ -160,6 +160,12 @@ fn is_heavy(op: &Op) -> bool {
 fn is_chip_only(op: &Op) -> bool {
     matches!(
         op,
-        Op::DequantizeWeights(_) | Op::QConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_) | Op::Table(_)
+        Op::Site(_)
+            | Op::DequantizeWeights(_)
+            | Op::QConv(_)
+            | Op::QAveragePool(_)
+            | Op::QAdd(_)
+            | Op::QMul(_)
+            | Op::Table(_)
     )
 }

@@ -33,6 +33,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "with fixed statistics, batch normalization is affine per channel",
         apply: batch_norm,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "mul-constant",
@@ -43,6 +44,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a factor that varies along the last axis only is a scale per channel",
         apply: |egraph, found| channel_class(egraph, found).and_then(|(x, k)| egraph.add_scale(x, k)),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "div-constant",
@@ -53,6 +55,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "division by a constant is multiplication by its reciprocal",
         apply: |egraph, found| channel_constant(egraph, found, |k| 1.0 / k).and_then(|(x, k)| egraph.add_scale(x, k)),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "div-to-mul",
@@ -67,6 +70,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::Binary(Binary::Mul), &[x, reciprocal])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "add-constant",
@@ -77,6 +81,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a term that varies along the last axis only is a bias per channel",
         apply: |egraph, found| channel_class(egraph, found).and_then(|(x, k)| egraph.add_bias(x, k)),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "sub-constant",
@@ -87,6 +92,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "subtraction of a constant is addition of its negative",
         apply: |egraph, found| channel_constant(egraph, found, |k| -k).and_then(|(x, k)| egraph.add_bias(x, k)),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "constant-sub",
@@ -105,6 +111,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_bias(negated, k)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "neg-scale",
@@ -115,6 +122,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "negation is a scale",
         apply: |egraph, found| negated(egraph, found.vars::<1>()[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "scale-scale",
@@ -129,6 +137,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_scale(x, product)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "bias-bias",
@@ -143,6 +152,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_bias(x, sum)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "scale-bias",
@@ -158,6 +168,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_bias(scaled, product)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "scale-one",
@@ -168,6 +179,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "1 is neutral",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "bias-zero",
@@ -178,6 +190,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "0 is neutral",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "scale-depthwise",
@@ -194,6 +207,7 @@ pub const RULES: &[RuleSpec] = &[
             depthwise(egraph, x, weights, zeros)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "bias-depthwise",
@@ -209,6 +223,7 @@ pub const RULES: &[RuleSpec] = &[
             depthwise(egraph, x, ones, h)
         },
         constants: false,
+        generative: false,
     },
 ];
 

@@ -17,6 +17,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a box of a split axis is a strided slice of the whole axis; channel shuffles become such slices",
         apply: slice_reshape,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "pad-reshape",
@@ -43,6 +44,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.reshaped(y, &shape)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "concat-reshape",
@@ -53,6 +55,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "parts that were images join as images",
         apply: concat_reshape,
         constants: false,
+        generative: false,
     },
 ];
 

@@ -6,7 +6,7 @@ use egg::Id;
 use lutweave_ir::Op;
 use lutweave_ir::op::{Binary, Conv, Geometry};
 
-const NO_PADDING: Guard = Guard {
+pub(super) const NO_PADDING: Guard = Guard {
     name: "the convolution has no padding",
     holds: |egraph, found| geometry(egraph, found, 0).is_none_or(|geometry| geometry.pads == [0; 4]),
 };
@@ -60,6 +60,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(layer, &[x, w, b])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "conv-bias-out",
@@ -77,6 +78,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(layer, &[x, w, b])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "conv-scale-in",
@@ -92,6 +94,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(layer, &[x, w, b])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "conv-bias-in",
@@ -107,6 +110,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(layer, &[x, w, b])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "merge-pointwise-convs",
@@ -117,6 +121,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a product of matrices is a matrix; worth it where it has fewer products",
         apply: merge_convs,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "merge-dense",
@@ -131,6 +136,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::Dense, &[x, w, b])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "scale-through-relu",
@@ -146,6 +152,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(relu, &[scaled])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "conv-pad",
@@ -162,10 +169,11 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::Conv(Conv { geometry }), &[x, w, b])
         },
         constants: false,
+        generative: false,
     },
 ];
 
-fn geometry<'a>(egraph: &'a EGraph, found: &Match, position: usize) -> Option<&'a Geometry> {
+pub(super) fn geometry<'a>(egraph: &'a EGraph, found: &Match, position: usize) -> Option<&'a Geometry> {
     match op(egraph, found, position)? {
         Op::Conv(conv) => Some(&conv.geometry),
         _ => None,
@@ -204,7 +212,7 @@ fn scale_inputs(egraph: &mut EGraph, layer: &Op, w: Id, g: Id) -> Option<Id> {
 }
 
 /// The layer's output for the constant input `h` per channel, as a new bias `[o]`.
-fn response(egraph: &mut EGraph, layer: &Op, h: Id, w: Id, b: Id) -> Option<Id> {
+pub(super) fn response(egraph: &mut EGraph, layer: &Op, h: Id, w: Id, b: Id) -> Option<Id> {
     let weights = egraph.shape(w).to_vec();
     let outputs = *weights.first()?;
     let inputs = *egraph.shape(h).first()?;

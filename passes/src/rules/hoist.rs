@@ -19,6 +19,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "functions of elements, boxes and joins follow their axes",
         apply: hoist_transpose,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "hoist-reshape",
@@ -34,6 +35,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_quantized(pointwise, &[x], ty.quantization)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "quantize-pad",
@@ -52,6 +54,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::Pad { before, after, value }, &[q])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "dequantize-pad",
@@ -69,6 +72,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::Pad { before, after, value }, &[x])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "quantize-dequantize",
@@ -93,6 +97,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a real that stands for an integer rounds back to it",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
 ];
 

@@ -29,6 +29,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_quantized(Op::Table(composed), &found.vars::<1>(), stated)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "table-identity",
@@ -57,6 +58,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "nothing changes",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "table-clamp",
@@ -99,6 +101,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_quantized(layer, &found.terms[1].children, stated)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "table-max-pool",
@@ -118,6 +121,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(pool, &[y])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "qconv-pad",
@@ -140,6 +144,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_quantized(Op::QConv(conv), &found.vars::<3>(), stated)
         },
         constants: false,
+        generative: false,
     },
 ];
 

@@ -38,6 +38,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.transposed(found.classes[0], &composed)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-identity",
@@ -51,6 +52,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "nothing moves",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-reshape-unit",
@@ -64,6 +66,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.reshaped(found.classes[0], &shape)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-unary",
@@ -80,6 +83,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.transposed(y, &inner)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-binary",
@@ -90,6 +94,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "operands in the same layout, or constant, or of a single axis, combine before the transpose",
         apply: |egraph, found| pull_from_all(egraph, found),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-prelu",
@@ -100,6 +105,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "slopes follow their channels",
         apply: |egraph, found| pull_from_all(egraph, found),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-affine",
@@ -110,6 +116,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "factors and terms follow their axis",
         apply: affine,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-concat",
@@ -120,6 +127,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "parts in the same layout join before the transpose",
         apply: |egraph, found| pull_from_all(egraph, found),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-box",
@@ -145,6 +153,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.transposed(y, &inner)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-softmax",
@@ -160,6 +169,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.transposed(y, &inner)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-reduce",
@@ -170,6 +180,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "the axes are followed; those that vanish need no place",
         apply: reduce,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-dense",
@@ -184,6 +195,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.transposed(y, &inner)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "transpose-dequantize-weights",
@@ -203,6 +215,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::DequantizeWeights(weights), &[moved])
         },
         constants: true,
+        generative: false,
     },
 ];
 

@@ -6,20 +6,38 @@ pub mod fold;
 pub mod hoist;
 pub mod integer;
 pub mod layout;
+pub mod merge;
 pub mod movement;
 pub mod pointwise;
 pub mod pool;
+pub mod quantized;
+pub mod resample;
 pub mod reshape;
+pub mod shuffle;
+pub mod sites;
 
 use crate::egraph::{EGraph, Facts, Match, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
 use std::sync::LazyLock;
 
-const FLOAT: &[&[RuleSpec]] = &[affine::RULES, fold::RULES, pointwise::RULES, pool::RULES];
-const MOVEMENT: &[&[RuleSpec]] = &[layout::RULES, hoist::RULES, reshape::RULES, boxes::RULES, movement::RULES];
+const FLOAT: &[&[RuleSpec]] = &[
+    affine::RULES,
+    fold::RULES,
+    merge::RULES,
+    merge::GENERATIVE,
+    pointwise::RULES,
+    pool::RULES,
+    shuffle::RULES,
+    resample::GENERATIVE,
+];
+const MOVEMENT: &[&[RuleSpec]] =
+    &[layout::RULES, hoist::RULES, reshape::RULES, boxes::RULES, movement::RULES, resample::RULES, quantized::RULES];
 
-static TABLE: LazyLock<Vec<RuleSpec>> = LazyLock::new(|| [FLOAT, MOVEMENT, &[integer::RULES]].concat().concat());
+const SITES: &[&[RuleSpec]] = &[pool::RULES, shuffle::RULES, sites::RULES];
+
+static TABLE: LazyLock<Vec<RuleSpec>> =
+    LazyLock::new(|| [FLOAT, MOVEMENT, &[integer::RULES, sites::RULES]].concat().concat());
 
 /// All rules, grouped by theme.
 pub fn rule_table() -> &'static [RuleSpec] {
@@ -34,6 +52,12 @@ pub fn float_rules() -> Vec<RuleSpec> {
 /// The rules for integer graphs.
 pub fn integer_rules() -> Vec<RuleSpec> {
     [MOVEMENT, &[integer::RULES]].concat().concat()
+}
+
+/// The rules for float graphs with sites: none of them combines the weights of two layers, which
+/// would leave one layer with two settings.
+pub fn site_rules() -> Vec<RuleSpec> {
+    [MOVEMENT, SITES].concat().concat()
 }
 
 /// The operator of the matched term at a position of the pattern.

@@ -25,6 +25,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(composed, &found.vars::<1>())
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "slice-all",
@@ -38,6 +39,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "nothing is cut off",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "slice-concat",
@@ -48,6 +50,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a box inside one part does not need the others",
         apply: slice_concat,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "concat-slices",
@@ -58,6 +61,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "consecutive slices of one tensor, joined again",
         apply: concat_slices,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "concat-concat",
@@ -68,6 +72,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "joins along one axis are associative",
         apply: flatten_concat,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "concat-one",
@@ -78,6 +83,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a join of one part is that part",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "pad-pad",
@@ -100,6 +106,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(merged, &found.vars::<1>())
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "pad-nothing",
@@ -113,6 +120,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "an empty border",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "slice-pad",
@@ -141,6 +149,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(inside, &found.vars::<1>())
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "resize-one",
@@ -154,6 +163,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "nothing is repeated",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
 ];
 

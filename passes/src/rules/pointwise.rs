@@ -29,6 +29,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "one form to merge with other clips",
         apply: |egraph, found| clip(egraph, found.classes[0], 0.0, f32::INFINITY),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "clip-relu",
@@ -42,6 +43,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "the shorter name",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Relu), &found.vars::<1>()),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "clip-clip",
@@ -57,6 +59,7 @@ pub const RULES: &[RuleSpec] = &[
             clip(egraph, found.classes[0], clipped(lo), clipped(hi))
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "clip-nothing",
@@ -70,6 +73,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "nothing is cut off",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "max-constant",
@@ -83,6 +87,7 @@ pub const RULES: &[RuleSpec] = &[
             clip(egraph, found.classes[0], lo, f32::INFINITY)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "min-constant",
@@ -96,6 +101,7 @@ pub const RULES: &[RuleSpec] = &[
             clip(egraph, found.classes[0], f32::NEG_INFINITY, hi)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "prelu-leaky-relu",
@@ -109,6 +115,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::Unary(Unary::LeakyRelu { alpha }), &found.vars::<1>())
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "leaky-relu-zero",
@@ -122,6 +129,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "no slope is a relu",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Relu), &found.vars::<1>()),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "silu",
@@ -132,6 +140,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "the definition",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Silu), &found.vars::<1>()),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "mish",
@@ -142,6 +151,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "the definition",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Mish), &found.vars::<1>()),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "hard-swish",
@@ -160,6 +170,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "the definition",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::HardSwish), &found.vars::<1>()),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "hard-sigmoid-scaled",
@@ -180,6 +191,7 @@ pub const RULES: &[RuleSpec] = &[
             hard_sigmoid(egraph, x, g, g * h)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "hard-sigmoid-affine",
@@ -197,6 +209,7 @@ pub const RULES: &[RuleSpec] = &[
             hard_sigmoid(egraph, x, g, h)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "gelu",
@@ -214,6 +227,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "the definition",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Gelu), &found.vars::<1>()),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "scale-into-product",
@@ -234,6 +248,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::Binary(Binary::Mul), &[x, y])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "scale-out-of-product",
@@ -254,6 +269,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_scale(product, g)
         },
         constants: false,
+        generative: false,
     },
 ];
 

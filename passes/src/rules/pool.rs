@@ -24,6 +24,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a mean over the image is a pool whose window is the image",
         apply: mean,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "pool-nothing",
@@ -45,6 +46,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "the mean or maximum of one element is that element",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "average-pool-uncounted",
@@ -61,6 +63,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::AveragePool(AveragePool { counted_pads: None, ..pool }), &found.vars::<1>())
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "average-pool-pad",
@@ -85,6 +88,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::AveragePool(pool), &found.vars::<1>())
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "max-pool-pad",
@@ -107,6 +111,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::MaxPool(window), &[source])
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "monotone-max-pool",
@@ -129,10 +134,11 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(pool, &[y])
         },
         constants: false,
+        generative: false,
     },
 ];
 
-fn window<'a>(egraph: &'a EGraph, found: &Match, position: usize) -> Option<&'a Window> {
+pub(super) fn window<'a>(egraph: &'a EGraph, found: &Match, position: usize) -> Option<&'a Window> {
     match op(egraph, found, position)? {
         Op::MaxPool(window) => Some(window),
         Op::AveragePool(pool) => Some(&pool.window),

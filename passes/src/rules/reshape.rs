@@ -25,6 +25,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.reshaped(found.classes[0], &shape)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "reshape-identity",
@@ -38,6 +39,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "nothing changes",
         apply: |_, found| Some(found.classes[0]),
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "reshape-unary",
@@ -54,6 +56,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.reshaped(y, &shape)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "reshape-binary",
@@ -80,6 +83,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.reshaped(y, &shape)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "reshape-dense",
@@ -94,6 +98,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.reshaped(y, &shape)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "reshape-affine",
@@ -110,6 +115,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.reshaped(y, &shape)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "reshape-transpose",
@@ -127,6 +133,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.transposed(middle, &blocks.outer)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "mean-of-one",
@@ -148,6 +155,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.reshaped(found.classes[0], &shape)
         },
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "flatten-dense",
@@ -164,6 +172,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "the columns of the matrix take the place of the transpose",
         apply: flatten_dense,
         constants: false,
+        generative: false,
     },
     RuleSpec {
         name: "reshape-dequantize-weights",
@@ -189,6 +198,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(weights, &[q])
         },
         constants: true,
+        generative: false,
     },
 ];
 

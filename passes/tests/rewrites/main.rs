@@ -5,13 +5,17 @@ mod composed;
 mod expectations;
 mod function_cases;
 mod integer_cases;
+mod merge_cases;
 mod movement_cases;
+mod quantized_cases;
 mod random;
+mod resample_cases;
+mod shuffle_cases;
 mod soundness;
 
 use lutweave_ir::interpret;
 use lutweave_ir::{Graph, Op};
-use lutweave_passes::cleanup::{simplify, simplify_integer};
+use lutweave_passes::cleanup::{Rewrites, simplify, simplify_integer};
 use lutweave_passes::egraph::{Pattern, RuleClass, RuleSpec};
 use lutweave_passes::rules::{float_rules, integer_rules, rule_table};
 use random::Random;
@@ -32,7 +36,18 @@ pub struct Case {
 const SEEDS: u64 = 40;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    affine_cases::CASES.iter().chain(function_cases::CASES).chain(movement_cases::CASES).chain(integer_cases::CASES)
+    [
+        affine_cases::CASES,
+        function_cases::CASES,
+        merge_cases::CASES,
+        movement_cases::CASES,
+        quantized_cases::CASES,
+        resample_cases::CASES,
+        shuffle_cases::CASES,
+        integer_cases::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn is_integer(case: &Case) -> bool {
@@ -56,7 +71,7 @@ fn every_e_node_of_a_class_has_its_value() {
     let mut fired = BTreeSet::new();
     for case in cases() {
         for (rules, tolerance) in settings(case) {
-            let rewrites: Vec<_> = rules.iter().map(RuleSpec::rewrite).collect();
+            let rewrites = Rewrites::new(&rules);
             for seed in 0..SEEDS {
                 match check(&(case.build)(seed), &rewrites, tolerance, seed) {
                     Ok(report) => fired.extend(report.fired.iter().map(|(name, _)| *name)),
@@ -76,9 +91,7 @@ fn every_guard_is_needed() {
         for guard in rule.guards {
             let broken = cases().filter(|case| case.rules.contains(&rule.name)).any(|case| {
                 settings(case).into_iter().any(|(rules, tolerance)| {
-                    let ignore =
-                        |other: &RuleSpec| other.rewrite_without((other.name == rule.name).then_some(guard.name));
-                    let rewrites: Vec<_> = rules.iter().map(ignore).collect();
+                    let rewrites = Rewrites::without_guard(&rules, Some((rule.name, guard.name)));
                     (0..SEEDS).any(|seed| check(&(case.build)(seed), &rewrites, tolerance, seed).is_err())
                 })
             });

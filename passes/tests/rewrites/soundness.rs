@@ -2,10 +2,10 @@
 //! evaluated, and the e-nodes of a class must agree.
 
 use crate::random::Random;
-use egg::{Id, Rewrite};
+use egg::Id;
 use lutweave_ir::{Data, Graph, Tensor};
-use lutweave_passes::cleanup::{RewriteReport, saturate};
-use lutweave_passes::egraph::{EGraph, Encoded, Facts, Term, Typing, encode};
+use lutweave_passes::cleanup::{RewriteReport, Rewrites, saturate};
+use lutweave_passes::egraph::{EGraph, Encoded, Facts, Term, encode};
 use std::collections::BTreeMap;
 
 /// How far the e-nodes of a class may differ.
@@ -21,12 +21,7 @@ pub enum Tolerance {
 const ROUNDING: f32 = 2e-4;
 
 /// Saturates, then evaluates everything for some random inputs.
-pub fn check(
-    graph: &Graph,
-    rewrites: &[Rewrite<Term, Typing>],
-    tolerance: Tolerance,
-    seed: u64,
-) -> Result<RewriteReport, String> {
+pub fn check(graph: &Graph, rewrites: &Rewrites, tolerance: Tolerance, seed: u64) -> Result<RewriteReport, String> {
     let mut encoded = encode(graph);
     let report = saturate(&mut encoded, rewrites, graph.nodes().len());
     if let Some(conflict) = encoded.egraph.analysis.conflicts().first() {

@@ -104,6 +104,7 @@ impl<'g> Lowering<'g> {
             | Op::Unary(_)
             | Op::Binary(_)
             | Op::PRelu
+            | Op::Site(_)
             | Op::AveragePool(_)
             | Op::ReduceMean { .. }
             | Op::Softmax { .. }

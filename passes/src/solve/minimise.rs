@@ -25,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { nodes: 1000, total_nodes: 4000, secondary: None, prices: true }
+        Self { nodes: 500, total_nodes: 1500, secondary: None, prices: true }
     }
 }
 

@@ -10,8 +10,6 @@ pub(super) struct Relaxed {
     pub prices: Vec<f64>,
     /// For each stage the options in the mixture, largest part first.
     pub mixture: Vec<Vec<(u32, f64)>>,
-    /// The fullest budget's share. Above 1: no selection fits.
-    pub filled: f64,
 }
 
 /// What a basic variable is.
@@ -31,7 +29,7 @@ pub(super) fn relax(model: &Model, sets: &Sets, base: &[f64], start: &[u32]) -> 
     let width = model.width();
     if width == 0 {
         let mixture = start.iter().map(|&option| vec![(option, 1.0)]).collect();
-        return Relaxed { prices: Vec::new(), mixture, filled: 0.0 };
+        return Relaxed { prices: Vec::new(), mixture };
     }
     let mut basis = Basis::new(model, base, start);
     let most_pivots = 40 * (width + sets.len());
@@ -188,6 +186,6 @@ impl Basis {
                 parts.extend(first);
             }
         }
-        Relaxed { prices, mixture, filled: self.values[self.filled] }
+        Relaxed { prices, mixture }
     }
 }

@@ -8,9 +8,10 @@ use super::repair::{Aim, descend, excess, round};
 
 /// Splits nest at most this deep.
 const DEPTH: usize = 200;
-/// Steps of the ascent that takes converters into account, at the root and below it.
+/// Steps of the ascent that takes converters into account: from the relaxation's prices at the root, and from the
+/// prices above below it.
 const ROOT_STEPS: usize = 60;
-const STEPS: usize = 12;
+const STEPS: usize = 5;
 
 /// The answer at fixed cycles.
 pub(super) enum Verdict {
@@ -30,13 +31,11 @@ pub(super) struct Search<'a> {
     nodes: usize,
     /// Prices of the first relaxation.
     pub prices: Vec<f64>,
-    /// How full the fullest budget is in the first relaxation.
-    pub filled: f64,
 }
 
 impl<'a> Search<'a> {
     pub fn new(model: &'a Model, nodes: usize) -> Self {
-        Self { model, nodes: nodes.max(1), prices: Vec::new(), filled: 0.0 }
+        Self { model, nodes: nodes.max(1), prices: Vec::new() }
     }
 
     /// Relaxations not used.
@@ -46,10 +45,10 @@ impl<'a> Search<'a> {
 
     /// Decides the sets; `hint` is a selection to start from where its options remain.
     pub fn decide(&mut self, sets: Sets, hint: Option<&[u32]>) -> Verdict {
-        self.node(sets, hint, 0)
+        self.node(sets, hint, None, 0)
     }
 
-    fn node(&mut self, mut sets: Sets, hint: Option<&[u32]>, depth: usize) -> Verdict {
+    fn node(&mut self, mut sets: Sets, hint: Option<&[u32]>, above: Option<&[f64]>, depth: usize) -> Verdict {
         let model = self.model;
         if let Some(stage) = sets.iter().position(Vec::is_empty) {
             return Verdict::Refuted(Refutation::Exhausted { stage });
@@ -72,27 +71,53 @@ impl<'a> Search<'a> {
         let relaxed = relax(model, &sets, &base, &start);
         if depth == 0 {
             self.prices.clone_from(&relaxed.prices);
-            self.filled = relaxed.filled;
         }
         if let Some(proof) = refuted(model, &relaxed.prices, &sets, &converters) {
             return Verdict::Refuted(proof);
         }
+        let multipliers = model.multipliers(&relaxed.prices);
+        let (bound, least) = model.separate(&multipliers, &sets, &converters);
+        let spare = model.weighted_limit(&multipliers).saturating_sub(bound);
+        let mut dropped = false;
+        for ((stage, set), &least) in model.stages.iter().zip(&mut sets).zip(&least) {
+            let before = set.len();
+            set.retain(|&o| weigh(&multipliers, stage.row(o, model.width())) - least <= spare);
+            dropped |= set.len() < before;
+        }
+        match self.reduced(&sets, &relaxed, above, depth) {
+            Verdict::Refuted(rest) if dropped => Verdict::Refuted(Refutation::Reduce {
+                multipliers: model.all_multipliers(&multipliers),
+                rest: Box::new(rest),
+            }),
+            other => other,
+        }
+    }
+
+    /// Goes on with the options that the relaxation cannot exclude: selections, a bound with converters, a split.
+    fn reduced(&mut self, sets: &Sets, relaxed: &Relaxed, above: Option<&[f64]>, depth: usize) -> Verdict {
+        let model = self.model;
+        let converters = match model.converters(sets) {
+            Ok(converters) => converters,
+            Err(edge) => return Verdict::Refuted(Refutation::Unjoinable { edge }),
+        };
         let mut selection = round(model, &relaxed.mixture);
-        descend(model, &sets, &mut selection, Aim::Fit);
+        descend(model, sets, &mut selection, Aim::Fit);
         if model.fits(&selection) {
             return Verdict::Fits(selection);
         }
         if sets.iter().all(|set| set.len() == 1) {
-            return self.single(&selection);
+            return self.single(&sets.iter().map(|set| set[0]).collect::<Vec<u32>>());
         }
+        let mut prices = None;
         if !model.edges.is_empty() {
-            let steps = if depth == 0 { ROOT_STEPS } else { STEPS };
-            let joined = forest::ascend(model, &sets, &converters, &relaxed.prices, steps);
-            if let Some(proof) = refuted(model, &joined.prices, &sets, &converters) {
+            let (start, steps) = above.map_or((relaxed.prices.as_slice(), ROOT_STEPS), |above| (above, STEPS));
+            let joined = forest::ascend(model, sets, &converters, start, steps);
+            if let Some(proof) = refuted(model, &joined.prices, sets, &converters) {
                 return Verdict::Refuted(proof);
             }
+            prices = Some(joined.prices);
             if let Some(mut candidate) = joined.selection {
-                descend(model, &sets, &mut candidate, Aim::Fit);
+                descend(model, sets, &mut candidate, Aim::Fit);
                 if model.fits(&candidate) {
                     return Verdict::Fits(candidate);
                 }
@@ -104,26 +129,14 @@ impl<'a> Search<'a> {
         if self.nodes == 0 || depth == DEPTH {
             return Verdict::Unknown;
         }
-        let multipliers = model.multipliers(&relaxed.prices);
-        let limit = model.weighted_limit(&multipliers);
-        let (bound, least) = model.separate(&multipliers, &sets, &converters);
-        let spare = limit - bound;
-        let mut dropped = false;
-        for ((stage, set), &least) in model.stages.iter().zip(&mut sets).zip(&least) {
-            let before = set.len();
-            set.retain(|&o| weigh(&multipliers, stage.row(o, model.width())) - least <= spare);
-            dropped |= set.len() < before;
+        if depth > 0 {
+            return self.split(sets, relaxed, &selection, prices.as_deref(), depth);
         }
-        let undominated = (depth == 0).then(|| model.filter(&sets));
-        let verdict = self.split(undominated.as_ref().unwrap_or(&sets), &relaxed, &selection, depth);
-        let Verdict::Refuted(mut proof) = verdict else { return verdict };
-        if let Some(kept) = &undominated {
-            proof = model.undominated_step(kept, proof);
+        let kept = model.filter(sets);
+        match self.split(&kept, relaxed, &selection, prices.as_deref(), depth) {
+            Verdict::Refuted(rest) => Verdict::Refuted(model.undominated_step(&kept, rest)),
+            other => other,
         }
-        if dropped {
-            proof = Refutation::Reduce { multipliers: model.all_multipliers(&multipliers), rest: Box::new(proof) };
-        }
-        Verdict::Refuted(proof)
     }
 
     /// Refutes the only selection that is left, which does not fit.
@@ -140,7 +153,14 @@ impl<'a> Search<'a> {
         Verdict::Refuted(Refutation::Weighted { multipliers: model.all_multipliers(&multipliers) })
     }
 
-    fn split(&mut self, sets: &Sets, relaxed: &Relaxed, selection: &[u32], depth: usize) -> Verdict {
+    fn split(
+        &mut self,
+        sets: &Sets,
+        relaxed: &Relaxed,
+        selection: &[u32],
+        prices: Option<&[f64]>,
+        depth: usize,
+    ) -> Verdict {
         let model = self.model;
         let Some((stage, axis, threshold)) = mixed_cut(model, sets, relaxed)
             .or_else(|| state_cut(model, sets, selection))
@@ -156,7 +176,7 @@ impl<'a> Search<'a> {
         let mut half = |low: bool| {
             let mut half = sets.clone();
             half[stage].retain(|option| below(option) == low);
-            self.node(half, Some(selection), depth + 1)
+            self.node(half, Some(selection), prices, depth + 1)
         };
         let low_first = weight >= 0.5;
         let first = match half(low_first) {

@@ -1,23 +1,28 @@
 //! Removes dead channels from the float models of the shared tasks and prints what it cost.
 //!
-//! usage: channels [--layers] [--margin DEVIATIONS] [--negligible SHARE] [--never-firing yes|no] [TASK..]
+//! usage: channels [--layers] [--margin DEVIATIONS] [--negligible SHARE] [--never-firing yes|no]
+//!        [--quantize] [TASK..]
+//!
+//! `--quantize` prints the metric of the 8-bit graph too, without and with the removal.
 
+#[allow(dead_code, reason = "examples share this module; none uses all of it")]
 mod model_task;
 
-use lutweave_ir::Op;
 use lutweave_onnx::{ImportOptions, import};
 use lutweave_passes::channels::{Options, Removed, remove_dead};
 use lutweave_passes::cleanup::simplify;
-use model_task::{Fallible, Task, shared_data, tasks};
+use lutweave_passes::quantize::{QuantizeOptions, quantize};
 use std::time::Instant;
+use model_task::{Fallible, Task, shared_data, tasks};
 
 fn main() -> Fallible<()> {
-    let (mut options, mut layers, mut names) = (Options::default(), false, Vec::new());
+    let (mut options, mut layers, mut quantized, mut names) = (Options::default(), false, false, Vec::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match &argument[..] {
             "--layers" => layers = true,
+            "--quantize" => quantized = true,
             "--margin" => options.margin = value()?.parse()?,
             "--negligible" => options.negligible = value()?.parse()?,
             "--never-firing" => options.never_firing = value()? == "yes",
@@ -31,18 +36,15 @@ fn main() -> Fallible<()> {
     }
     println!("task             channels         MACs                   zeroed  never fire  change/magnitude  metric");
     for task in all.iter().filter(|task| names.is_empty() || names.contains(&task.name)) {
-        if let Err(error) = report(task, &options, layers) {
+        if let Err(error) = report(task, &options, layers, quantized) {
             println!("{:16} failed: {error}", task.name);
         }
     }
     Ok(())
 }
 
-fn report(task: &Task, options: &Options, layers: bool) -> Fallible<()> {
+fn report(task: &Task, options: &Options, layers: bool, quantized: bool) -> Fallible<()> {
     let source = import(std::fs::read(&task.model)?, &ImportOptions::default())?.graph;
-    if source.nodes().iter().any(|node| matches!(node.op, Op::Quantize { .. })) {
-        return Ok(());
-    }
     let graph = simplify(&source)?.graph;
     let calibration = task.calibration(&graph)?;
     let start = Instant::now();
@@ -53,6 +55,12 @@ fn report(task: &Task, options: &Options, layers: bool) -> Fallible<()> {
     let (after, _) = task.score(&removed.graph, &evaluation)?;
     print(task, &removed);
     println!("  {metric} {before:.4} -> {after:.4}  {seconds:.2} s");
+    if quantized {
+        for (what, graph) in [("8 bits before", &graph), ("8 bits after", &removed.graph)] {
+            let integer = quantize(graph, &calibration.inputs, &QuantizeOptions::default())?.graph;
+            println!("    {what:14} {:.4}", task.score(&integer, &evaluation)?.0);
+        }
+    }
     for layer in removed.layers.iter().filter(|_| layers) {
         println!(
             "    inputs {:4} -> {:4}, outputs {:4} -> {:4}, {:6} weights zeroed, MACs {:8} -> {:8}  {}",

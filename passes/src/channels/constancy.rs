@@ -28,16 +28,53 @@ impl Constancy {
             let count = lanes.of(id).map_or(0, |channels| channels.classes.len());
             let mut own = found.node(graph, lanes, layers, id).unwrap_or_default();
             own.resize(count, None);
-            if let (Op::Unary(function), Some((observed, margin))) = (&graph.node(id).op, observed) {
-                let operand = graph.node(id).operands[0];
-                for (channel, value) in own.iter_mut().enumerate().filter(|(_, value)| value.is_none()) {
-                    *value = observed.channel(operand, channel).and_then(|seen| seen.saturates(*function, margin));
-                    found.observed += usize::from(value.is_some());
-                }
+            if let Some((observed, margin)) = observed {
+                found.saturate(graph, id, &mut own, observed, margin);
             }
             found.values.push(own);
         }
         found
+    }
+
+    /// Adds channels that have one value on all samples and the margin beyond them.
+    fn saturate(&mut self, graph: &Graph, id: NodeId, own: &mut [Option<f32>], observed: &Observed, margin: f64) {
+        let Some(&operand) = graph.node(id).operands.first() else { return };
+        for (channel, value) in own.iter_mut().enumerate().filter(|(_, value)| value.is_none()) {
+            let Some(seen) = observed.channel(operand, channel) else { return };
+            *value = match &graph.node(id).op {
+                Op::Unary(function) => seen.saturates(*function, margin),
+                Op::Quantize { .. } => {
+                    let [lowest, highest] = seen.widened(margin).map(|bound| rescaled(graph, id, bound as f32));
+                    (lowest == highest).then_some(lowest)
+                }
+                Op::Input
+                | Op::Constant(_)
+                | Op::Conv(_)
+                | Op::Dense
+                | Op::BatchNorm { .. }
+                | Op::Binary(_)
+                | Op::PRelu
+                | Op::MaxPool(_)
+                | Op::AveragePool(_)
+                | Op::ReduceMean { .. }
+                | Op::Concat { .. }
+                | Op::Slice { .. }
+                | Op::Pad { .. }
+                | Op::Resize { .. }
+                | Op::Transpose { .. }
+                | Op::Reshape { .. }
+                | Op::Softmax { .. }
+                | Op::ArgMax { .. }
+                | Op::Dequantize
+                | Op::DequantizeWeights(_)
+                | Op::QConv(_)
+                | Op::QAveragePool(_)
+                | Op::QAdd(_)
+                | Op::QMul(_)
+                | Op::Table(_) => return,
+            };
+            self.observed += usize::from(value.is_some());
+        }
     }
 
     /// The constant that a channel of a value is.

@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Takes a channel as constant whose activation function (ReLU, clip, hard sigmoid, hard
-    /// swish) is saturated on all calibration samples. An unseen sample may disagree: with `n`
+    /// swish, or the quantization of a quantized model) is saturated on all calibration samples. An unseen sample may disagree: with `n`
     /// samples of Gumbel-distributed maxima, about one in `n * exp(1.28 * margin)` does.
     pub never_firing: bool,
     /// How far from saturation a channel's extreme value must stay, in standard deviations, over

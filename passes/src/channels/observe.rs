@@ -26,11 +26,19 @@ impl Extremes {
         self.lowest.abs().max(self.highest.abs())
     }
 
+    /// What was seen, and as far beyond it as `margin` standard deviations.
+    pub fn widened(&self, margin: f64) -> [f64; 2] {
+        let beyond = |deviation: f64| if deviation.is_finite() { margin * deviation } else { f64::INFINITY };
+        [
+            f64::from(self.lowest) - beyond(self.lowest_deviation),
+            f64::from(self.highest) + beyond(self.highest_deviation),
+        ]
+    }
+
     /// The value that a function has on all that was seen, and as far beyond it as `margin`
     /// standard deviations, if it is one value there.
     pub fn saturates(&self, function: Unary, margin: f64) -> Option<f32> {
-        let lowest = f64::from(self.lowest) - margin * self.lowest_deviation;
-        let highest = f64::from(self.highest) + margin * self.highest_deviation;
+        let [lowest, highest] = self.widened(margin);
         let below = |bound: f64, value: f32| (highest <= bound).then_some(value);
         let above = |bound: f64, value: f32| (lowest >= bound).then_some(value);
         match function {

@@ -2,7 +2,7 @@ use super::random::{Recipe, random_graph, random_inputs};
 use super::{Keep, Options, Removed, classes, prune, remove_dead};
 use lutweave_ir::interpret::run;
 use lutweave_ir::op::{Binary, Conv, DequantizeWeights, Geometry, Unary};
-use lutweave_ir::{Element, Graph, NodeId, Op, Tensor, TensorType};
+use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -154,6 +154,23 @@ fn a_channel_that_never_fires_goes_if_the_samples_say_so_by_a_margin() {
     assert_eq!(outputs(&[], standard), 2);
     assert_eq!(outputs(&samples(&graph, 8), Options { never_firing: false, ..standard }), 2);
     assert_eq!(outputs(&samples(&graph, 8), Options { margin: 1e6, ..standard }), 2);
+}
+
+#[test]
+fn a_channel_that_always_quantizes_to_zero_never_fires() {
+    let mut graph = Graph::new("quantized");
+    let x = graph.input("x", TensorType::f32([1, 4, 4, 1]));
+    let y = conv(&mut graph, "first", x, 1, false, &[&[1.0], &[1.0]], &[0.0, -10.0]);
+    let quantization = Quantization { scale: 0.01, zero_point: -128 };
+    let y = add(&mut graph, "q", Op::Quantize { element: Element::I8, quantization }, &[y]);
+    let y = add(&mut graph, "dq", Op::Dequantize, &[y]);
+    let y = conv(&mut graph, "second", y, 3, true, &[&[1.0, 1.0]], &[0.0]);
+    graph.set_outputs(vec![y]);
+    let removed = remove_dead(&graph, &samples(&graph, 8), &Options::default()).expect("removes");
+    assert_eq!([channels(&removed, "first"), channels(&removed, "second")], [[1, 1], [1, 1]]);
+    assert_eq!((removed.never_firing, removed.change[0].largest), (1, 0.0));
+    let node = removed.graph.nodes().iter().find(|node| node.name == "q").expect("stays");
+    assert_eq!(node.ty, TensorType::int([1, 4, 4, 1], Element::I8).quantized(quantization));
 }
 
 #[test]

@@ -107,12 +107,11 @@ fn run(graph: &Graph, rules: &[RuleSpec]) -> Result<Simplified, Diagnostics> {
     Ok(Simplified { graph: best, report })
 }
 
+/// How often each rule fired.
+type Counts = Vec<(&'static str, usize)>;
+
 /// Every pass once; returns the graph and how often each rule fired.
-fn round(
-    graph: &Graph,
-    passes: &[Pass],
-    report: &mut RewriteReport,
-) -> Result<(Graph, Vec<(&'static str, usize)>), Diagnostics> {
+fn round(graph: &Graph, passes: &[Pass], report: &mut RewriteReport) -> Result<(Graph, Counts), Diagnostics> {
     let mut program = program(graph)?;
     let found = passes.iter().map(|pass| (pass.rule.name, program.pass(pass))).collect();
     if let Some(conflict) = program.conflict() {

@@ -220,7 +220,7 @@ proptest! {
         lutweave_ir::validate::validate(&quantized.graph).unwrap();
         lutweave_ir::split::split(&quantized.graph).unwrap();
         let reported: Vec<&str> =
-            quantized.layers.iter().filter(|layer| layer.weight_bits.is_some()).map(|layer| layer.name.as_str()).collect();
+            quantized.layers.iter().filter(|layer| layer.setting.is_some()).map(|layer| layer.name.as_str()).collect();
         let found = layers(&graph).unwrap();
         prop_assert_eq!(reported, found.iter().map(|site| site.name.as_str()).collect::<Vec<_>>());
         for layer in quantized.layers.iter().filter(|layer| settings.contains_key(&layer.name)) {

@@ -3,6 +3,7 @@
 use super::cholesky;
 use super::eliminate::Elimination;
 use super::row::Problem;
+use super::scale::Candidate;
 
 /// Most rounds of coordinate descent.
 const ROUNDS: usize = 8;
@@ -73,21 +74,21 @@ pub(super) fn greedy(problem: &Problem, inverse: &[f64], scale: f64, (lowest, hi
 }
 
 /// Changes one integer after the other to its best value given the others, until none changes.
-pub(super) fn descend(problem: &Problem, integers: &mut [f64], scale: f64, (lowest, highest): (f64, f64)) {
-    let n = integers.len();
-    let difference: Vec<f64> = problem.w.iter().zip(&*integers).map(|(w, q)| w - q * scale).collect();
-    let mut gradient = cholesky::product(&problem.products, &difference);
+pub(super) fn descend(problem: &Problem, candidate: &mut Candidate, (lowest, highest): (f64, f64)) {
+    let n = candidate.integers.len();
+    let scale = candidate.scale;
     for _ in 0..ROUNDS {
         let mut changed = false;
         for j in 0..n {
             let row = &problem.products[j * n..(j + 1) * n];
-            let (own, slope) = (row[j] * scale * scale, gradient[j] * scale);
-            let better = (integers[j] + slope / own).round_ties_even().clamp(lowest, highest);
-            let step = better - integers[j];
+            let own = row[j] * scale * scale;
+            let slope = (problem.image[j] - scale * candidate.image[j]) * scale;
+            let better = (candidate.integers[j] + slope / own).round_ties_even().clamp(lowest, highest);
+            let step = better - candidate.integers[j];
             // Ties and noise change nothing.
             if step != 0.0 && step * step * own - 2.0 * step * slope < -1e-9 * own {
-                integers[j] = better;
-                gradient.iter_mut().zip(row).for_each(|(g, h)| *g -= h * step * scale);
+                candidate.integers[j] = better;
+                candidate.image.iter_mut().zip(row).for_each(|(image, h)| *image += h * step);
                 changed = true;
             }
         }
@@ -95,4 +96,5 @@ pub(super) fn descend(problem: &Problem, integers: &mut [f64], scale: f64, (lowe
             break;
         }
     }
+    problem.judge(candidate);
 }

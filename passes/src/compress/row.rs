@@ -19,28 +19,35 @@ pub(super) struct Problem<'a> {
     /// Row-major.
     pub products: Cow<'a, [f64]>,
     /// `products * w`.
-    image: Vec<f64>,
+    pub image: Vec<f64>,
+    /// The weights' own `w H w`.
+    square: f64,
 }
 
 impl<'a> Problem<'a> {
     pub fn new(w: Vec<f64>, products: Cow<'a, [f64]>) -> Self {
         let image = cholesky::product(&products, &w);
-        Self { w, products, image }
+        let square = cholesky::dot(&image, &w);
+        Self { w, products, image, square }
     }
 
-    /// The error of integers with a scale.
+    /// Integers with a scale, and what they are worth.
     pub fn candidate(&self, integers: Vec<f64>, scale: f64, abs_max: bool) -> Candidate {
-        let difference: Vec<f64> = self.w.iter().zip(&integers).map(|(w, q)| w - q * scale).collect();
-        let error = cholesky::dot(&difference, &cholesky::product(&self.products, &difference));
-        Candidate { integers, scale, error, abs_max }
+        let image = cholesky::product(&self.products, &integers);
+        let mut candidate = Candidate { integers, image, scale, error: 0.0, refined: None, abs_max };
+        self.judge(&mut candidate);
+        candidate
     }
 
-    /// The scale that suits integers best.
-    pub fn refined(&self, integers: &[f64]) -> Option<f64> {
-        let cross = cholesky::dot(integers, &self.image);
-        let square = cholesky::dot(integers, &cholesky::product(&self.products, integers));
-        let scale = cross / square;
-        (scale.is_finite() && scale > 0.0).then_some(scale)
+    /// Sets a candidate's error and best scale after its integers, their image or its scale
+    /// changed.
+    pub fn judge(&self, candidate: &mut Candidate) {
+        let cross = cholesky::dot(&candidate.integers, &self.image);
+        let square = cholesky::dot(&candidate.integers, &candidate.image);
+        let scale = candidate.scale;
+        candidate.error = (self.square - 2.0 * scale * cross + scale * scale * square).max(0.0);
+        let refined = cross / square;
+        candidate.refined = (refined.is_finite() && refined > 0.0).then_some(refined);
     }
 }
 
@@ -167,11 +174,10 @@ impl RowContext<'_, '_> {
             super::ScaleMethod::AbsMax | super::ScaleMethod::WeightError => &[best.scale],
         };
         for &scale in scales {
-            let mut integers = rounded(scale);
+            let mut candidate = problem.candidate(rounded(scale), scale, scale == plain);
             if descent {
-                round::descend(problem, &mut integers, scale, limits);
+                round::descend(problem, &mut candidate, limits);
             }
-            let mut candidate = problem.candidate(integers, scale, scale == plain);
             if method == super::ScaleMethod::OutputError {
                 candidate = self.refine(problem, candidate, descent, least);
             }
@@ -188,12 +194,12 @@ impl RowContext<'_, '_> {
         let limits = scale::limits(self.setting.bits);
         let mut best = candidate;
         for _ in 0..3 {
-            let Some(scale) = problem.refined(&best.integers).filter(|&scale| scale >= least) else { break };
-            let mut integers = best.integers.clone();
+            let Some(scale) = best.refined.filter(|&scale| scale >= least) else { break };
+            let mut next = Candidate { scale, abs_max: false, ..best.clone() };
+            problem.judge(&mut next);
             if descent {
-                round::descend(problem, &mut integers, scale, limits);
+                round::descend(problem, &mut next, limits);
             }
-            let next = problem.candidate(integers, scale, false);
             if next.error >= best.error * (1.0 - 1e-6) {
                 break;
             }

@@ -20,10 +20,14 @@ const ALTERNATIONS: usize = 3;
 pub(super) struct Candidate {
     /// Integers of the weights that stay.
     pub integers: Vec<f64>,
+    /// The products times the integers.
+    pub image: Vec<f64>,
     /// Positive.
     pub scale: f64,
     /// The error against the weights that stay.
     pub error: f64,
+    /// The scale that suits the integers best, if it is positive.
+    pub refined: Option<f64>,
     /// The scale is that of the largest weight.
     pub abs_max: bool,
 }
@@ -51,24 +55,21 @@ pub(super) fn choose(problem: &Problem, method: ScaleMethod, bits: u8, least: f6
     if bits < 8 {
         scales.extend(SHARES.map(|share| plain * share));
     }
-    // The integers of a scale may be worth more with the scale that suits them best.
-    let mut refined = problem.refined(&best.integers);
     for scale in scales {
         let scale = scale.max(least);
         let candidate = problem.candidate(nearest(&problem.w, scale, limits), scale, scale == plain);
         if candidate.error < best.error {
-            refined = problem.refined(&candidate.integers);
             best = candidate;
         }
     }
+    // The integers of a scale are worth more with the scale that suits them best.
     for _ in 0..ALTERNATIONS {
-        let Some(scale) = refined else { break };
+        let Some(scale) = best.refined else { break };
         let scale = scale.max(least);
         let candidate = problem.candidate(nearest(&problem.w, scale, limits), scale, false);
         if candidate.error >= best.error {
             break;
         }
-        refined = problem.refined(&candidate.integers);
         best = candidate;
     }
     best

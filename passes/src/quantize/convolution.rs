@@ -178,7 +178,7 @@ impl Lowering<'_> {
             }
         };
         correct(&mut layer);
-        if !self.options.statistics_correction || reference.is_none() {
+        if !self.options.corrects_scales() || reference.is_none() {
             return Ok((layer, 0));
         }
         let mut scaled = layer.clone();

@@ -10,6 +10,7 @@ use super::range::{Observed, RangeMethod};
 use crate::compress::{self, LayerWeights, Patch, Rounding, ScaleMethod, Setting, Statistics};
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op, Tensor};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Samples on which factors are judged.
@@ -153,8 +154,9 @@ fn best_factors(
     let plain = vec![1.0; channels];
     let base = error(second, &patch, images, &plain, setting, method);
     let mut best: Option<(f64, Vec<f64>)> = None;
-    for factors in candidates {
-        let error = error(second, &patch, images, &factors, setting, method);
+    let errors: Vec<f64> =
+        candidates.par_iter().map(|factors| error(second, &patch, images, factors, setting, method)).collect();
+    for (factors, error) in candidates.into_iter().zip(errors) {
         if error < base * WORTHWHILE && best.as_ref().is_none_or(|(least, _)| error < *least) {
             best = Some((error, factors));
         }

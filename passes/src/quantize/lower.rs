@@ -56,7 +56,7 @@ pub(super) fn lower(
     options: &QuantizeOptions,
 ) -> Result<(Graph, Vec<LayerReport>), Diagnostics> {
     let count = model.graph.nodes().len();
-    let wanted = options.asymmetric || (options.bias_correction && options.statistics_correction);
+    let wanted = options.asymmetric || options.corrects_scales();
     let rounds = model.layers.keys().any(|&root| options.rounds(model, root));
     let shadow = (wanted && rounds && !samples.is_empty()).then(|| Shadow::new(model, fusion, samples));
     let mut lowering = Lowering {

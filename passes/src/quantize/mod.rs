@@ -35,7 +35,7 @@ pub use sites::{LayerInfo, layers};
 pub use subject::{Subject, SubjectLayer, subject};
 pub use weights::ScaleChoice;
 
-use crate::compress::{Rounding, ScaleMethod, Setting};
+use crate::compress::{Pattern, Rounding, ScaleMethod, Setting};
 use assign::Origin;
 use fuse::Fusion;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor};
@@ -67,7 +67,9 @@ pub struct QuantizeOptions<'a> {
     /// Corrects biases for the mean error that rounding makes on the calibration samples.
     pub bias_correction: bool,
     /// Corrects the scale of each output channel too, where that brings the layer's output nearer
-    /// to the float graph's on the calibration samples. Takes effect with `bias_correction`.
+    /// to the float graph's on the calibration samples. Takes effect with `bias_correction`, where
+    /// some layer is pruned or has weights of less than 8 bits; the errors of 8 bits leave scales
+    /// as they are.
     pub statistics_correction: bool,
     /// Fits each layer's weights to what the float graph's inputs would give, on the inputs that
     /// the layers before it really give.
@@ -128,6 +130,13 @@ impl QuantizeOptions<'_> {
     /// What was asked for a layer by name.
     fn setting(&self, name: &str) -> Option<Setting> {
         self.settings?.get(name).copied()
+    }
+
+    /// True if scales are corrected.
+    fn corrects_scales(&self) -> bool {
+        let coarse = |setting: &Setting| setting.bits < 8 || setting.pattern != Pattern::Dense;
+        let somewhere = self.weight_bits < 8 || self.settings.is_some_and(|settings| settings.values().any(coarse));
+        self.statistics_correction && self.bias_correction && somewhere
     }
 
     /// True if the layer's weights are rounded, and not the model's own integers.

@@ -74,8 +74,8 @@ pub(super) fn round(
     let layer = LayerWeights { shape: weights.shape, groups: surroundings.groups, real: &real };
     let mut result = compress::compress(layer, surroundings.statistics, setting, &options);
     let mut choice = ScaleChoice::default();
-    for output in 0..outputs {
-        match (live[output], result.abs_max[output]) {
+    for (&live, &abs_max) in live.iter().zip(&result.abs_max) {
+        match (live, abs_max) {
             (false, _) => choice.inert += 1,
             (true, true) => choice.abs_max += 1,
             (true, false) => choice.mse += 1,

@@ -1,8 +1,8 @@
 //! Exact clean-up of a graph: equality saturation with the rules, and extraction.
 
 use crate::egraph::{Encoded, RuleSpec, encode, extract, rebuild};
-use crate::rules::{float_rules, integer_rules, site_rules};
 use crate::egraph::{Term, Typing};
+use crate::rules::{float_rules, integer_rules, site_rules};
 use egg::{Rewrite, Runner, SimpleScheduler, StopReason};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph};
 use std::collections::BTreeMap;

@@ -128,12 +128,25 @@ fn constants(graph: &Graph) -> Vec<Option<bool>> {
     constant
 }
 
-/// Values that a layer or an arithmetic operator reads, and that are not dequantized just before.
+/// Values that a layer or an arithmetic operator reads, and that do not stand for integers of the
+/// model already.
 fn read_by_arithmetic(graph: &Graph) -> Vec<bool> {
     let users = graph.users();
     let mut read = vec![false; graph.nodes().len()];
+    let mut on_grid = vec![false; graph.nodes().len()];
     for id in graph.ids() {
-        let given = matches!(graph.node(id).op, Op::Dequantize | Op::DequantizeWeights(_) | Op::Constant(_));
+        let node = graph.node(id);
+        on_grid[id.index()] = match &node.op {
+            Op::Dequantize | Op::DequantizeWeights(_) => true,
+            Op::MaxPool(_)
+            | Op::Slice { .. }
+            | Op::Resize { .. }
+            | Op::Transpose { .. }
+            | Op::Reshape { .. }
+            | Op::Concat { .. } => node.operands.iter().all(|operand| on_grid[operand.index()]),
+            _ => false,
+        };
+        let given = on_grid[id.index()];
         // A clamp that alone reads a value is part of the operator before it.
         let clamped = matches!(&users[id.index()][..], [user] if is_clamp(&graph.node(*user).op));
         let arithmetic = users[id.index()].iter().any(|user| is_arithmetic(&graph.node(*user).op));

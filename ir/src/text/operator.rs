@@ -2,7 +2,8 @@
 
 use super::lexer::{Cursor, Value, element, number, numbers};
 use crate::op::{
-    AveragePool, Binary, Conv, DequantizeWeights, Geometry, Op, QAdd, QAveragePool, QConv, QMul, Site, SiteKind, Table, Unary, Window,
+    AveragePool, Binary, Conv, DequantizeWeights, Geometry, Op, QAdd, QAveragePool, QConv, QMul, Site, SiteKind, Table,
+    Unary, Window,
 };
 use crate::quant::{Quantization, Requantize};
 use crate::tensor::Element;

@@ -466,7 +466,8 @@ fn convs_of_one_input(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     if own.groups != 1 || merged(egraph, w) {
         return None;
     }
-    let this = Layer { x: egraph.find(x), geometry: own, kernel: [height, width], w: egraph.find(w), b: egraph.find(b) };
+    let this =
+        Layer { x: egraph.find(x), geometry: own, kernel: [height, width], w: egraph.find(w), b: egraph.find(b) };
     let mut classes: Vec<Id> = egraph[x].parents().map(|parent| egraph.find(parent)).collect();
     classes.sort_unstable();
     classes.dedup();
@@ -483,7 +484,8 @@ fn convs_of_one_input(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         layers.next().map(|layer| (class, layer))
     };
     let layers: Vec<(Id, Layer)> = classes.iter().filter_map(alike).collect();
-    let place = layers.iter().position(|(class, layer)| *class == found.root && (layer.w, layer.b) == (this.w, this.b))?;
+    let place =
+        layers.iter().position(|(class, layer)| *class == found.root && (layer.w, layer.b) == (this.w, this.b))?;
     if layers.len() < 2 {
         return None;
     }

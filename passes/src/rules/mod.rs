@@ -8,6 +8,7 @@ pub mod integer;
 pub mod layout;
 pub mod merge;
 pub mod movement;
+pub mod page;
 pub mod pointwise;
 pub mod pool;
 pub mod quantized;
@@ -31,15 +32,8 @@ const FLOAT: &[&[RuleSpec]] = &[
     shuffle::RULES,
     resample::GENERATIVE,
 ];
-const MOVEMENT: &[&[RuleSpec]] = &[
-    layout::RULES,
-    hoist::RULES,
-    reshape::RULES,
-    boxes::RULES,
-    movement::RULES,
-    resample::RULES,
-    quantized::RULES,
-];
+const MOVEMENT: &[&[RuleSpec]] =
+    &[layout::RULES, hoist::RULES, reshape::RULES, boxes::RULES, movement::RULES, resample::RULES, quantized::RULES];
 
 const SITES: &[&[RuleSpec]] = &[pool::RULES, shuffle::RULES, sites::RULES];
 

@@ -13,7 +13,8 @@ const WIDENS: Guard = Guard {
             (Some(to), Some(from)) => {
                 let ranges = wide.element.range().zip(narrow.element.range());
                 let shift = i64::from(to.zero_point) - i64::from(from.zero_point);
-                to.scale == from.scale && ranges.is_some_and(|(to, from)| from.0 + shift >= to.0 && from.1 + shift <= to.1)
+                to.scale == from.scale
+                    && ranges.is_some_and(|(to, from)| from.0 + shift >= to.0 && from.1 + shift <= to.1)
             }
             (_, _) => false,
         })

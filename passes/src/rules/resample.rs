@@ -40,9 +40,7 @@ const NO_PADDING: Guard = Guard {
 
 const STARTS_AT_ZERO: Guard = Guard {
     name: "the slice starts at the first position",
-    holds: |egraph, found| {
-        matches!(op(egraph, found, 0), Some(Op::Slice { starts, .. }) if starts.iter().all(|&start| start == 0))
-    },
+    holds: |egraph, found| matches!(op(egraph, found, 0), Some(Op::Slice { starts, .. }) if starts.iter().all(|&start| start == 0)),
 };
 
 /// The rules.

@@ -9,11 +9,7 @@ use lutweave_ir::{Graph, NodeId, Op};
 pub const CASES: &[Case] = &[
     Case { name: "pointwise after a convolution", rules: &["merge-conv-pointwise"], build: conv_pointwise },
     Case { name: "convolution after a pointwise one", rules: &["merge-pointwise-conv"], build: pointwise_conv },
-    Case {
-        name: "sum of branches",
-        rules: &["sum-of-convs", "sum-of-convs-nested"],
-        build: branches,
-    },
+    Case { name: "sum of branches", rules: &["sum-of-convs", "sum-of-convs-nested"], build: branches },
     Case {
         name: "sum of branches of other strides or extents",
         rules: &["sum-of-convs", "sum-of-convs-nested", "sum-of-convs-two-inputs"],

@@ -252,6 +252,17 @@ pub fn resolve(graph: &Graph) -> Result<Resolved, Diagnostic> {
         sites.push(own);
         map.push(target);
     }
-    resolved.graph.set_outputs(graph.outputs().iter().map(|output| map[output.index()]).collect());
+    let mut outputs: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+    for &output in graph.outputs() {
+        let node = graph.node(output);
+        if matches!(node.op, Op::Site(_)) && !outputs.contains_key(&output) {
+            // The name of an output is the model's.
+            let alias = Op::Reshape { shape: node.ty.shape.clone() };
+            let named = resolved.graph.add_typed(&node.name, alias, &[map[output.index()]], node.ty.clone())?;
+            outputs.insert(output, named);
+        }
+    }
+    let target = |output: &NodeId| outputs.get(output).copied().unwrap_or(map[output.index()]);
+    resolved.graph.set_outputs(graph.outputs().iter().map(target).collect());
     Ok(resolved)
 }

@@ -37,7 +37,7 @@ pub fn weights(m: &mut Maker, w: NodeId, number: u32) -> NodeId {
 fn step(m: &mut Maker, x: NodeId) -> NodeId {
     let window = Window { kernel: [2, 2], strides: [1, 2], dilations: [1, 1], pads: [1, 0, 0, 1] };
     let shape = m.shape(x);
-    match m.random.from(0, 7) {
+    match m.random.from(0, 9) {
         0 => m.add(Op::MaxPool(window), &[x]),
         1 => m.add(Op::Resize { factors: [1, 2] }, &[x]),
         2 => m.transpose(x, &[0, 2, 1, 3]),
@@ -50,7 +50,7 @@ fn step(m: &mut Maker, x: NodeId) -> NodeId {
             let sizes = vec![1, shape[1].div_ceil(2), shape[2], shape[3]];
             m.add(Op::Slice { starts: vec![0; 4], sizes, steps: vec![1, 2, 1, 1] }, &[x])
         }
-        6 => {
+        6..=8 => {
             let hi = m.random.pick(&[f32::INFINITY, 1.3]);
             m.unary(Unary::Clip { lo: m_lo(hi), hi }, x)
         }

@@ -2,6 +2,7 @@
 
 pub mod cleanup;
 pub mod egraph;
+pub mod explain;
 pub mod quantize;
 pub mod rules;
 pub mod sites;

@@ -3,6 +3,7 @@
 mod affine_cases;
 mod composed;
 mod expectations;
+mod explanations;
 mod function_cases;
 mod integer_cases;
 mod merge_cases;

@@ -193,7 +193,9 @@ fn point(session: &Session, judge: &Judge, problem: &Problem, solution: &Solutio
 }
 
 fn compress_first(session: &Session, distortion: u64) -> Result<Option<u64>, Failure> {
-    let Some(settings) = codesign::compress_first(&session.tables, &session.macs, distortion)? else { return Ok(None) };
+    let Some(settings) = codesign::compress_first(&session.tables, &session.weights, distortion)? else {
+        return Ok(None);
+    };
     let frozen = session.space.with_settings(&settings);
     let (_, outcome) = codesign::solve(&frozen, &session.budgets(distortion))?;
     Ok(outcome.solution().map(|solution| solution.cycles))

@@ -21,10 +21,10 @@ use lutweave_passes::cleanup::{self, Simplified};
 use lutweave_passes::compress::Rounding;
 use lutweave_passes::fixed;
 use lutweave_passes::quantize::{QuantizeOptions, quantize};
+use model_task::{Fallible, shared_data, tasks};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
-use model_task::{Fallible, shared_data, tasks};
 
 /// The device whose multipliers and memories the circuits are planned for.
 const DEVICE: &str = "ulx3s-85f";
@@ -214,9 +214,9 @@ fn plan_both(outcomes: [&mut Outcome; 2], multipliers: u32, device: &Device) {
     for outcome in outcomes {
         outcome.cycles = match &outcome.core {
             Err(reason) => Err(reason.clone()),
-            Ok(core) => plan(core, multipliers, device)
-                .map(|plan| plan.bottleneck())
-                .map_err(|faults| first_line(&faults)),
+            Ok(core) => {
+                plan(core, multipliers, device).map(|plan| plan.bottleneck()).map_err(|faults| first_line(&faults))
+            }
         };
     }
 }

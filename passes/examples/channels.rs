@@ -12,8 +12,8 @@ use lutweave_onnx::{ImportOptions, import};
 use lutweave_passes::channels::{Options, Removed, remove_dead};
 use lutweave_passes::cleanup::simplify;
 use lutweave_passes::quantize::{QuantizeOptions, quantize};
-use std::time::Instant;
 use model_task::{Fallible, Task, shared_data, tasks};
+use std::time::Instant;
 
 fn main() -> Fallible<()> {
     let (mut options, mut layers, mut quantized, mut names) = (Options::default(), false, false, Vec::new());

@@ -5,6 +5,7 @@ pub mod cleanup;
 pub mod codesign;
 pub mod compress;
 pub mod egraph;
+pub mod explain;
 pub mod fixed;
 pub mod prune;
 pub mod quantize;

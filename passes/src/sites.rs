@@ -128,12 +128,25 @@ fn constants(graph: &Graph) -> Vec<Option<bool>> {
     constant
 }
 
-/// Values that a layer or an arithmetic operator reads, and that are not dequantized just before.
+/// Values that a layer or an arithmetic operator reads, and that do not stand for integers of the
+/// model already.
 fn read_by_arithmetic(graph: &Graph) -> Vec<bool> {
     let users = graph.users();
     let mut read = vec![false; graph.nodes().len()];
+    let mut on_grid = vec![false; graph.nodes().len()];
     for id in graph.ids() {
-        let given = matches!(graph.node(id).op, Op::Dequantize | Op::DequantizeWeights(_) | Op::Constant(_));
+        let node = graph.node(id);
+        on_grid[id.index()] = match &node.op {
+            Op::Dequantize | Op::DequantizeWeights(_) => true,
+            Op::MaxPool(_)
+            | Op::Slice { .. }
+            | Op::Resize { .. }
+            | Op::Transpose { .. }
+            | Op::Reshape { .. }
+            | Op::Concat { .. } => node.operands.iter().all(|operand| on_grid[operand.index()]),
+            _ => false,
+        };
+        let given = on_grid[id.index()];
         // A clamp that alone reads a value is part of the operator before it.
         let clamped = matches!(&users[id.index()][..], [user] if is_clamp(&graph.node(*user).op));
         let arithmetic = users[id.index()].iter().any(|user| is_arithmetic(&graph.node(*user).op));
@@ -239,6 +252,17 @@ pub fn resolve(graph: &Graph) -> Result<Resolved, Diagnostic> {
         sites.push(own);
         map.push(target);
     }
-    resolved.graph.set_outputs(graph.outputs().iter().map(|output| map[output.index()]).collect());
+    let mut outputs: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+    for &output in graph.outputs() {
+        let node = graph.node(output);
+        if matches!(node.op, Op::Site(_)) && !outputs.contains_key(&output) {
+            // The name of an output is the model's.
+            let alias = Op::Reshape { shape: node.ty.shape.clone() };
+            let named = resolved.graph.add_typed(&node.name, alias, &[map[output.index()]], node.ty.clone())?;
+            outputs.insert(output, named);
+        }
+    }
+    let target = |output: &NodeId| outputs.get(output).copied().unwrap_or(map[output.index()]);
+    resolved.graph.set_outputs(graph.outputs().iter().map(target).collect());
     Ok(resolved)
 }

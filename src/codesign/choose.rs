@@ -90,7 +90,7 @@ pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Res
         }
         let best = accepted.as_ref().map(|(answer, _)| answer.solution.cycles);
         let refused = rounds.iter().filter(|round| !round.accepted).map(|round| round.cycles).max();
-        if low >= most || high <= low + low / 16 || (best.is_some() && best == refused) || round + 1 == ROUNDS {
+        if low >= most || close(low, high) || (best.is_some() && best == refused) || round + 1 == ROUNDS {
             break;
         }
         limit = middle(low, high.min(most));
@@ -100,7 +100,7 @@ pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Res
         None => most_faithful(session, &mut parts, max_drop, &mut rounds)?,
     };
     let (answer, measured, lowered, fitted) = build(session, found, &mut parts, max_drop)?;
-    let compress_first_cycles = compress_first(session, &answer, &parts)?;
+    let compress_first_cycles = compress_first(session, max_drop, &parts)?;
     let record = Record {
         max_drop,
         multipliers,
@@ -122,6 +122,11 @@ pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Res
 /// A hundredth of the outputs' variance, if that is between the extremes: about what 4 bits cost.
 fn first_guess(least: u64, most: u64) -> u64 {
     (DISTORTION_ONE / 50).clamp(least.saturating_mul(2).min(most), most)
+}
+
+/// Limits so near each other that no round between them is worth its time.
+fn close(low: u64, high: u64) -> bool {
+    high <= low.saturating_add(low / 6)
 }
 
 /// The geometric mean; of 0 and something, a hundredth of that.
@@ -163,7 +168,7 @@ fn build(
         budgets.parts.ff = budgets.parts.ff.saturating_sub(excess.ff);
         budgets.parts.dsp = budgets.parts.dsp.saturating_sub(excess.dsp);
         budgets.parts.bram = budgets.parts.bram.saturating_sub(excess.bram);
-        budgets.distortion = answer.design.distortion;
+        budgets.distortion = answer.problem.budgets[codesign::DISTORTION].limit;
         let least = session.space.least_distortion();
         loop {
             let Some(next) = solve(session, budgets)? else { return Err(does_not_fit(session).into()) };
@@ -237,12 +242,30 @@ fn does_not_fit(session: &Session) -> Diagnostic {
         .help("choose a larger device, or allow more multipliers")
 }
 
-/// The cycles of compressing without a look at the circuit, within the distortion of an answer,
-/// and folding what comes out.
-fn compress_first(session: &Session, answer: &Answer, parts: &Budgets) -> Result<Option<u64>, Failure> {
-    let budget = answer.problem.budgets[codesign::DISTORTION].limit;
-    let Some(settings) = codesign::compress_first(&session.tables, &session.macs, budget)? else { return Ok(None) };
+/// The cycles of compressing as far as the drop allows, without a look at the circuit, and then
+/// folding what comes out as well as the solver can.
+fn compress_first(session: &Session, max_drop: f64, parts: &Budgets) -> Result<Option<u64>, Failure> {
+    let least = session.space.least_distortion();
+    let most = session.space.most_distortion().max(least + 1);
+    let ask = |limit: u64| codesign::compress_first(&session.tables, &session.weights, limit);
+    let (mut low, mut high) = (least, most);
+    let mut limit = first_guess(least, most);
+    let mut accepted = ask(least)?;
+    for _ in 0..ROUNDS {
+        progress::check_interrupt()?;
+        let Some(settings) = ask(limit)? else { break };
+        if allowed(&session.measure(&settings)?, max_drop) {
+            (low, accepted) = (limit, Some(settings));
+        } else {
+            high = limit;
+        }
+        if close(low, high) {
+            break;
+        }
+        limit = middle(low, high);
+    }
+    let Some(settings) = accepted else { return Ok(None) };
     let frozen = session.space.with_settings(&settings);
-    let (_, outcome) = codesign::solve(&frozen, &Budgets { distortion: budget, ..parts.clone() })?;
+    let (_, outcome) = codesign::solve(&frozen, &Budgets { distortion: most, ..parts.clone() })?;
     Ok(outcome.solution().map(|solution| solution.cycles))
 }

@@ -33,8 +33,8 @@ pub struct Session<'a> {
     pub tables: Vec<Table>,
     /// All ways to build the network.
     pub space: Space,
-    /// Multiply-accumulates of each layer.
-    pub macs: BTreeMap<String, u64>,
+    /// Number of weights of each layer.
+    pub weights: BTreeMap<String, u64>,
 }
 
 impl<'a> Session<'a> {
@@ -62,10 +62,10 @@ impl<'a> Session<'a> {
         // The circuit's structure does not depend on the weights.
         let faithful = flow::lower(cleaned, calibration, 8, None, source, quiet)?;
         let space = Space::new(&faithful.split.core, &tables, device)?;
-        let macs = subject.layers.iter().map(|layer| (layer.info.name.clone(), layer.info.macs)).collect();
+        let weights = subject.layers.iter().map(|layer| (layer.info.name.clone(), layer.count() as u64)).collect();
         let study = Study::new(&subject.graph, calibration)?;
         let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
-        Ok(Self { model, cleaned, calibration, source, quiet, cache, study, judge, device, tables, space, macs })
+        Ok(Self { model, cleaned, calibration, source, quiet, cache, study, judge, device, tables, space, weights })
     }
 
     /// The model quantized with settings.

@@ -66,6 +66,7 @@ impl Constancy {
                 | Op::Softmax { .. }
                 | Op::ArgMax { .. }
                 | Op::Dequantize
+                | Op::Site(_)
                 | Op::DequantizeWeights(_)
                 | Op::QConv(_)
                 | Op::QAveragePool(_)

@@ -32,19 +32,19 @@ pub fn solve(space: &Space, budgets: &Budgets) -> Result<(Problem, Outcome), Dia
 }
 
 /// The settings of least size within a distortion, the circuit left out of account (L-GreCo):
-/// what "compress first, then fold" compresses. A layer's size is its multiply-accumulates times
-/// the bits of its weights. `None` if not even the most faithful settings stay within it.
+/// what "compress first, then fold" compresses. A layer's size is the bits that its weights take,
+/// `weights` being their numbers. `None` if not even the most faithful settings stay within it.
 ///
 /// # Errors
 /// An internal error if a layer has no settings.
 pub fn compress_first(
     tables: &[Table],
-    macs: &BTreeMap<String, u64>,
+    weights: &BTreeMap<String, u64>,
     distortion: u64,
 ) -> Result<Option<BTreeMap<String, Setting>>, Diagnostic> {
     const BUCKETS: usize = 10_000;
     let size = |table: &Table, setting: &Setting| {
-        let dense = macs.get(&table.layer).copied().unwrap_or(0) * u64::from(setting.bits);
+        let dense = weights.get(&table.layer).copied().unwrap_or(0) * u64::from(setting.bits);
         match setting.pattern {
             Pattern::NofM { kept, of } => dense * u64::from(kept) / u64::from(of),
             Pattern::Dense | Pattern::Free { .. } => dense,

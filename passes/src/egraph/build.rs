@@ -9,6 +9,9 @@ use lutweave_ir::{Element, Graph, Op, Quantization, Tensor, TensorType};
 /// become one class; larger ones stay expressions until extraction.
 const EAGER_ELEMENTS: usize = 4096;
 
+/// In explanations, the reason why a constant expression equals its value.
+pub const CONSTANT_FOLDING: &str = "constant-folding";
+
 /// Adding terms to an e-graph. Everything that is added is well-typed.
 pub trait Build {
     /// Adds an operator; `None`, and a recorded conflict, if the operands do not fit.
@@ -123,7 +126,7 @@ fn add_term(egraph: &mut EGraph, term: Term, eager: bool) -> Id {
         let leaf = egraph.value(id).zip(egraph.ty(id).cloned());
         if let Some((value, ty)) = leaf {
             let leaf = egraph.add_constant(value, ty);
-            egraph.union(id, leaf);
+            egraph.union_trusted(id, leaf, CONSTANT_FOLDING);
         }
     }
     id
@@ -156,7 +159,15 @@ pub struct Encoded {
 /// Encodes a graph. Convolutions and matrix products without a bias get one of zeros, so that
 /// rules need one form only.
 pub fn encode(graph: &Graph) -> Encoded {
-    let mut egraph = EGraph::new(Typing::default());
+    encode_into(EGraph::new(Typing::default()), graph)
+}
+
+/// Encodes a graph so that equalities can be explained. Slower, for small graphs.
+pub fn encode_explained(graph: &Graph) -> Encoded {
+    encode_into(EGraph::new(Typing::default()).with_explanations_enabled(), graph)
+}
+
+fn encode_into(mut egraph: EGraph, graph: &Graph) -> Encoded {
     let mut classes: Vec<Id> = Vec::with_capacity(graph.nodes().len());
     let mut terms: Vec<Term> = Vec::with_capacity(graph.nodes().len());
     for node in graph.nodes() {

@@ -52,7 +52,7 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
         Op::ReduceMean { .. } => 2 * operand + 1,
         Op::Concat { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
         // What is cut off has to be read all the same.
-        Op::Slice { .. } => operand + 1,
+        Op::Slice { .. } => 2 * operand + 1,
         Op::Transpose { .. } => TRANSPOSE * remoteness(egraph, term) + TRANSPOSE_ELEMENT * count,
         Op::Site(_) => count + 1,
         Op::Reshape { .. } => remoteness(egraph, term),

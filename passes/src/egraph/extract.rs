@@ -49,34 +49,72 @@ pub fn extract(encoded: &Encoded) -> Choice {
     let problem = Problem::new(encoded);
     let original = problem.original(encoded);
     let cost_before = problem.total(&original).unwrap_or(u64::MAX);
-    // Greedy choice sees a shared operand as often as it is used. What everything shares, a
-    // change of layout at an input, is taken as paid in a second start.
-    let starts = [problem.greedy(|_| false), problem.greedy(|alternative| alternative.at_input)];
-    let mut best = (cost_before, original.clone());
-    for start in starts {
-        match problem.total(&start) {
-            // On a tie the original stays, so that a second run changes nothing.
-            Some(cost) if cost < best.0 => best = (cost, start),
-            // Classes that the original has no term for get one, for exchanges.
-            Some(_) | None => best.1.iter_mut().zip(start).for_each(|(own, other)| *own = own.or(other)),
-        }
-    }
-    for _ in 0..EXCHANGE_ROUNDS {
-        if !problem.exchange(&mut best) {
-            break;
-        }
-    }
-    let (cost, selection) = best;
-    let mut terms = HashMap::new();
-    for class in problem.reachable(&selection).unwrap_or_default() {
-        if let Some(alternative) = problem.chosen(&selection, class) {
-            terms.insert(problem.classes[class], alternative.term.clone());
-        }
-    }
-    Choice { terms, cost, cost_before }
+    let (cost, selection) = problem.best(original, cost_before);
+    problem.choice(&selection, cost, cost_before)
+}
+
+/// Chooses at random, for tests: any choice without cycles computes the same. `pick(n)` is a
+/// number below `n`.
+pub fn arbitrary(encoded: &Encoded, pick: &mut dyn FnMut(usize) -> usize) -> Choice {
+    let problem = Problem::new(encoded);
+    let cost_before = problem.total(&problem.original(encoded)).unwrap_or(u64::MAX);
+    let selection = problem.arbitrary(pick);
+    let cost = problem.total(&selection).unwrap_or(u64::MAX);
+    problem.choice(&selection, cost, cost_before)
 }
 
 impl Problem {
+    /// The least cost found, never more than the original's.
+    fn best(&self, original: Selection, cost: u64) -> (u64, Selection) {
+        // Greedy choice sees a shared operand as often as it is used. What everything shares, a
+        // change of layout at an input, is taken as paid in a second start.
+        let starts = [self.greedy(|_| false), self.greedy(|alternative| alternative.at_input)];
+        let mut best = (cost, original);
+        for start in starts {
+            match self.total(&start) {
+                // On a tie the original stays, so that a second run changes nothing.
+                Some(cost) if cost < best.0 => best = (cost, start),
+                // Classes that the original has no term for get one, for exchanges.
+                Some(_) | None => best.1.iter_mut().zip(start).for_each(|(own, other)| *own = own.or(other)),
+            }
+        }
+        for _ in 0..EXCHANGE_ROUNDS {
+            if !self.exchange(&mut best) {
+                break;
+            }
+        }
+        best
+    }
+
+    /// Decides the classes in an arbitrary order in which operands come first.
+    fn arbitrary(&self, pick: &mut dyn FnMut(usize) -> usize) -> Selection {
+        let mut selection: Selection = vec![None; self.classes.len()];
+        loop {
+            let ready = |&(class, index): &(usize, usize)| {
+                let alternative: &Alternative = &self.alternatives[class][index];
+                alternative.operands.iter().all(|&operand| selection[operand].is_some())
+            };
+            let open = (0..self.classes.len()).filter(|&class| selection[class].is_none());
+            let all = open.flat_map(|class| (0..self.alternatives[class].len()).map(move |index| (class, index)));
+            let candidates: Vec<(usize, usize)> = all.filter(ready).collect();
+            if candidates.is_empty() {
+                return selection;
+            }
+            let (class, index) = candidates[pick(candidates.len())];
+            selection[class] = Some(index);
+        }
+    }
+
+    fn choice(&self, selection: &Selection, cost: u64, cost_before: u64) -> Choice {
+        let mut terms = HashMap::new();
+        for class in self.reachable(selection).unwrap_or_default() {
+            if let Some(alternative) = self.chosen(selection, class) {
+                terms.insert(self.classes[class], alternative.term.clone());
+            }
+        }
+        Choice { terms, cost, cost_before }
+    }
+
     fn new(encoded: &Encoded) -> Self {
         let egraph = &encoded.egraph;
         let mut classes: Vec<Id> =
@@ -97,13 +135,17 @@ impl Problem {
             terms.map(alternative).collect()
         });
         let alternatives: Vec<Vec<Alternative>> = alternatives.collect();
+        Self::of(classes.clone(), alternatives, index[&egraph.find(encoded.root)])
+    }
+
+    fn of(classes: Vec<Id>, alternatives: Vec<Vec<Alternative>>, root: usize) -> Self {
         let mut users = vec![Vec::new(); classes.len()];
         for (class, own) in alternatives.iter().enumerate() {
             for (position, alternative) in own.iter().enumerate() {
                 alternative.operands.iter().for_each(|&operand| users[operand].push((class, position)));
             }
         }
-        Self { alternatives, users, root: index[&egraph.find(encoded.root)], classes }
+        Self { alternatives, users, root, classes }
     }
 
     fn chosen(&self, selection: &Selection, class: usize) -> Option<&Alternative> {
@@ -316,4 +358,104 @@ fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
             })
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Costs and operands of the alternatives of each class; the last class is the root.
+    type Plan = Vec<Vec<(u64, Vec<usize>)>>;
+
+    fn problem(plan: &Plan) -> Problem {
+        let term = Term { name: name::OUTPUTS, payload: 0, children: Vec::new() };
+        let alternative = |(cost, operands): &(u64, Vec<usize>)| {
+            let mut operands = operands.clone();
+            operands.sort_unstable();
+            operands.dedup();
+            Alternative { term: term.clone(), cost: *cost, operands, at_input: false }
+        };
+        let alternatives = plan.iter().map(|own| own.iter().map(alternative).collect()).collect();
+        Problem::of((0..plan.len()).map(Id::from).collect(), alternatives, plan.len() - 1)
+    }
+
+    /// The least cost over all choices without cycles.
+    fn exhaustive(problem: &Problem) -> Option<u64> {
+        let count = problem.classes.len();
+        let mut selection: Selection = vec![Some(0); count];
+        let mut least = None;
+        loop {
+            if let Some(total) = problem.total(&selection) {
+                least = Some(least.map_or(total, |other: u64| other.min(total)));
+            }
+            let mut class = 0;
+            loop {
+                if class == count {
+                    return least;
+                }
+                let next = selection[class].map_or(0, |index| index + 1);
+                if next < problem.alternatives[class].len() {
+                    selection[class] = Some(next);
+                    break;
+                }
+                selection[class] = Some(0);
+                class += 1;
+            }
+        }
+    }
+
+    /// Small e-graphs with shared operands and cycles. The first class is a leaf.
+    fn plans() -> impl Strategy<Value = Plan> {
+        (3usize..7).prop_flat_map(|count| {
+            let alternative = (1u64..20, prop::collection::vec(0..count, 0..3));
+            let class = prop::collection::vec(alternative, 1..4);
+            prop::collection::vec(class, count).prop_map(|mut plan| {
+                plan[0] = vec![(1, Vec::new())];
+                plan
+            })
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn a_choice_is_a_choice_and_close_to_the_best(plan in plans()) {
+            let problem = problem(&plan);
+            let mut turn = 0;
+            let mut pick = |count: usize| {
+                turn += 7;
+                turn % count
+            };
+            let original = problem.arbitrary(&mut pick);
+            let before = problem.total(&original);
+            let best = exhaustive(&problem);
+            // Any order of decisions finds a choice if there is one.
+            prop_assert_eq!(before.is_some(), best.is_some());
+            if let (Some(before), Some(best)) = (before, best) {
+                let (cost, selection) = problem.best(original, before);
+                prop_assert_eq!(problem.total(&selection), Some(cost));
+                prop_assert!(best <= cost && cost <= before, "{best} <= {cost} <= {before}");
+                prop_assert!(cost <= 2 * best, "{cost} is far from {best}");
+            }
+        }
+    }
+
+    #[test]
+    fn most_choices_are_the_best_ones() {
+        use proptest::strategy::ValueTree;
+        use proptest::test_runner::TestRunner;
+        let mut runner = TestRunner::deterministic();
+        let (mut optimal, mut solvable) = (0, 0);
+        for _ in 0..2000 {
+            let problem = problem(&plans().new_tree(&mut runner).expect("a plan").current());
+            let original = problem.arbitrary(&mut |count| count - 1);
+            if let (Some(before), Some(best)) = (problem.total(&original), exhaustive(&problem)) {
+                solvable += 1;
+                optimal += usize::from(problem.best(original, before).0 == best);
+            }
+        }
+        assert!(solvable > 1000 && optimal * 100 >= solvable * 99, "{optimal} of {solvable}");
+    }
 }

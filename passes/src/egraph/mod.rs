@@ -16,7 +16,7 @@ pub mod rule;
 pub mod term;
 pub mod typing;
 
-pub use build::{Build, Encoded, encode};
+pub use build::{Build, CONSTANT_FOLDING, Encoded, encode, encode_explained};
 pub use extract::Choice;
 pub use pattern::{Match, Pattern};
 pub use rule::{FUEL, Guard, RuleClass, RuleSpec};

@@ -75,10 +75,35 @@ impl Engine {
         !self.spec.generative && !self.pattern.has_free_operands()
     }
 
+    /// The id of what was matched: where equalities are explained, of the very terms, so that the
+    /// explanation names the rules that made them.
+    fn instance(&self, egraph: &mut EGraph, found: &Match) -> Id {
+        if !egraph.are_explanations_enabled() {
+            return found.root;
+        }
+        let mut terms = found.terms.iter();
+        instance(egraph, &self.pattern, &mut terms, found.root)
+    }
+
     /// The same match was applied before: building its right-hand side again adds nothing.
     fn is_done(&self, egraph: &EGraph, found: &Match) -> bool {
         self.is_local() && egraph.analysis.remembers(self.spec.name, found)
     }
+}
+
+/// The id of the matched terms under a pattern, which take their turn in the pattern's order.
+fn instance(egraph: &mut EGraph, pattern: &Pattern, terms: &mut std::slice::Iter<Term>, class: Id) -> Id {
+    let Pattern::Term { operands, .. } = pattern else { return class };
+    let Some(matched) = terms.next() else { return class };
+    let mut term = matched.clone();
+    for (operand, child) in operands.iter().flatten().zip(&mut term.children) {
+        *child = instance(egraph, operand, terms, *child);
+    }
+    // Operands of commutative terms were matched in the other order.
+    if egraph.lookup(matched.clone()).is_none() {
+        term.children.reverse();
+    }
+    if egraph.lookup(term.clone()).is_some() { egraph.add_uncanonical(term) } else { class }
 }
 
 impl Searcher<Term, Typing> for Engine {
@@ -125,11 +150,14 @@ impl Applier<Term, Typing> for Engine {
             if types[0] != types[1] {
                 let [old, new] = types.map(|ty| ty.map_or_else(|| "nothing".to_owned(), |ty| ty.to_string()));
                 egraph.analysis.conflict(format!("rule `{rule}` replaces {old} by {new}"));
-            } else if egraph.union(eclass, new) {
-                changed.push(new);
-                if changed.len() >= self.fuel {
-                    egraph.analysis.stop_for_fuel();
-                    break;
+            } else {
+                let matched = self.instance(egraph, &found);
+                if egraph.union_trusted(matched, new, rule) {
+                    changed.push(new);
+                    if changed.len() >= self.fuel {
+                        egraph.analysis.stop_for_fuel();
+                        break;
+                    }
                 }
             }
         }

@@ -8,6 +8,7 @@ pub mod integer;
 pub mod layout;
 pub mod merge;
 pub mod movement;
+pub mod page;
 pub mod pointwise;
 pub mod pool;
 pub mod quantized;

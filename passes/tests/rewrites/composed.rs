@@ -142,7 +142,8 @@ fn step(m: &mut Maker, values: &[NodeId]) -> NodeId {
     }
 }
 
-fn graph(seed: u64) -> Graph {
+/// A random graph of many operators.
+pub fn graph(seed: u64) -> Graph {
     let mut m = Maker::new(seed);
     let mut values = vec![m.image()];
     for _ in 0..m.random.from(4, 14) {

@@ -126,3 +126,113 @@ fn an_affine_function_of_an_image_is_a_depthwise_layer() {
     let graph = m.finish(&[y]);
     assert_eq!(operators(&graph), ["conv", "tanh"]);
 }
+
+#[test]
+fn a_block_trained_in_branches_is_one_convolution() {
+    let mut m = Maker::new(7);
+    let x = m.input(&[1, 6, 5, 4]);
+    let padded = Geometry { strides: [1, 1], dilations: [1, 1], pads: [1; 4], groups: 1 };
+    let normalized = |m: &mut Maker, x: NodeId| {
+        let (scale, bias, mean) = (m.constant(&[4]), m.constant(&[4]), m.constant(&[4]));
+        let variance = m.floats(&[4], vec![0.5; 4]);
+        m.add(Op::BatchNorm { epsilon: 1e-5 }, &[x, scale, bias, mean, variance])
+    };
+    let wide = m.conv_of(x, [3, 3], 4, padded);
+    let wide = normalized(&mut m, wide);
+    let thin = m.conv_of(x, [1, 1], 4, Geometry { pads: [0; 4], ..padded });
+    let thin = normalized(&mut m, thin);
+    let identity = normalized(&mut m, x);
+    let y = m.binary(Binary::Add, wide, thin);
+    let y = m.binary(Binary::Add, identity, y);
+    let y = m.unary(Unary::Relu, y);
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["conv", "relu"]);
+}
+
+#[test]
+fn a_channel_shuffle_between_layers_vanishes() {
+    let mut m = Maker::new(8);
+    let x = m.input(&[1, 4, 3, 4]);
+    let x = m.transpose(x, &TO_NCHW);
+    let x = channels_first_conv(&mut m, x, 6);
+    let x = m.unary(Unary::Relu, x);
+    // As exporters write it, channels first.
+    let x = m.reshape(x, &[1, 2, 3, 4, 3]);
+    let x = m.transpose(x, &[0, 2, 1, 3, 4]);
+    let x = m.reshape(x, &[1, 6, 4, 3]);
+    let x = m.transpose(x, &TO_NHWC);
+    let depthwise = Geometry { strides: [1, 1], dilations: [1, 1], pads: [1; 4], groups: 6 };
+    let y = m.conv_of(x, [3, 3], 6, depthwise);
+    let y = m.unary(Unary::Tanh, y);
+    let y = m.conv_of(y, [1, 1], 5, Geometry { pads: [0; 4], groups: 1, ..depthwise });
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["conv", "conv", "conv", "relu", "tanh"]);
+}
+
+#[test]
+fn an_upsampled_head_runs_at_the_low_resolution() {
+    let mut m = Maker::new(9);
+    let x = m.input(&[1, 3, 4, 8]);
+    let x = m.unary(Unary::Tanh, x);
+    let y = m.add(Op::Resize { factors: [2, 2] }, &[x]);
+    let plain = Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 };
+    let y = m.conv_of(y, [1, 1], 2, plain);
+    let y = m.unary(Unary::Sigmoid, y);
+    let graph = m.finish(&[y]);
+    let simplified = simplify(&graph).unwrap().graph;
+    let macs = |graph: &Graph| -> u64 {
+        let of = |node: &lutweave_ir::Node| {
+            let types: Vec<_> = node.operands.iter().map(|&id| &graph.node(id).ty).collect();
+            node.op.macs(&node.ty, &types)
+        };
+        graph.nodes().iter().map(of).sum()
+    };
+    assert_eq!((macs(&graph), macs(&simplified)), (4 * 192, 192));
+    assert_eq!(operators(&graph), ["conv", "resize", "sigmoid", "tanh"]);
+}
+
+#[test]
+fn a_layer_computes_no_position_that_the_next_one_drops() {
+    let mut m = Maker::new(10);
+    let x = m.input(&[1, 8, 8, 3]);
+    let layer = Geometry { strides: [1, 1], dilations: [1, 1], pads: [1; 4], groups: 1 };
+    let y = m.conv_of(x, [3, 3], 4, layer);
+    let y = m.unary(Unary::Relu, y);
+    let y = m.conv_of(y, [1, 1], 4, Geometry { strides: [2, 2], pads: [0; 4], ..layer });
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["conv", "conv", "relu"]);
+    let simplified = simplify(&graph).unwrap();
+    let strides = simplified.graph.nodes().iter().filter_map(|node| match &node.op {
+        Op::Conv(conv) => Some(conv.geometry.strides),
+        _ => None,
+    });
+    assert_eq!(strides.collect::<Vec<_>>(), [[2, 2], [1, 1]]);
+    assert!(simplified.report.saturated && !simplified.report.fuel_limited);
+}
+
+#[test]
+fn layers_under_one_join_are_one_layer() {
+    let mut m = Maker::new(11);
+    let x = m.input(&[1, 5, 5, 3]);
+    let layer = Geometry { strides: [1, 1], dilations: [1, 1], pads: [1; 4], groups: 1 };
+    let parts = [2, 3].map(|outputs| {
+        let y = m.conv_of(x, [3, 3], outputs, layer);
+        m.unary(Unary::Relu, y)
+    });
+    let y = m.add(Op::Concat { axis: 3 }, &parts);
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["conv", "relu"]);
+}
+
+#[test]
+fn a_pool_of_dequantized_integers_pools_integers() {
+    let mut m = Maker::new(12);
+    let q = m.integers(&[1, 4, 4, 2], lutweave_ir::Element::I8, 3);
+    let x = m.add(Op::Dequantize, &[q]);
+    let window = lutweave_ir::op::Window { kernel: [2, 2], strides: [2, 2], dilations: [1, 1], pads: [0; 4] };
+    let y = m.add(Op::MaxPool(window), &[x]);
+    let quantization = m.graph.node(q).ty.quantization.unwrap();
+    let y = m.add(Op::Quantize { element: lutweave_ir::Element::I8, quantization }, &[y]);
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["max_pool"]);
+}

@@ -3,6 +3,7 @@
 mod affine_cases;
 mod composed;
 mod expectations;
+mod explanations;
 mod function_cases;
 mod integer_cases;
 mod merge_cases;
@@ -11,13 +12,15 @@ mod quantized_cases;
 mod random;
 mod resample_cases;
 mod shuffle_cases;
+mod site_cases;
+mod sites;
 mod soundness;
 
 use lutweave_ir::interpret;
 use lutweave_ir::{Graph, Op};
-use lutweave_passes::cleanup::{Rewrites, simplify, simplify_integer};
-use lutweave_passes::egraph::{Pattern, RuleClass, RuleSpec};
-use lutweave_passes::rules::{float_rules, integer_rules, rule_table};
+use lutweave_passes::cleanup::{Rewrites, saturate, simplify, simplify_integer, simplify_sites};
+use lutweave_passes::egraph::{Pattern, RuleClass, RuleSpec, encode, extract, rebuild};
+use lutweave_passes::rules::{float_rules, integer_rules, rule_table, site_rules};
 use random::Random;
 use soundness::{Tolerance, check, difference};
 use std::collections::BTreeSet;
@@ -44,6 +47,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         quantized_cases::CASES,
         resample_cases::CASES,
         shuffle_cases::CASES,
+        site_cases::CASES,
         integer_cases::CASES,
     ]
     .into_iter()
@@ -54,9 +58,17 @@ fn is_integer(case: &Case) -> bool {
     integer_cases::CASES.iter().any(|other| other.name == case.name)
 }
 
+fn is_site(case: &Case) -> bool {
+    site_cases::CASES.iter().any(|other| other.name == case.name)
+}
+
 /// The rule sets a case is checked with: all rules, up to rounding, and the exact ones, exactly.
 fn settings(case: &Case) -> Vec<(Vec<RuleSpec>, Tolerance)> {
-    let all = if is_integer(case) { integer_rules() } else { float_rules() };
+    let all = match (is_integer(case), is_site(case)) {
+        (true, _) => integer_rules(),
+        (_, true) => site_rules(),
+        _ => float_rules(),
+    };
     let exact = all.iter().copied().filter(|rule| rule.class == RuleClass::Integer).collect();
     // Rounding may move a value over a quantization step, so that graphs with steps are checked
     // with exact rules only.
@@ -109,7 +121,11 @@ fn simplified_graphs_compute_the_same_and_cost_no_more() {
         for seed in 0..SEEDS {
             let graph = (case.build)(seed);
             let name = format!("{} {seed}", case.name);
-            let clean = if is_integer(case) { simplify_integer } else { simplify };
+            let clean = match (is_integer(case), is_site(case)) {
+                (true, _) => simplify_integer,
+                (_, true) => simplify_sites,
+                _ => simplify,
+            };
             let simplified = clean(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(simplified.report.cost_after <= simplified.report.cost_before, "{name} costs more");
             same_interface(&graph, &simplified.graph, &name);
@@ -171,4 +187,36 @@ fn names_and_order_of_outputs_survive() {
     let simplified = simplify(&graph).unwrap().graph;
     same_interface(&graph, &simplified, "ports");
     same_function(&graph, &simplified, Tolerance::Exact, 1, "ports");
+}
+
+#[test]
+fn random_choices_compute_the_same() {
+    let mut changed = 0;
+    for case in cases().filter(|case| !case.name.contains("quantization")) {
+        let (rules, tolerance) = settings(case).remove(0);
+        for seed in 0..3 {
+            let graph = (case.build)(seed);
+            let mut encoded = encode(&graph);
+            saturate(&mut encoded, &Rewrites::new(&rules), graph.nodes().len());
+            for turn in 0..100 {
+                let mut random = Random(seed * 1000 + turn);
+                let choice = extract::arbitrary(&encoded, &mut |count| random.from(0, count - 1));
+                let name = format!("{} {seed}.{turn}", case.name);
+                let other =
+                    rebuild::rebuild(&graph, &encoded, &choice).unwrap_or_else(|error| panic!("{name}: {error}"));
+                same_interface(&graph, &other, &name);
+                same_function(&graph, &other, tolerance, seed, &name);
+                changed += usize::from(other != graph);
+            }
+        }
+    }
+    assert!(changed > 1000, "random choices are hardly ever another graph: {changed}");
+}
+
+#[test]
+fn the_page_of_the_rules_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
+    let written = std::fs::read_to_string(path).expect("the page is there");
+    let hint = "run `cargo run --release -p lutweave-passes --example rules > docs/rules.md`";
+    assert!(written == lutweave_passes::rules::page::page(), "docs/rules.md is not what the table says; {hint}");
 }

@@ -3,7 +3,8 @@
 
 use crate::random::Random;
 use egg::Id;
-use lutweave_ir::{Data, Graph, Tensor};
+use lutweave_ir::op::{Site, SiteKind};
+use lutweave_ir::{Data, Graph, Op, Tensor};
 use lutweave_passes::cleanup::{RewriteReport, Rewrites, saturate};
 use lutweave_passes::egraph::{EGraph, Encoded, Facts, Term, encode};
 use std::collections::BTreeMap;
@@ -31,12 +32,54 @@ pub fn check(graph: &Graph, rewrites: &Rewrites, tolerance: Tolerance, seed: u64
         return Err(format!("not saturated: {report:?}"));
     }
     for round in 0..2 {
-        evaluate(graph, &encoded, tolerance, &mut Random(seed ^ round << 32))?;
+        let seed = seed ^ round << 32;
+        let settings = Settings { seed, smooth: tolerance == Tolerance::Rounding };
+        evaluate(graph, &encoded, tolerance, settings, &mut Random(seed))?;
     }
     Ok(report)
 }
 
-fn evaluate(graph: &Graph, encoded: &Encoded, tolerance: Tolerance, random: &mut Random) -> Result<(), String> {
+/// Random settings of all sites.
+#[derive(Clone, Copy)]
+struct Settings {
+    seed: u64,
+    /// Activations are bent instead of rounded, so that rounding of floats does not grow.
+    smooth: bool,
+}
+
+impl Settings {
+    fn apply(self, site: &Site, x: &Tensor) -> Tensor {
+        let own = self.seed.wrapping_mul(31).wrapping_add(u64::from(site.number));
+        let elements = x.f32s().iter().enumerate();
+        let elements: Vec<f32> = match site.kind {
+            SiteKind::Weights => {
+                let setting = |(position, &w): (usize, &f32)| {
+                    let mut random = Random(own ^ (position as u64) << 20);
+                    if random.flip() { 0.0 } else { (w * 8.0 + random.real()).round() / 8.0 }
+                };
+                elements.map(setting).collect()
+            }
+            SiteKind::Activation if self.smooth => {
+                let phase = Random(own).real();
+                elements.map(|(_, &v)| v + 0.3 * ((v + phase).sin() - phase.sin())).collect()
+            }
+            SiteKind::Activation => {
+                let mut random = Random(own);
+                let (step, limit) = (random.pick(&[0.25, 0.5, 0.375]), random.from(2, 12) as f32);
+                elements.map(|(_, &v)| (v / step).round().clamp(-limit, limit + 1.0) * step).collect()
+            }
+        };
+        Tensor::f32(x.shape.clone(), elements)
+    }
+}
+
+fn evaluate(
+    graph: &Graph,
+    encoded: &Encoded,
+    tolerance: Tolerance,
+    settings: Settings,
+    random: &mut Random,
+) -> Result<(), String> {
     let egraph = &encoded.egraph;
     let mut values: BTreeMap<Id, Tensor> = BTreeMap::new();
     for &input in graph.inputs() {
@@ -49,7 +92,7 @@ fn evaluate(graph: &Graph, encoded: &Encoded, tolerance: Tolerance, random: &mut
         let before = values.len();
         for &class in &classes {
             if !values.contains_key(&class) {
-                let value = egraph[class].nodes.iter().find_map(|term| of(egraph, term, &values));
+                let value = egraph[class].nodes.iter().find_map(|term| of(egraph, term, settings, &values));
                 value.map(|value| values.insert(class, value));
             }
         }
@@ -59,7 +102,9 @@ fn evaluate(graph: &Graph, encoded: &Encoded, tolerance: Tolerance, random: &mut
     }
     for &class in &classes {
         for term in &egraph[class].nodes {
-            let (Some(class_value), Some(value)) = (values.get(&class), of(egraph, term, &values)) else { continue };
+            let (Some(class_value), Some(value)) = (values.get(&class), of(egraph, term, settings, &values)) else {
+                continue;
+            };
             if let Some(difference) = difference(class_value, &value, tolerance) {
                 let others: Vec<&str> = egraph[class].nodes.iter().map(|term| term.name).collect();
                 return Err(format!("class {class} {others:?}: `{}` {:?} {difference}", term.name, egraph.op(term)));
@@ -69,9 +114,12 @@ fn evaluate(graph: &Graph, encoded: &Encoded, tolerance: Tolerance, random: &mut
     Ok(())
 }
 
-fn of(egraph: &EGraph, term: &Term, values: &BTreeMap<Id, Tensor>) -> Option<Tensor> {
+fn of(egraph: &EGraph, term: &Term, settings: Settings, values: &BTreeMap<Id, Tensor>) -> Option<Tensor> {
     let operands: Option<Vec<&Tensor>> = term.children.iter().map(|&child| values.get(&egraph.find(child))).collect();
-    egraph.eval(term, &operands?)
+    match egraph.op(term) {
+        Some(Op::Site(site)) => Some(settings.apply(site, operands?[0])),
+        _ => egraph.eval(term, &operands?),
+    }
 }
 
 /// What differs, in words.

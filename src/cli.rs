@@ -94,6 +94,8 @@ pub enum Ranges {
 pub enum Method {
     /// Measured rate-distortion curves and dynamic programming, iterated.
     Rd,
+    /// The same without iteration.
+    RdOnce,
     /// The same share everywhere.
     Uniform,
     /// One threshold on magnitudes.

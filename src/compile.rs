@@ -147,6 +147,7 @@ fn prune_layers(
 ) -> Result<Pruned, Failure> {
     let method = match arguments.method {
         cli::Method::Rd => Method::Rd,
+        cli::Method::RdOnce => Method::RdOnce,
         cli::Method::Uniform => Method::Uniform,
         cli::Method::Magnitude => Method::Magnitude,
         cli::Method::Lamp => Method::Lamp,

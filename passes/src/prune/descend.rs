@@ -25,7 +25,7 @@ const REACHES: [usize; 3] = [4, 2, 1];
 /// Parts that the budget is divided into.
 const BUCKETS: usize = 10_000;
 /// Rounds at most.
-const ROUNDS: usize = 6;
+pub(super) const ROUNDS: usize = 6;
 
 /// A state of the network: for each layer the index of its share.
 type State = Vec<usize>;
@@ -38,7 +38,8 @@ struct Descent<'a> {
     budget: u64,
 }
 
-/// See the module.
+/// See the module. With no rounds, what the first curves say stays.
+#[expect(clippy::too_many_arguments, reason = "each is one part of the question")]
 pub(super) fn prune(
     subject: &Subject,
     layers: &[&SubjectLayer],
@@ -46,10 +47,11 @@ pub(super) fn prune(
     cost: &dyn Fn(&SubjectLayer) -> u64,
     budget: u64,
     bits: &(dyn Fn(&SubjectLayer) -> u8 + Sync),
+    rounds_at_most: usize,
     progress: Progress,
 ) -> Result<Pruned, Diagnostics> {
     let descent = Descent { original: Study::new(&subject.graph, samples)?, layers, cost, bits, budget };
-    let steps = layers.len() * (1 + 2 * ROUNDS);
+    let steps = layers.len() * (1 + 2 * rounds_at_most);
     let all = |layer: &SubjectLayer| (0..SHARES.len()).map(|share| descent.setting(layer, share)).collect();
     let first = measure(&descent.original, &descent.original, layers, &all, &|done| progress(done, steps))?;
     let everything: Vec<Vec<usize>> = layers.iter().map(|_| (0..SHARES.len()).collect()).collect();
@@ -60,7 +62,7 @@ pub(super) fn prune(
     let mut best = f64::INFINITY;
     let mut candidate = state.clone();
     let mut reach = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds_at_most {
         let done = |step: usize| progress(layers.len() * (1 + 2 * round) + step, steps);
         let cells: Vec<OnceLock<Statistics>> = layers.iter().map(|_| OnceLock::new()).collect();
         let (study, pruners) = descent.build(&candidate, &cells, &done)?;
@@ -69,7 +71,7 @@ pub(super) fn prune(
             best = measured;
             rounds.push(measured);
             state.clone_from(&candidate);
-            if round + 1 == ROUNDS {
+            if round + 1 == rounds_at_most {
                 break;
             }
             let near = descent.near(&state, REACHES[reach]);

@@ -18,11 +18,13 @@ use std::collections::BTreeMap;
 
 /// How layers' shares are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Measured rate-distortion curves, dynamic programming, iterated.
     #[default]
     Rd,
+    /// The first round of `Rd` only: what iterating is worth.
+    RdOnce,
     /// The same share everywhere.
     Uniform,
     /// One threshold on the weights' magnitudes for the whole network.
@@ -116,7 +118,8 @@ pub fn prune(
     };
     let budget = (share * whole as f64).floor() as u64;
     let method = match method {
-        Method::Rd => return descend::prune(subject, &layers, samples, &cost, budget, bits, progress),
+        Method::Rd => return descend::prune(subject, &layers, samples, &cost, budget, bits, descend::ROUNDS, progress),
+        Method::RdOnce => return descend::prune(subject, &layers, samples, &cost, budget, bits, 0, progress),
         Method::Uniform => allocate::Method::Uniform,
         Method::Magnitude => allocate::Method::Magnitude,
         Method::Lamp => allocate::Method::Lamp,

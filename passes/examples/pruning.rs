@@ -1,0 +1,121 @@
+//! Layer-adaptive pruning without retraining: rate-distortion against the usual baselines, all with
+//! the same compensation, 8-bit weights and activations.
+//!
+//! usage: pruning [--samples N] [--csv] [TASK.toml...]
+//!
+//! The first table keeps shares of the multiply-accumulates, the second prunes shares of the
+//! weights. `drop` is in points of top-1 against the float model, `+-` its paired standard error.
+//! Without task files it takes four models of `../shared/data/tasks`, and says so if there are none.
+
+mod task;
+
+use lutweave_ir::Tensor;
+use lutweave_passes::channels::{self, remove_dead};
+use lutweave_passes::cleanup::simplify;
+use lutweave_passes::prune::{Method, Target, Totals, prune};
+use lutweave_passes::quantize::{QuantizeOptions, SubjectLayer, quantize, subject};
+use std::path::PathBuf;
+use std::time::Instant;
+use task::{Fallible, Task, outputs};
+
+const DEFAULT_TASKS: [&str; 4] = ["ic_resnet8", "kws_dscnn", "vww_mobilenet", "ic_resnet_large"];
+
+const METHODS: [(Method, &str); 6] = [
+    (Method::Rd, "rd"),
+    (Method::RdOnce, "rd-once"),
+    (Method::Uniform, "uniform"),
+    (Method::Magnitude, "magnitude"),
+    (Method::Lamp, "lamp"),
+    (Method::Erk, "erk"),
+];
+
+const TARGETS: [(Target, &str); 5] = [
+    (Target::Macs(0.5), "50 % of the MACs kept"),
+    (Target::Macs(0.3), "30 % of the MACs kept"),
+    (Target::Weights(0.5), "50 % of the weights pruned"),
+    (Target::Weights(0.3), "70 % of the weights pruned"),
+    (Target::Weights(0.2), "80 % of the weights pruned"),
+];
+
+fn main() -> Fallible<()> {
+    let (mut samples, mut csv, mut tasks) = (QuantizeOptions::default().samples, false, Vec::<PathBuf>::new());
+    let mut given = std::env::args().skip(1);
+    while let Some(argument) = given.next() {
+        match argument.as_str() {
+            "--samples" => samples = given.next().ok_or("--samples needs a value")?.parse()?,
+            "--csv" => csv = true,
+            path => tasks.push(path.into()),
+        }
+    }
+    if tasks.is_empty() {
+        let is_default = |path: &PathBuf| path.file_stem().is_some_and(|stem| DEFAULT_TASKS.iter().any(|d| stem == *d));
+        tasks = task::files().into_iter().filter(is_default).collect();
+    }
+    if csv {
+        println!("task,target,method,top1,drop,standard_error,seconds");
+    }
+    for path in &tasks {
+        if let Err(error) = table(path, samples, csv) {
+            println!("{} failed: {error}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn table(path: &PathBuf, samples: usize, csv: bool) -> Fallible<()> {
+    let task = Task::load(path)?;
+    if task.metric != "top1" {
+        return Err(format!("the metric is {}, not top1", task.metric).into());
+    }
+    let count = samples.min(task.calibration.len());
+    let drawn: Vec<Vec<Tensor>> =
+        (0..count).map(|index| task.calibration[index * task.calibration.len() / count].clone()).collect();
+    let whole = simplify(&task.model)?.graph;
+    let totals = Totals::of(&subject(&whole)?);
+    let graph = simplify(&remove_dead(&whole, &drawn, &channels::Options::default())?.graph)?.graph;
+    let network = subject(&graph)?;
+    let right = task.right(&outputs(&task.model, &task.evaluation)?);
+    let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
+    if !csv {
+        println!("\n{}: float top-1 {:.2} % on {} samples", task.name, 100.0 * share(&right), right.len());
+    }
+    for (target, title) in TARGETS {
+        for (method, name) in METHODS {
+            let start = Instant::now();
+            let bits = |_: &SubjectLayer| 8;
+            let pruned = prune(&network, &drawn, method, target, totals, &bits, &|_, _| {})?;
+            let options = QuantizeOptions { settings: Some(&pruned.settings), samples, ..QuantizeOptions::default() };
+            let quantized = quantize(&graph, &drawn, &options)?;
+            let seconds = start.elapsed().as_secs_f64();
+            let verdicts = task.right(&outputs(&quantized.graph, &task.evaluation)?);
+            let (drop, error) = paired(&right, &verdicts);
+            if csv {
+                println!("{},{title},{name},{:.4},{drop:.2},{error:.2},{seconds:.1}", task.name, share(&verdicts));
+            } else {
+                println!(
+                    "  {title:28} {name:10} top-1 {:6.2} %  drop {drop:6.2} +- {error:4.2}  {seconds:6.1} s  {}",
+                    100.0 * share(&verdicts),
+                    rounds(&pruned.rounds, pruned.predicted)
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Points lost and their standard error: only samples whose verdict changes count.
+fn paired(before: &[bool], after: &[bool]) -> (f64, f64) {
+    let count = before.len() as f64;
+    let losses: Vec<f64> =
+        before.iter().zip(after).map(|(&a, &b)| 100.0 * (f64::from(u8::from(a)) - f64::from(u8::from(b)))).collect();
+    let mean = losses.iter().sum::<f64>() / count;
+    let variance = losses.iter().map(|loss| (loss - mean).powi(2)).sum::<f64>() / count;
+    (mean, (variance / count).sqrt())
+}
+
+/// What the first curves predicted, and what was measured round after round.
+fn rounds(measured: &[f64], predicted: Option<f64>) -> String {
+    let Some(predicted) = predicted else { return String::new() };
+    let measured: Vec<String> = measured.iter().map(|distortion| format!("{distortion:.4}")).collect();
+    format!("distortion predicted {predicted:.4}, measured {}", measured.join(" -> "))
+}

@@ -10,7 +10,8 @@ mod logic;
 pub use engine::{of_engine, pairs_fit};
 
 use crate::device::Device;
-use crate::rtl::{Design, Memory, MemoryStyle, Module, SignalKind};
+use crate::rtl::build::style;
+use crate::rtl::{Design, Memory, MemoryStyle, Module, SignalKind, Ty};
 use serde::{Deserialize, Serialize};
 use std::ops::{AddAssign, SubAssign};
 
@@ -64,7 +65,7 @@ pub fn estimate(design: &Design, device: &Device) -> Resources {
         total += estimate_module(module, device);
     }
     for port in design.inputs.iter().chain(&design.outputs) {
-        let bits = u64::from(crate::rtl::Ty::holding(port.beats).bits);
+        let bits = u64::from(Ty::holding(port.beats).bits);
         total += Resources { lut: 2 * bits, ff: bits + 1, dsp: 0, bram: 0 };
     }
     total
@@ -118,6 +119,15 @@ fn of_memory(memory: &Memory, device: &Device) -> Resources {
             };
             Resources { lut, ..Resources::default() }
         }
+    }
+}
+
+/// Memory of a queue of `depth` words.
+pub fn queue_memory(width: u32, depth: u32, device: &Device) -> Resources {
+    let (bits, words) = (u64::from(width), u64::from(depth));
+    match style(Ty::unsigned(width), depth) {
+        MemoryStyle::Block => Resources { bram: block_rams(bits, words, device), ..Resources::default() },
+        MemoryStyle::Distributed => Resources { lut: ram_luts(bits, words, device), ..Resources::default() },
     }
 }
 

@@ -83,13 +83,14 @@ impl<'a> Judge<'a> {
         self.float.len()
     }
 
-    /// Everything that is measured of a choice. `study` holds the float outputs for `calibration`.
+    /// Everything that is measured of a choice. `study` holds the float outputs for the
+    /// inputs `judging`.
     ///
     /// # Errors
     /// As [`Judge::judge`].
-    pub fn measure(&self, lowered: &Lowered, study: &Study, calibration: &[Tensor]) -> Result<Measured, Failure> {
+    pub fn measure(&self, lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Measured, Failure> {
         let (_, drop, standard_error) = self.judge(lowered)?;
-        let distortion = distortion(lowered, study, calibration)?;
+        let distortion = distortion(lowered, study, judging)?;
         Ok(Measured { drop, standard_error, samples: self.samples(), distortion })
     }
 }
@@ -99,7 +100,7 @@ fn verdicts(task: &Task, samples: &Samples, outputs: &[Vec<Tensor>]) -> Vec<f64>
 }
 
 /// The distortion of the core's outputs against the network's, where these are the same values.
-fn distortion(lowered: &Lowered, study: &Study, calibration: &[Tensor]) -> Result<Option<f64>, Failure> {
+fn distortion(lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Option<f64>, Failure> {
     let core = &lowered.split.core;
     let shapes = |graph: &lutweave_ir::Graph| -> Vec<usize> {
         graph.outputs().iter().map(|&id| graph.node(id).ty.count()).collect()
@@ -108,7 +109,7 @@ fn distortion(lowered: &Lowered, study: &Study, calibration: &[Tensor]) -> Resul
         return Ok(None);
     }
     let jit = lutweave_cpu::compile_jit(core)?;
-    let inputs = eval::core_inputs(&lowered.split, calibration)?;
+    let inputs = eval::core_inputs(&lowered.split, judging)?;
     let outputs = inputs
         .par_iter()
         .map(|inputs| {

@@ -87,8 +87,8 @@ impl<'a> Session<'a> {
             return Ok(measured);
         }
         let lowered = self.lower(settings)?;
-        let inputs: Vec<Tensor> = self.calibration.iter().filter_map(|inputs| inputs.first().cloned()).collect();
-        let measured = self.judge.measure(&lowered, &self.study, &inputs)?;
+        let judging = self.study.judging().iter().map(|&index| self.calibration[index][0].clone());
+        let measured = self.judge.measure(&lowered, &self.study, &judging.collect::<Vec<_>>())?;
         self.cache.store("drops", &key, &measured);
         Ok(measured)
     }

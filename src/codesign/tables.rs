@@ -9,7 +9,7 @@ use lutweave_passes::quantize::{Subject, SubjectLayer};
 use lutweave_passes::sensitivity::{Study, Table, hardware_settings, measure};
 
 /// Part of the cache's keys: raised when measuring changes its results.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// What measurements of a graph on samples are kept under.
 pub fn key(graph: &Graph, samples: &[Vec<Tensor>], question: &str) -> blake3::Hash {

@@ -3,7 +3,7 @@
 use super::fold::{Fold, Styles, folds};
 use super::form::WeightForm;
 use super::price::priced;
-use super::{Plan, Stage, slack};
+use super::{Plan, Stage, operand_streams, slack};
 use crate::cost::{Resources, pairs_fit};
 use crate::device::Device;
 use crate::elaborate::lane_type;
@@ -56,7 +56,7 @@ impl Choice {
 /// are; other kernels ignore it), fastest first. No choice is left that another one with
 /// the same lanes beats or equals in cycles, multipliers and every kind of part.
 pub fn options(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, device: &Device) -> Vec<Choice> {
-    let mut choices = priced(graph, id, kernel, form, device, Styles::All);
+    let mut choices = every_option(graph, id, kernel, form, device);
     let costs = |choice: &Choice| {
         let Resources { lut, ff, dsp, bram } = choice.resources;
         [u64::from(choice.fold.multipliers), lut, ff, dsp, bram]
@@ -74,6 +74,11 @@ pub fn options(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, de
     choices
         .sort_by_key(|choice| (choice.fold.cycles, costs(choice), choice.fold.input_lanes, choice.fold.output_lanes));
     choices
+}
+
+/// [`options`] with those that others beat.
+pub fn every_option(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, device: &Device) -> Vec<Choice> {
+    priced(graph, id, kernel, form, device, Styles::All)
 }
 
 /// The form of a convolution's weights as its kernel sees them; of other nodes, that of no
@@ -147,11 +152,7 @@ pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Devi
             products: 0,
         };
         let fold = choices.get(&id).filter(|_| kernel != Kernel::Reshape).map_or(passed, |choice| choice.fold);
-        let streams = match kernel {
-            Kernel::Input | Kernel::Constant => 0,
-            Kernel::Convolution { .. } => 1,
-            _ => node.operands.len(),
-        };
+        let streams = operand_streams(&kernel, node.operands.len());
         let types: Vec<_> = node.operands.iter().map(|&operand| &graph.node(operand).ty).collect();
         stages.push(Stage {
             node: id,

@@ -7,11 +7,12 @@ mod price;
 mod select;
 mod slack;
 
-pub use choice::{Choice, assemble, form_of, options};
+pub use choice::{Choice, assemble, every_option, form_of, options};
 pub use fold::{Fold, divisors, gcd};
 pub use form::WeightForm;
 pub use price::conversion;
 pub use select::{Planner, plan};
+pub use slack::JoinQueues;
 
 use crate::block::window::Folding;
 use crate::kernel::{Kernel, kernel_of};
@@ -96,4 +97,21 @@ impl Plan {
 /// Fewest multipliers that the core of a graph can be built with: one a convolution.
 pub fn fewest_multipliers(graph: &Graph) -> u32 {
     graph.ids().filter(|&id| matches!(kernel_of(graph, id), Ok(Kernel::Convolution { .. }))).count() as u32
+}
+
+/// Operands of a kernel that are streams: weights and biases are not.
+fn operand_streams(kernel: &Kernel, operands: usize) -> usize {
+    match kernel {
+        Kernel::Input | Kernel::Constant => 0,
+        Kernel::Convolution { .. } => 1,
+        Kernel::Pool { .. }
+        | Kernel::Global { .. }
+        | Kernel::Table
+        | Kernel::Pair { .. }
+        | Kernel::Concat { .. }
+        | Kernel::Crop(_)
+        | Kernel::Pad(_)
+        | Kernel::Upsample { .. }
+        | Kernel::Reshape => operands,
+    }
 }

@@ -6,9 +6,82 @@
 //! blocked by a full queue while the longer path still waits for input, so the network cannot
 //! deadlock and the join does not slow it down.
 
-use super::Stage;
+use super::choice::{form_of, kernels};
+use super::fold::{Styles, folds};
+use super::{Stage, operand_streams};
+use crate::cost::{Resources, queue_memory};
+use crate::device::Device;
+use crate::elaborate::lane_type;
 use crate::kernel::{Kernel, elements};
-use lutweave_ir::{Graph, NodeId};
+use lutweave_ir::{Diagnostics, Graph, NodeId};
+use std::collections::BTreeMap;
+
+/// The most that queues at the joins of a graph can hold, whatever is chosen for its stages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinQueues {
+    /// For each join, and each of its operands: elements, and bits of one.
+    elements: BTreeMap<NodeId, Vec<(u64, u32)>>,
+}
+
+impl JoinQueues {
+    /// Bounds the queues of a core graph. A stage is never faster than its fastest folding, and
+    /// holds back no more of a frame than at that speed.
+    ///
+    /// # Errors
+    /// Every node that has no hardware.
+    pub fn new(graph: &Graph, device: &Device) -> Result<Self, Diagnostics> {
+        let mut stages: Vec<Stage> = kernels(graph)?
+            .into_iter()
+            .map(|(node, kernel)| {
+                let form = form_of(graph, node, &kernel);
+                let table = folds(graph, node, &kernel, &form, device, Styles::Usual);
+                let streams = operand_streams(&kernel, graph.node(node).operands.len());
+                let cycles = match kernel {
+                    Kernel::Reshape => 0,
+                    _ => table.iter().map(|fold| fold.cycles).min().unwrap_or(0),
+                };
+                Stage {
+                    node,
+                    kernel,
+                    folding: None,
+                    input_lanes: vec![1; streams],
+                    output_lanes: 1,
+                    cycles,
+                    multipliers: 0,
+                    products: 0,
+                    macs: 0,
+                    slack: vec![0; streams],
+                }
+            })
+            .collect();
+        let bottleneck = stages.iter().map(|stage| stage.cycles).max().unwrap_or(1).max(1);
+        // A stage after a whole frame may be as slow as the slowest.
+        stages.iter_mut().for_each(|stage| stage.cycles = bottleneck);
+        assign(graph, &mut stages);
+        let joins = stages.into_iter().filter(|stage| stage.slack.len() > 1);
+        let elements = joins.map(|stage| {
+            let operands = &graph.node(stage.node).operands;
+            let bits = operands.iter().map(|operand| lane_type(graph.node(*operand).ty.element).bits);
+            (stage.node, stage.slack.iter().copied().zip(bits).collect())
+        });
+        Ok(Self { elements: elements.collect() })
+    }
+
+    /// Memory of the queues before a join whose operands come in so many lanes; nothing for other
+    /// nodes.
+    pub fn price(&self, join: NodeId, lanes: u32, device: &Device) -> Resources {
+        let mut total = Resources::default();
+        for &(elements, bits) in self.elements.get(&join).into_iter().flatten() {
+            total += queue_memory(bits * lanes, elements.div_ceil(u64::from(lanes)) as u32, device);
+        }
+        total
+    }
+
+    /// Elements that wait for each operand of a join at most; none for other nodes.
+    pub fn elements(&self, join: NodeId) -> impl Iterator<Item = u64> + '_ {
+        self.elements.get(&join).into_iter().flatten().map(|(elements, _)| *elements)
+    }
+}
 
 /// Sets [`Stage::slack`] of every stage.
 pub fn assign(graph: &Graph, stages: &mut [Stage]) {

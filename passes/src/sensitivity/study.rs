@@ -1,4 +1,7 @@
 //! A float network under study: what a change of some layers' weights does to its outputs.
+//!
+//! Half of the samples shape the weights, the other half judges them: weights fit the samples that
+//! they were compensated on better than any others, the more so the fewer of them are left.
 
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Tensor};
@@ -17,7 +20,9 @@ pub struct Study {
     graph: Graph,
     /// For each sample the value of every node.
     values: Vec<Vec<Tensor>>,
-    /// For each sample the outputs of the network as it came, one after the other.
+    /// Where the judging samples come from.
+    judging: Vec<usize>,
+    /// For each judging sample the outputs of the network as it came, one after the other.
     reference: Vec<Vec<f32>>,
     /// Mean square of the reference outputs around their means over the samples.
     signal: f64,
@@ -35,9 +40,10 @@ impl Study {
         let elements: usize = graph.nodes().iter().map(|node| node.ty.count()).sum();
         let most = (HELD_BYTES / (4 * elements.max(1))).max(FEWEST_SAMPLES).min(samples.len());
         let interpreter = Interpreter::new(graph);
-        let values = (0..most)
-            .into_par_iter()
-            .map(|index| interpreter.run_all(&samples[index * samples.len() / most]))
+        let drawn: Vec<usize> = (0..most).map(|index| index * samples.len() / most).collect();
+        let values = drawn
+            .par_iter()
+            .map(|&index| interpreter.run_all(&samples[index]))
             .collect::<Result<Vec<_>, Diagnostic>>()?;
         let reference: Vec<Vec<f32>> =
             values.iter().map(|values| joined(graph.outputs().iter().map(|id| &values[id.index()]))).collect();
@@ -47,7 +53,8 @@ impl Study {
                 .at(&graph.name)
                 .help("give calibration samples on which the model's outputs are finite"));
         }
-        Ok(Self { graph: graph.clone(), values, reference, signal })
+        let judging = judging(&drawn).copied().collect();
+        Ok(Self { graph: graph.clone(), values, judging, reference, signal })
     }
 
     /// The network in its present state.
@@ -65,14 +72,9 @@ impl Study {
         self.graph.constant_of(id).ok_or_else(fault)
     }
 
-    /// Number of samples.
-    pub fn samples(&self) -> usize {
-        self.values.len()
-    }
-
-    /// The values of a node for all samples.
+    /// The values of a node for the samples that shape weights.
     pub fn values(&self, id: NodeId) -> impl Iterator<Item = &Tensor> {
-        self.values.iter().map(move |values| &values[id.index()])
+        self.values.iter().step_by(2).map(move |values| &values[id.index()])
     }
 
     /// Mean squared error of the outputs against those of the network as it came, as a share of
@@ -83,10 +85,10 @@ impl Study {
     pub fn distortion(&self, change: &Change) -> Result<f64, Diagnostic> {
         let interpreter = Interpreter::new(&self.graph);
         let variant = interpreter.variant(change.clone())?;
-        let errors: Vec<f64> = self
-            .values
-            .par_iter()
+        let errors: Vec<f64> = judging(&self.values)
             .zip(&self.reference)
+            .collect::<Vec<_>>()
+            .into_par_iter()
             .map(|(values, reference)| squared_error(&joined(variant.run(values).iter()), reference))
             .collect();
         Ok(errors.iter().sum::<f64>() / errors.len() as f64 / self.signal)
@@ -104,11 +106,22 @@ impl Study {
         Ok(())
     }
 
-    /// Mean squared error of given outputs, one list a sample, as [`Study::distortion`] counts it.
+    /// Mean squared error of given outputs, one list a judging sample, as [`Study::distortion`]
+    /// counts it.
     pub fn distortion_of(&self, outputs: &[Vec<f32>]) -> f64 {
         let errors = outputs.iter().zip(&self.reference).map(|(outputs, reference)| squared_error(outputs, reference));
         errors.sum::<f64>() / outputs.len().max(1) as f64 / self.signal
     }
+
+    /// Positions, among the samples that the study was made from, of those that judge.
+    pub fn judging(&self) -> &[usize] {
+        &self.judging
+    }
+}
+
+/// Every second one; a single one is used for both purposes.
+fn judging<T>(samples: &[T]) -> impl Iterator<Item = &T> {
+    samples.iter().skip(usize::from(samples.len() > 1)).step_by(2)
 }
 
 /// The elements of tensors, one tensor after the other.

@@ -2,7 +2,7 @@
 
 use super::eliminate::Elimination;
 use super::round::Ordered;
-use super::{Compressed, LayerWeights, Options, Pattern, Setting, Statistics, cholesky};
+use super::{Compressed, LayerWeights, Moments, Options, Pattern, Setting, Statistics, cholesky};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -50,9 +50,26 @@ impl<'a> Pruner<'a> {
     pub fn mask(&self, pattern: &Pattern, rows: usize) -> Vec<bool> {
         let total = self.weights.real.len();
         let rows = if rows > 1 && self.weights.outputs_per_group().is_multiple_of(rows) { rows } else { 1 };
+        let diagonal = self.statistics.groups().iter().any(Moments::is_diagonal);
         match *pattern {
             Pattern::Dense => vec![true; total],
             Pattern::Free { kept } if kept >= total => vec![true; total],
+            Pattern::NofM { kept, of } if kept >= of => vec![true; total],
+            Pattern::Free { kept } if diagonal => self.least_squares(|_| 0, &[total - kept], 1),
+            Pattern::NofM { kept, of } if diagonal => {
+                let taps = self.weights.taps();
+                let per_row = self.pattern_group(taps - 1, of).0 + 1;
+                let sets = self.weights.outputs() / rows;
+                let mut limits = vec![0; per_row * sets];
+                for (index, limit) in limits.iter_mut().enumerate() {
+                    *limit = self.pattern_group_size(index % per_row, of).saturating_sub(usize::from(kept)) * rows;
+                }
+                self.least_squares(
+                    |index| index / taps / rows * per_row + self.pattern_group(index % taps, of).0,
+                    &limits,
+                    rows,
+                )
+            }
             Pattern::Free { kept } => {
                 let mut mask = vec![true; total];
                 if self.exact() {
@@ -64,7 +81,6 @@ impl<'a> Pruner<'a> {
                 }
                 mask
             }
-            Pattern::NofM { kept, of } if kept >= of => vec![true; total],
             Pattern::NofM { kept, of } => self.pattern(kept, of, rows),
         }
     }
@@ -207,7 +223,38 @@ impl<'a> Pruner<'a> {
     fn pattern_group(&self, tap: usize, of: u8) -> (usize, usize) {
         let (inputs, of) = (self.weights.shape[3], usize::from(of));
         let (position, input) = (tap / inputs, tap % inputs);
-        (position * inputs.div_ceil(of) + input / of, of.min(inputs - input / of * of))
+        let group = position * inputs.div_ceil(of) + input / of;
+        (group, of.min(inputs - input / of * of))
+    }
+
+    /// The number of input channels in a pattern's group.
+    fn pattern_group_size(&self, group: usize, of: u8) -> usize {
+        let (inputs, of) = (self.weights.shape[3], usize::from(of));
+        of.min(inputs - group % inputs.div_ceil(of) * of)
+    }
+
+    /// Removes the weights that matter least by themselves: of each set (which `set` tells by a
+    /// weight's index) as many as `removed` says. `rows` neighbouring channels share a mask.
+    fn least_squares(&self, set: impl Fn(usize) -> usize, removed: &[usize], rows: usize) -> Vec<bool> {
+        let taps = self.weights.taps();
+        let score = |index: usize| {
+            let moments = &self.statistics.groups()[self.weights.group(index / taps)];
+            f64::from(self.weights.real[index]).powi(2) * moments.products()[index % taps]
+        };
+        let leads = (0..self.weights.real.len()).filter(|index| (index / taps).is_multiple_of(rows));
+        let mut order: Vec<(f64, usize)> =
+            leads.map(|index| ((0..rows).map(|row| score(index + row * taps)).sum(), index)).collect();
+        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut left = removed.to_vec();
+        let mut mask = vec![true; self.weights.real.len()];
+        for (_, index) in order {
+            let left = &mut left[set(index)];
+            if *left >= rows {
+                *left -= rows;
+                (0..rows).for_each(|row| mask[index + row * taps] = false);
+            }
+        }
+        mask
     }
 
     /// The masks that some channels share, for each level.

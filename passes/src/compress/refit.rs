@@ -46,7 +46,7 @@ impl Pruner<'_> {
         }
         let mut masked = w.clone();
         (0..size).filter(|&tap| !mask[tap]).for_each(|tap| masked[tap] = 0.0);
-        if gone.is_empty() {
+        if gone.is_empty() || moments.is_diagonal() {
             return masked;
         }
         let removed: Vec<usize> = (0..size).filter(|&tap| !mask[tap]).collect();

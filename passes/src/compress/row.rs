@@ -128,6 +128,9 @@ impl RowContext<'_, '_> {
         if w.iter().all(|w| w.abs() <= f64::from(f32::MIN_POSITIVE)) {
             return Row { integers: vec![0; size], scale: None, abs_max: false, error: square, square };
         }
+        if moments.is_diagonal() {
+            return self.alone(&original, &kept, w);
+        }
         let products = if kept.len() == size {
             Cow::Borrowed(moments.products())
         } else {
@@ -141,6 +144,20 @@ impl RowContext<'_, '_> {
             original.iter().zip(&integers).map(|(w, &q)| w - f64::from(q) * best.scale).collect();
         let error = moments.square(&difference);
         Row { integers, scale: Some(best.scale), abs_max: best.abs_max, error, square }
+    }
+
+    /// Rounds weights that cannot make up for each other, each to the nearest.
+    fn alone(&self, original: &[f64], kept: &[usize], w: Vec<f64>) -> Row {
+        let moments = &self.pruner.statistics.groups()[self.pruner.weights.group(self.output)];
+        let least = self.options.least_scales.and_then(|scales| scales.get(self.output)).copied().unwrap_or(0.0);
+        let (limits, method) = (scale::limits(self.setting.bits), self.options.scale);
+        let (scale, abs_max) = scale::by_weights(&w, method, limits, least);
+        let mut integers = vec![0; original.len()];
+        let rounded = scale::nearest(&w, scale, limits);
+        kept.iter().zip(&rounded).for_each(|(&tap, &q)| integers[tap] = q as i32);
+        let difference: Vec<f64> = original.iter().zip(&integers).map(|(w, &q)| w - f64::from(q) * scale).collect();
+        let (error, square) = (moments.square(&difference), moments.square(original));
+        Row { integers, scale: Some(scale), abs_max, error, square }
     }
 
     fn round(&self, problem: &Problem, kept: &[usize], fitted: &[f32], mask: &[bool]) -> Candidate {

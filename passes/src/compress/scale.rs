@@ -75,6 +75,17 @@ pub(super) fn choose(problem: &Problem, method: ScaleMethod, bits: u8, least: f6
     best
 }
 
+/// The scale of weights of whose outputs nothing is known but how much each counts, and whether it
+/// is that of the largest weight.
+pub(super) fn by_weights(w: &[f64], method: ScaleMethod, limits: (f64, f64), least: f64) -> (f64, bool) {
+    let plain = (w.iter().fold(0.0f64, |most, w| most.max(w.abs())) / limits.1).max(least);
+    let scale = match method {
+        ScaleMethod::AbsMax => plain,
+        ScaleMethod::WeightError | ScaleMethod::OutputError => least_weight_error(w, plain, limits).max(least),
+    };
+    (scale, scale == plain)
+}
+
 /// The scale, at most the plain one, with the least sum of errors to the power of 2.4.
 fn least_weight_error(w: &[f64], plain: f64, (lowest, highest): (f64, f64)) -> f64 {
     let mut best = (f64::INFINITY, plain);

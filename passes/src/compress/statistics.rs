@@ -12,6 +12,9 @@ const WINDOWS: usize = 8192;
 const PRODUCTS: usize = 4 << 30;
 /// Fewest windows of a wide layer, as long as there are so many.
 const FEWEST_WINDOWS: usize = 1024;
+/// Largest number of weights of an output channel for which products of different inputs are taken:
+/// memory grows with its square, and effort with its cube.
+const WIDEST: usize = 1536;
 /// Values gathered at a time.
 const BLOCK_VALUES: usize = 1 << 18;
 
@@ -19,8 +22,9 @@ const BLOCK_VALUES: usize = 1 << 18;
 #[derive(Clone, Debug)]
 pub struct Moments {
     size: usize,
-    /// Row-major, symmetric, positive definite.
+    /// Row-major, symmetric, positive definite; the diagonal alone if that is all there is.
     products: Vec<f64>,
+    diagonal: bool,
     /// The mean of each input.
     mean: Vec<f64>,
     /// What was added to each square.
@@ -36,9 +40,14 @@ impl Moments {
     }
 
     /// The damped mean products, row-major and symmetric; of the deviations from the mean if the
-    /// statistics are centred.
+    /// statistics are centred. Of very wide layers the diagonal alone.
     pub fn products(&self) -> &[f64] {
         &self.products
+    }
+
+    /// True if only the inputs' own squares are known: weights cannot make up for each other.
+    pub fn is_diagonal(&self) -> bool {
+        self.diagonal
     }
 
     /// The mean of each input.
@@ -55,10 +64,22 @@ impl Moments {
             // Inputs that never change tell nothing: all weights count alike.
             products.fill(0.0);
             (0..size).for_each(|i| products[i * size + i] = 1.0);
-            return Self { size, products, mean, damping: 1.0, cross: None };
+            return Self { size, products, diagonal: false, mean, damping: 1.0, cross: None };
         }
         (0..size).for_each(|i| products[i * size + i] += damping);
-        Self { size, products, mean, damping, cross }
+        Self { size, products, diagonal: false, mean, damping, cross }
+    }
+
+    /// From mean squares, which get damped.
+    fn diagonal(mut squares: Vec<f64>, mean: Vec<f64>) -> Self {
+        let size = mean.len();
+        let damping = DAMPING * squares.iter().sum::<f64>() / size as f64;
+        if damping.is_finite() && damping >= f64::from(f32::MIN_POSITIVE) {
+            squares.iter_mut().for_each(|square| *square += damping);
+        } else {
+            squares.fill(1.0);
+        }
+        Self { size, products: squares, diagonal: true, mean, damping, cross: None }
     }
 
     /// Mean products of the reference's output and these inputs, damped like the inputs' own, for
@@ -70,6 +91,9 @@ impl Moments {
 
     /// `w H w'`.
     pub fn square(&self, w: &[f64]) -> f64 {
+        if self.diagonal {
+            return w.iter().zip(&self.products).map(|(w, square)| w * w * square).sum();
+        }
         cholesky::dot(w, &cholesky::product(&self.products, w))
     }
 }
@@ -114,12 +138,14 @@ impl Statistics {
         let (all, channels) = (patch.taps(), patch.channels());
         let (size, per_group) = (all / groups, channels / groups);
         let available = patch.positions() * inputs.len();
+        let diagonal = size > WIDEST;
+        let reference = reference.filter(|_| !diagonal);
         let rows = (PRODUCTS / (size * size * groups).max(1)).clamp(FEWEST_WINDOWS, WINDOWS).min(available);
         let outputs = match reference {
             Some([image, ..]) => image.len() / patch.positions() / groups,
             Some([]) | None => 0,
         };
-        let mut sums: Vec<Sums> = (0..groups).map(|_| Sums::new(size, outputs)).collect();
+        let mut sums: Vec<Sums> = (0..groups).map(|_| Sums::new(size, outputs, diagonal)).collect();
         let block = (BLOCK_VALUES / all.max(1)).clamp(16, 512);
         let mut window = vec![0.0f32; all];
         for start in (0..rows).step_by(block) {
@@ -233,6 +259,8 @@ fn drawn(row: usize, rows: usize, available: usize, positions: usize) -> (usize,
 /// Sums over windows of one group.
 struct Sums {
     size: usize,
+    /// Only squares are summed.
+    diagonal: bool,
     products: Vec<f64>,
     mean: Vec<f64>,
     cross: Vec<f64>,
@@ -240,10 +268,11 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(size: usize, outputs: usize) -> Self {
+    fn new(size: usize, outputs: usize, diagonal: bool) -> Self {
         Self {
             size,
-            products: vec![0.0; size * size],
+            diagonal,
+            products: vec![0.0; if diagonal { size } else { size * size }],
             mean: vec![0.0; size],
             cross: vec![0.0; outputs * size],
             output_mean: vec![0.0; outputs],
@@ -254,8 +283,10 @@ impl Sums {
     fn add(&mut self, taps: &[&[f32]], outputs: &[&[f32]]) {
         let size = self.size;
         // Blocks are short enough for single precision within.
-        self.products.par_chunks_exact_mut(size).enumerate().for_each(|(i, row)| {
-            for (sum, other) in row.iter_mut().zip(&taps[..=i]) {
+        let row = if self.diagonal { 1 } else { size };
+        self.products.par_chunks_exact_mut(row).enumerate().for_each(|(i, row)| {
+            let others = if self.diagonal { &taps[i..=i] } else { &taps[..=i] };
+            for (sum, other) in row.iter_mut().zip(others) {
                 *sum += f64::from(dot(taps[i], other));
             }
         });
@@ -274,6 +305,12 @@ impl Sums {
         let scale = 1.0 / count.max(1) as f64;
         let scaled = |values: &mut Vec<f64>| values.iter_mut().for_each(|value| *value *= scale);
         [&mut self.products, &mut self.mean, &mut self.cross, &mut self.output_mean].into_iter().for_each(scaled);
+        if self.diagonal {
+            for (square, mean) in self.products.iter_mut().zip(&self.mean) {
+                *square = (*square - if centred { mean * mean } else { 0.0 }).max(0.0);
+            }
+            return Moments::diagonal(self.products, self.mean);
+        }
         for i in 0..size {
             for j in 0..=i {
                 let shift = if centred { self.mean[i] * self.mean[j] } else { 0.0 };

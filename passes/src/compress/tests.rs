@@ -226,6 +226,30 @@ fn wide_layers_are_pruned_by_sweeps() {
 }
 
 #[test]
+fn very_wide_layers_are_judged_by_squares_alone() {
+    let mut layer = Layer::new(5, [4, 1, 1602, 1], 800, true);
+    assert!(layer.statistics.groups()[0].is_diagonal());
+    // What is always 0 goes first, however large its weights are.
+    (0..4).for_each(|output| layer.real[output * 1602..output * 1602 + 800].fill(1.0));
+    let pruner = layer.pruner();
+    let free = pruner.mask(&Pattern::Free { kept: 3000 }, 1);
+    assert_eq!(kept(&free), 3000);
+    let always_zero = free.iter().enumerate().filter(|(index, kept)| **kept && index % 1602 < 800).count();
+    assert!(always_zero < 400, "{always_zero}");
+    for (limit, of, rows) in [(2, 4, 2), (1, 8, 1)] {
+        let mask = pruner.mask(&Pattern::NofM { kept: limit, of }, rows);
+        assert!(follows(&mask, layer.shape, (limit, of)));
+        assert!(rows == 1 || mask[..1602] == mask[1602..3204]);
+    }
+    let setting = Setting { bits: 4, pattern: Pattern::NofM { kept: 4, of: 8 } };
+    let result = pruner.compress(&setting, &Options { rounding: Rounding::Obq, ..Options::default() });
+    assert!(result.integers.iter().zip(&result.mask).all(|(q, kept)| *kept || *q == 0));
+    let dense = pruner.compress(&Setting::dense(8), &Options::default());
+    assert!(dense.relative_error < 1e-3 && dense.relative_error < result.relative_error);
+    assert_eq!(pruner.refit(&free), layer.masked(&free));
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

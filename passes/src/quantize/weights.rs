@@ -81,7 +81,8 @@ pub(super) fn round(
             (true, false) => choice.mse += 1,
         }
     }
-    if choice.inert == outputs {
+    // Nothing tells the scale of a layer without weights: one that any requantizer bridges.
+    if result.integers.iter().all(|q| *q == 0) {
         let common = surroundings.output_scale / surroundings.input_scale / 256.0;
         result.scales.iter_mut().zip(&least).for_each(|(scale, least)| *scale = common.max(*least));
     }

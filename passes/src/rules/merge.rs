@@ -2,6 +2,7 @@
 
 use super::fold::{INNER_HAS_NO_PADDING, INNER_HAS_NO_STRIDE, NO_PADDING, geometry, response};
 use super::op;
+use crate::egraph::term::name;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::op::{Binary, Conv, Geometry};
@@ -83,12 +84,26 @@ fn product(egraph: &mut EGraph, a: Id, b: Id) -> Option<Id> {
     egraph.add_op(Op::Dense, &[a, transposed, zeros])
 }
 
+/// The inner convolution of a match is a scale or a bias per channel written as a layer, which
+/// has rules of its own.
+fn inner_is_affine(egraph: &EGraph, found: &Match) -> bool {
+    let class = egraph.find(found.terms[0].children[0]);
+    let affine = |name: &str| egraph.terms(class, name).next().is_some();
+    let channels = egraph.shape(found.classes[0]).last().copied();
+    geometry(egraph, found, 1).is_some_and(|inner| inner.groups > 1 && Some(inner.groups) == channels)
+        && matches!(egraph.shape(found.classes[1]), [_, 1, 1, 1])
+        && (affine(name::CHANNEL_SCALE) || affine(name::CHANNEL_BIAS))
+}
+
 fn merge_conv_pointwise(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let [x, v, a, w, b] = found.vars();
     let (outer, inner) = (*geometry(egraph, found, 0)?, *geometry(egraph, found, 1)?);
     let &[outputs, 1, 1, hidden] = egraph.shape(w) else { return None };
     let &[filters, height, width, depth] = egraph.shape(v) else { return None };
     if filters != hidden || [height, width, inner.groups] == [1, 1, 1] && inner.strides == [1, 1] {
+        return None;
+    }
+    if inner_is_affine(egraph, found) {
         return None;
     }
     let inputs = depth * inner.groups;
@@ -113,7 +128,7 @@ fn merge_pointwise_conv(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let (outer, inner) = (*geometry(egraph, found, 0)?, *geometry(egraph, found, 1)?);
     let &[hidden, 1, 1, depth] = egraph.shape(v) else { return None };
     let &[outputs, height, width, _] = egraph.shape(w) else { return None };
-    if [height, width] == [1, 1] {
+    if [height, width] == [1, 1] || inner_is_affine(egraph, found) {
         return None;
     }
     let inputs = depth * inner.groups;

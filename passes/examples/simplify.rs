@@ -1,10 +1,12 @@
 //! Imports models, cleans them, and says what became of them:
-//! `cargo run --release -p lutweave-passes --example simplify -- [--text] [--check] MODEL.onnx ..`
+//! `cargo run --release -p lutweave-passes --example simplify -- [--text] [--check] [--sites] MODEL.onnx ..`
 
 use lutweave_ir::interpret;
+use lutweave_ir::op::SiteKind;
 use lutweave_ir::{Data, Graph, Op, Tensor};
 use lutweave_onnx::{ImportOptions, import};
-use lutweave_passes::cleanup::simplify;
+use lutweave_passes::cleanup::{simplify, simplify_sites};
+use lutweave_passes::sites::{place, resolve};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -49,12 +51,43 @@ fn main() {
                 if flags.iter().any(|flag| flag == "--check") {
                     check(&graph, &simplified.graph);
                 }
+                if flags.iter().any(|flag| flag == "--sites") {
+                    sites(&simplified.graph);
+                }
                 if flags.iter().any(|flag| flag == "--text") {
                     nodes(&simplified.graph);
                 }
             }
             Err(faults) => println!("{path}: {faults}"),
         }
+    }
+}
+
+/// Places sites, rewrites around them, and takes them out again.
+fn sites(graph: &Graph) {
+    let start = Instant::now();
+    let run = || {
+        let placed = place(graph)?;
+        let clean = simplify_sites(&placed.graph)?;
+        let resolved = resolve(&clean.graph)?;
+        Ok::<_, lutweave_ir::Diagnostics>((placed, clean, resolved))
+    };
+    match run() {
+        Ok((placed, clean, resolved)) => {
+            let weights = placed.sites.iter().filter(|site| site.kind == SiteKind::Weights).count();
+            println!(
+                "  sites: {weights} of weights, {} of activations; {} -> {} nodes, {} without sites; {} e-nodes, \
+                 saturated: {}; {:?}",
+                placed.sites.len() - weights,
+                placed.graph.nodes().len(),
+                clean.graph.nodes().len(),
+                resolved.graph.nodes().len(),
+                clean.report.e_nodes,
+                clean.report.saturated,
+                start.elapsed()
+            );
+        }
+        Err(faults) => println!("  sites: {faults}"),
     }
 }
 

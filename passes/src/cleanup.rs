@@ -86,7 +86,8 @@ pub struct RewriteReport {
     pub phases: Vec<PhaseReport>,
     /// No directed rule had anything to add in the end; false if a limit stopped the run.
     pub saturated: bool,
-    /// A generative rule had more to add than bursts and fuel allow: there may be cheaper graphs.
+    /// A rule had more to add than bursts and fuel allow, or more matches at a class than are
+    /// tried: there may be cheaper graphs.
     pub fuel_limited: bool,
     /// Cost of the graph before, by [`crate::egraph::cost`].
     pub cost_before: u64,

@@ -11,7 +11,7 @@ use super::typing::{EGraph, Facts};
 use egg::{Id, Language};
 
 /// Matches of one rule at one class are cut off here.
-const MATCHES_PER_CLASS: usize = 64;
+pub(super) const MATCHES_PER_CLASS: usize = 64;
 
 const UNARY: &[&str] = &[
     "relu",

@@ -1,6 +1,6 @@
 //! Rules as data, and their translation to egg.
 
-use super::pattern::{Match, Pattern, candidates};
+use super::pattern::{MATCHES_PER_CLASS, Match, Pattern, candidates};
 use super::term::Term;
 use super::typing::{EGraph, Typing};
 use egg::{Applier, Id, PatternAst, Rewrite, SearchMatches, Searcher, Subst, Symbol, Var};
@@ -60,12 +60,8 @@ struct Engine {
 pub const FUEL: usize = 8;
 
 impl Engine {
-    fn matches(&self, egraph: &EGraph, class: Id) -> Vec<Match> {
-        let mut matches = self.pattern.matches(egraph, class);
-        matches.retain(|found| {
-            self.spec.guards.iter().all(|guard| self.ignored == Some(guard.name) || (guard.holds)(egraph, found))
-        });
-        matches
+    fn holds(&self, egraph: &EGraph, found: &Match) -> bool {
+        self.spec.guards.iter().all(|guard| self.ignored == Some(guard.name) || (guard.holds)(egraph, found))
     }
 }
 
@@ -108,7 +104,7 @@ fn instance(egraph: &mut EGraph, pattern: &Pattern, terms: &mut std::slice::Iter
 
 impl Searcher<Term, Typing> for Engine {
     fn search_eclass_with_limit(&self, egraph: &EGraph, eclass: Id, _: usize) -> Option<SearchMatches<'_, Term>> {
-        if self.matches(egraph, eclass).is_empty() {
+        if !self.pattern.matches(egraph, eclass).iter().any(|found| self.holds(egraph, found)) {
             return None;
         }
         // The applier matches again, since a substitution cannot carry attributes.
@@ -138,7 +134,12 @@ impl Applier<Term, Typing> for Engine {
         rule: Symbol,
     ) -> Vec<Id> {
         let mut changed = Vec::new();
-        for found in self.matches(egraph, eclass) {
+        let mut matches = self.pattern.matches(egraph, eclass);
+        if matches.len() >= MATCHES_PER_CLASS {
+            egraph.analysis.stop_for_fuel();
+        }
+        matches.retain(|found| self.holds(egraph, found));
+        for found in matches {
             if self.is_done(egraph, &found) {
                 continue;
             }

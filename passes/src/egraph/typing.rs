@@ -117,7 +117,8 @@ impl Typing {
         self.applied.contains(&(rule, found.clone()))
     }
 
-    /// True if a rule had more to add to a class than its fuel allows.
+    /// True if a rule had more to add to a class than its fuel allows, or more matches there than
+    /// are tried.
     pub fn out_of_fuel(&self) -> bool {
         self.out_of_fuel
     }

@@ -16,12 +16,12 @@ const INNER_HAS_NO_GROUPS: Guard = Guard {
     holds: |egraph, found| geometry(egraph, found, 1).is_none_or(|inner| inner.groups == 1),
 };
 
-const INNER_HAS_NO_STRIDE: Guard = Guard {
+pub(super) const INNER_HAS_NO_STRIDE: Guard = Guard {
     name: "the inner convolution has no stride",
     holds: |egraph, found| geometry(egraph, found, 1).is_none_or(|inner| inner.strides == [1, 1]),
 };
 
-const INNER_HAS_NO_PADDING: Guard = Guard {
+pub(super) const INNER_HAS_NO_PADDING: Guard = Guard {
     name: "the inner convolution has no padding",
     holds: |egraph, found| geometry(egraph, found, 1).is_none_or(|inner| inner.pads == [0; 4]),
 };

@@ -5,6 +5,7 @@ pub mod boxes;
 pub mod fold;
 pub mod hoist;
 pub mod integer;
+pub mod join;
 pub mod layout;
 pub mod merge;
 pub mod movement;
@@ -16,6 +17,7 @@ pub mod resample;
 pub mod reshape;
 pub mod shuffle;
 pub mod sites;
+pub mod sum;
 
 use crate::egraph::{EGraph, Facts, Match, RuleSpec};
 use egg::Id;
@@ -26,7 +28,10 @@ const FLOAT: &[&[RuleSpec]] = &[
     affine::RULES,
     fold::RULES,
     merge::RULES,
-    merge::GENERATIVE,
+    sum::RULES,
+    sum::GENERATIVE,
+    join::RULES,
+    join::GENERATIVE,
     pointwise::RULES,
     pool::RULES,
     shuffle::RULES,

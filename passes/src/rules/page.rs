@@ -19,6 +19,9 @@ A rule says that two expressions are equal, for all inputs and for every setting
 
 Every rule is tested in four ways: on random graphs every expression of a class has the class's value, with random settings of all sites; some graph makes it fire; without any one of its guards some graph goes wrong; and random choices among equal expressions compute the same. *Generative* rules make expressions that are not cheaper in themselves; they run in bursts, each with fuel for ";
 
+/// Whether a section lists a rule.
+type Contains<'r> = &'r dyn Fn(&RuleSpec) -> bool;
+
 /// The page as Markdown.
 pub fn page() -> String {
     let mut page = format!("{HEAD}{FUEL} new expressions a class, between saturations with the others.\n\n");
@@ -27,7 +30,7 @@ pub fn page() -> String {
         .expect("invariant: text can be written");
     let [float, integer, sites] = [float_rules(), integer_rules(), site_rules()];
     let holds = |rules: &[RuleSpec], rule: &RuleSpec| rules.iter().any(|other| other.name == rule.name);
-    let sections: [(&str, &dyn Fn(&RuleSpec) -> bool); 4] = [
+    let sections: [(&str, Contains); 4] = [
         ("Before quantization", &|rule| holds(&float, rule) && !holds(&integer, rule)),
         ("Before and after quantization", &|rule| holds(&float, rule) && holds(&integer, rule)),
         ("After quantization", &|rule| !holds(&float, rule) && holds(&integer, rule)),

@@ -5,6 +5,7 @@ mod composed;
 mod expectations;
 mod explanations;
 mod function_cases;
+mod growth;
 mod integer_cases;
 mod merge_cases;
 mod movement_cases;

@@ -50,23 +50,23 @@ struct Settings {
 impl Settings {
     fn apply(self, site: &Site, x: &Tensor) -> Tensor {
         let own = self.seed.wrapping_mul(31).wrapping_add(u64::from(site.number));
-        let elements = x.f32s().iter().enumerate();
+        let elements = x.f32s().iter();
         let elements: Vec<f32> = match site.kind {
             SiteKind::Weights => {
                 let setting = |(position, &w): (usize, &f32)| {
                     let mut random = Random(own ^ (position as u64) << 20);
                     if random.flip() { 0.0 } else { (w * 8.0 + random.real()).round() / 8.0 }
                 };
-                elements.map(setting).collect()
+                elements.enumerate().map(setting).collect()
             }
             SiteKind::Activation if self.smooth => {
                 let phase = Random(own).real();
-                elements.map(|(_, &v)| v + 0.3 * ((v + phase).sin() - phase.sin())).collect()
+                elements.map(|&v| v + 0.3 * ((v + phase).sin() - phase.sin())).collect()
             }
             SiteKind::Activation => {
                 let mut random = Random(own);
                 let (step, limit) = (random.pick(&[0.25, 0.5, 0.375]), random.from(2, 12) as f32);
-                elements.map(|(_, &v)| (v / step).round().clamp(-limit, limit + 1.0) * step).collect()
+                elements.map(|&v| (v / step).round().clamp(-limit, limit + 1.0) * step).collect()
             }
         };
         Tensor::f32(x.shape.clone(), elements)

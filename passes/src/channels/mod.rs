@@ -67,9 +67,10 @@ impl Default for Options {
 /// price.
 ///
 /// # Errors
-/// Options out of range; samples that do not fit the graph's inputs.
+/// Options out of range; a graph that does not validate; samples that do not fit the graph's inputs.
 pub fn remove_dead(graph: &Graph, calibration: &[Vec<Tensor>], options: &Options) -> Result<Removed, Diagnostics> {
     check(options)?;
+    lutweave_ir::validate::validate(graph)?;
     let mut removed = round(graph, calibration, options)?;
     let mut before = graph.clone();
     // What is left of a grouped convolution may have one group, whose channels are not tied.

@@ -35,8 +35,10 @@ pub enum Keep {
 ///
 /// # Errors
 /// All requests that cannot be met: unknown layers, counts and channels out of range, channels
-/// that an output needs, and layers of one class that contradict each other.
+/// that an output needs, and layers of one class that contradict each other. A graph that does
+/// not validate.
 pub fn prune(graph: &Graph, keep: &BTreeMap<String, Keep>) -> Result<Removed, Diagnostics> {
+    lutweave_ir::validate::validate(graph)?;
     let lanes = Lanes::new(graph);
     let mut layers = layers(graph, &lanes);
     let members = members(&lanes, &layers);

@@ -138,7 +138,7 @@ fn sparse_layer(bits: u8) -> (Graph, NodeId) {
     };
     let mut graph = Graph::new("sparse");
     let x = graph.input("x", TensorType::int([1, 8, 8, 16], Element::I8));
-    let weights = Tensor::int([16, 3, 3, 16], (0..16 * 144).map(weight).collect());
+    let weights = Tensor::int([16, 3, 3, 16], (0..16 * 144).map(weight).collect::<Vec<_>>());
     let w = graph.constant("w", weights, TensorType::int([16, 3, 3, 16], Element::Int { bits, signed: true }));
     let b = Tensor::int([16], (0..16).map(|channel| 321 * channel - 2_000).collect());
     let b = graph.constant("b", b, TensorType::int([16], Element::I32));

@@ -1,15 +1,18 @@
 //! Quantizes the models of task files and prints their metric before and after.
 //!
 //! usage: accuracy [--bits 8|4] [--range minmax|mse|SHARE] [--samples N] [--no-correction] [--no-statistics]
-//!        [--asymmetric] [--rounding nearest|gptq|obq] [--no-equalization] [--no-simplify] [--layers] TASK.toml...
+//!        [--asymmetric] [--rounding nearest|gptq|obq] [--equalization] [--pattern N:M] [--no-simplify] [--layers] TASK.toml...
 //!
+//! `--pattern` prunes all layers but the first, the last and depthwise ones.
 //! Without task files it takes all in `../shared/data/tasks`, and says so if there are none.
 
 mod task;
 
+use lutweave_ir::Graph;
 use lutweave_passes::cleanup::simplify;
-use lutweave_passes::compress::Rounding;
-use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, quantize};
+use lutweave_passes::compress::{Pattern, Rounding, Setting};
+use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, layers, quantize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use task::{Fallible, Task, argmax, outputs};
@@ -17,6 +20,7 @@ use task::{Fallible, Task, argmax, outputs};
 struct Arguments {
     options: QuantizeOptions<'static>,
     simplify: bool,
+    pattern: Option<Pattern>,
     layers: bool,
     tasks: Vec<PathBuf>,
 }
@@ -36,8 +40,13 @@ fn main() -> Fallible<()> {
 }
 
 fn arguments() -> Fallible<Arguments> {
-    let mut result =
-        Arguments { options: QuantizeOptions::default(), simplify: true, layers: false, tasks: Vec::new() };
+    let mut result = Arguments {
+        options: QuantizeOptions::default(),
+        simplify: true,
+        pattern: None,
+        layers: false,
+        tasks: Vec::new(),
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -53,7 +62,7 @@ fn arguments() -> Fallible<Arguments> {
             }
             "--no-correction" => result.options.bias_correction = false,
             "--no-statistics" => result.options.statistics_correction = false,
-            "--no-equalization" => result.options.equalization = false,
+            "--equalization" => result.options.equalization = true,
             "--asymmetric" => result.options.asymmetric = true,
             "--rounding" => {
                 result.options.rounding = match value()?.as_str() {
@@ -62,6 +71,11 @@ fn arguments() -> Fallible<Arguments> {
                     "obq" => Rounding::Obq,
                     other => return Err(format!("there is no rounding {other}").into()),
                 }
+            }
+            "--pattern" => {
+                let text = value()?;
+                let (kept, of) = text.split_once(':').ok_or("a pattern is N:M")?;
+                result.pattern = Some(Pattern::NofM { kept: kept.parse()?, of: of.parse()? });
             }
             "--no-simplify" => result.simplify = false,
             "--layers" => result.layers = true,
@@ -76,7 +90,10 @@ fn run_task(path: &Path, arguments: &Arguments) -> Fallible<()> {
     let start = Instant::now();
     let graph = if arguments.simplify { simplify(&task.model)?.graph } else { task.model.clone() };
     let simplified = start.elapsed();
-    let quantized = quantize(&graph, &task.calibration, &arguments.options)?;
+    let settings = arguments.pattern.map(|pattern| settings(&graph, pattern, arguments.options.weight_bits));
+    let settings = settings.transpose()?;
+    let options = QuantizeOptions { settings: settings.as_ref(), ..arguments.options };
+    let quantized = quantize(&graph, &task.calibration, &options)?;
     let elapsed = start.elapsed();
     lutweave_ir::split::split(&quantized.graph)?;
     let reference = outputs(&task.model, &task.evaluation)?;
@@ -97,6 +114,12 @@ fn run_task(path: &Path, arguments: &Arguments) -> Fallible<()> {
         quantized.layers.iter().for_each(print_layer);
     }
     Ok(())
+}
+
+/// A pattern for all layers but the first, the last and depthwise ones.
+fn settings(graph: &Graph, pattern: Pattern, bits: u8) -> Fallible<BTreeMap<String, Setting>> {
+    let sites = layers(graph)?.into_iter().filter(|site| site.trained && !site.depthwise && !site.edge);
+    Ok(sites.map(|site| (site.name, Setting { bits, pattern })).collect())
 }
 
 fn print_layer(layer: &LayerReport) {

@@ -128,7 +128,7 @@ pub struct Source {
     #[arg(long, value_name = "X.npz")]
     pub calibration: Option<PathBuf>,
     /// Calibration samples at most.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub calibration_samples: u32,
     /// Keep channels that never fire and weights that are zero but for rounding.
     #[arg(long)]

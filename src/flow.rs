@@ -12,7 +12,7 @@ use lutweave_ir::validate::validate;
 use lutweave_ir::{Diagnostic, Graph, Op, Tensor};
 use lutweave_passes::channels::{self, Removed, remove_dead};
 use lutweave_passes::cleanup::{RewriteReport, Simplified, simplify, simplify_integer, simplify_sites};
-use lutweave_passes::compress::Setting;
+use lutweave_passes::compress::{Pattern, Setting};
 use lutweave_passes::fixed;
 use lutweave_passes::prune::Totals;
 use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, Stage, quantize, subject};
@@ -155,6 +155,7 @@ pub fn lower(
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     };
+    let pruned = settings.is_some_and(|settings| settings.values().any(|setting| setting.pattern != Pattern::Dense));
     let quantized = quantize(
         &cleaned.graph,
         calibration,
@@ -167,6 +168,8 @@ pub fn lower(
                 Ranges::Mse => RangeMethod::Mse,
             },
             bias_correction: true,
+            // What pruning loses in early layers is large enough for later ones to make up for it.
+            asymmetric: pruned,
             samples: source.calibration_samples as usize,
             progress: Some(&show),
             ..QuantizeOptions::default()

@@ -1,7 +1,7 @@
 //! Layer-adaptive pruning without retraining: rate-distortion against the usual baselines, all with
 //! the same compensation, 8-bit weights and activations.
 //!
-//! usage: pruning [--samples N] [--csv] [TASK.toml...]
+//! usage: pruning [--samples N] [--symmetric] [--csv] [TASK.toml...]
 //!
 //! The first table keeps shares of the multiply-accumulates, the second prunes shares of the
 //! weights. `drop` is in points of top-1 against the float model, `+-` its paired standard error.
@@ -38,11 +38,13 @@ const TARGETS: [(Target, &str); 5] = [
 ];
 
 fn main() -> Fallible<()> {
-    let (mut samples, mut csv, mut tasks) = (QuantizeOptions::default().samples, false, Vec::<PathBuf>::new());
+    let mut options = QuantizeOptions { asymmetric: true, samples: 200, ..QuantizeOptions::default() };
+    let (mut csv, mut tasks) = (false, Vec::<PathBuf>::new());
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         match argument.as_str() {
-            "--samples" => samples = given.next().ok_or("--samples needs a value")?.parse()?,
+            "--samples" => options.samples = given.next().ok_or("--samples needs a value")?.parse()?,
+            "--symmetric" => options.asymmetric = false,
             "--csv" => csv = true,
             path => tasks.push(path.into()),
         }
@@ -55,19 +57,19 @@ fn main() -> Fallible<()> {
         println!("task,target,method,top1,drop,standard_error,seconds");
     }
     for path in &tasks {
-        if let Err(error) = table(path, samples, csv) {
+        if let Err(error) = table(path, &options, csv) {
             println!("{} failed: {error}", path.display());
         }
     }
     Ok(())
 }
 
-fn table(path: &PathBuf, samples: usize, csv: bool) -> Fallible<()> {
+fn table(path: &PathBuf, options: &QuantizeOptions, csv: bool) -> Fallible<()> {
     let task = Task::load(path)?;
     if task.metric != "top1" {
         return Err(format!("the metric is {}, not top1", task.metric).into());
     }
-    let count = samples.min(task.calibration.len());
+    let count = options.samples.min(task.calibration.len());
     let drawn: Vec<Vec<Tensor>> =
         (0..count).map(|index| task.calibration[index * task.calibration.len() / count].clone()).collect();
     let whole = simplify(&task.model)?.graph;
@@ -84,7 +86,7 @@ fn table(path: &PathBuf, samples: usize, csv: bool) -> Fallible<()> {
             let start = Instant::now();
             let bits = |_: &SubjectLayer| 8;
             let pruned = prune(&network, &drawn, method, target, totals, &bits, &|_, _| {})?;
-            let options = QuantizeOptions { settings: Some(&pruned.settings), samples, ..QuantizeOptions::default() };
+            let options = QuantizeOptions { settings: Some(&pruned.settings), ..*options };
             let quantized = quantize(&graph, &drawn, &options)?;
             let seconds = start.elapsed().as_secs_f64();
             let verdicts = task.right(&outputs(&quantized.graph, &task.evaluation)?);

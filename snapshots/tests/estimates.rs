@@ -140,7 +140,7 @@ fn sparse_layer(bits: u8) -> (Graph, NodeId) {
     let x = graph.input("x", TensorType::int([1, 8, 8, 16], Element::I8));
     let weights = Tensor::int([16, 3, 3, 16], (0..16 * 144).map(weight).collect::<Vec<_>>());
     let w = graph.constant("w", weights, TensorType::int([16, 3, 3, 16], Element::Int { bits, signed: true }));
-    let b = Tensor::int([16], (0..16).map(|channel| 321 * channel - 2_000).collect());
+    let b = Tensor::int([16], (0..16).map(|channel| 321 * channel - 2_000).collect::<Vec<_>>());
     let b = graph.constant("b", b, TensorType::int([16], Element::I32));
     let multipliers = (0..16).map(|channel| 30_000 + 1_234 * channel).collect();
     let requantize = Requantize { multipliers, shifts: vec![24], zero_point: 3, lo: -128, hi: 127 };

@@ -9,7 +9,7 @@ use lutweave_passes::quantize::{Subject, SubjectLayer};
 use lutweave_passes::sensitivity::{Study, Table, hardware_settings, measure};
 
 /// Part of the cache's keys: raised when measuring changes its results.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// What measurements of a graph on samples are kept under.
 pub fn key(graph: &Graph, samples: &[Vec<Tensor>], question: &str) -> blake3::Hash {
@@ -44,7 +44,7 @@ pub fn tables(subject: &Subject, samples: &[Vec<Tensor>], cache: &Cache, quiet: 
     let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
     let study = Study::new(&subject.graph, samples)?;
     let bar = progress::bar("measure", layers.len(), quiet);
-    let tables = measure(&study, &study, &layers, &settings, &|done| {
+    let tables = measure(&study, &layers, &settings, &|done| {
         progress::exit_if_interrupted();
         bar.set_position(done as u64);
     });

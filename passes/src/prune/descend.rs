@@ -8,9 +8,9 @@
 //! distortion of the whole network falls; otherwise the next looks at nearer shares.
 
 use super::{Progress, Pruned, setting};
-use crate::compress::{LayerWeights, Options, Pruner, Setting, Statistics};
+use crate::compress::{Options, Pruner, Setting};
 use crate::quantize::{Subject, SubjectLayer};
-use crate::sensitivity::{Price, Study, Table, change, fixed_point, measure, statistics};
+use crate::sensitivity::{Prepared, Price, Study, Table, fixed_point, measure};
 use crate::solve::knapsack::{self, least_distortion};
 use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub(super) fn prune(
     let descent = Descent { original: Study::new(&subject.graph, samples)?, layers, cost, bits, budget };
     let steps = layers.len() * (1 + 2 * rounds_at_most);
     let all = |layer: &SubjectLayer| (0..SHARES.len()).map(|share| descent.setting(layer, share)).collect();
-    let first = measure(&descent.original, &descent.original, layers, &all, &|done| progress(done, steps))?;
+    let first = measure(&descent.original, layers, &all, &|done| progress(done, steps))?;
     let everything: Vec<Vec<usize>> = layers.iter().map(|_| (0..SHARES.len()).collect()).collect();
     let mut state = descent.solve(&first, &everything)?.ok_or_else(|| too_little(subject))?;
     let predicted: u64 = first.iter().zip(&state).map(|(table, &share)| table.prices[share].distortion).sum();
@@ -64,7 +64,7 @@ pub(super) fn prune(
     let mut reach = 0;
     for round in 0..rounds_at_most {
         let done = |step: usize| progress(layers.len() * (1 + 2 * round) + step, steps);
-        let cells: Vec<OnceLock<Statistics>> = layers.iter().map(|_| OnceLock::new()).collect();
+        let cells: Vec<OnceLock<Prepared>> = layers.iter().map(|_| OnceLock::new()).collect();
         let (study, pruners) = descent.build(&candidate, &cells, &done)?;
         let measured = study.distortion(&BTreeMap::new())?;
         if measured < best {
@@ -160,19 +160,17 @@ impl Descent<'_> {
     fn build<'s>(
         &'s self,
         state: &State,
-        cells: &'s [OnceLock<Statistics>],
+        cells: &'s [OnceLock<Prepared>],
         done: &dyn Fn(usize),
     ) -> Result<(Study, Vec<Pruner<'s>>), Diagnostic> {
         let mut study = self.original.clone();
         let mut pruners = Vec::new();
         for (index, ((layer, &share), cell)) in self.layers.iter().zip(state).zip(cells).enumerate() {
-            let statistics = cell.get_or_init(|| statistics(&study, layer));
-            let trained = self.original.constant(layer.weights)?;
-            let weights =
-                LayerWeights { shape: layer.info.shape, groups: layer.info.geometry.groups, real: trained.f32s() };
-            let pruner = Pruner::new(weights, statistics);
+            let fresh = Prepared::new(&study, &self.original, layer)?;
+            let prepared = cell.get_or_init(|| fresh);
+            let pruner = prepared.pruner(layer);
             let compressed = pruner.compress(&self.setting(layer, share), &Options::default());
-            study.apply(&change(&self.original, layer, statistics, &compressed)?)?;
+            study.apply(&prepared.change(layer, &compressed))?;
             pruners.push(pruner);
             done(index);
         }
@@ -184,18 +182,18 @@ impl Descent<'_> {
         &self,
         study: &Study,
         pruners: &[Pruner],
-        cells: &[OnceLock<Statistics>],
+        cells: &[OnceLock<Prepared>],
         near: &[Vec<usize>],
         done: &dyn Fn(usize),
     ) -> Result<Vec<Table>, Diagnostic> {
         let mut tables = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
-            let statistics = cells[index].get().expect("invariant: the state is built");
+            let prepared = cells[index].get().expect("invariant: the state is built");
             let mut prices = Vec::new();
             for &share in &near[index] {
                 let setting = self.setting(layer, share);
                 let compressed = pruners[index].compress(&setting, &Options::default());
-                let distortion = study.distortion(&change(&self.original, layer, statistics, &compressed)?)?;
+                let distortion = study.distortion(&prepared.change(layer, &compressed))?;
                 prices.push(Price { setting, distortion: fixed_point(distortion) });
             }
             tables.push(Table { layer: layer.info.name.clone(), prices });

@@ -11,8 +11,8 @@
 mod measure;
 mod study;
 
+pub(crate) use measure::Prepared;
 pub use measure::measure;
-pub(crate) use measure::{change, statistics};
 pub use study::{Change, Study};
 
 use crate::compress::{Pattern, Setting};

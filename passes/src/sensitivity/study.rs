@@ -46,7 +46,7 @@ impl Study {
             .map(|&index| interpreter.run_all(&samples[index]))
             .collect::<Result<Vec<_>, Diagnostic>>()?;
         let reference: Vec<Vec<f32>> =
-            values.iter().map(|values| joined(graph.outputs().iter().map(|id| &values[id.index()]))).collect();
+            judging(&values).map(|values| joined(graph.outputs().iter().map(|id| &values[id.index()]))).collect();
         let signal = signal(&reference);
         if reference.is_empty() || !signal.is_finite() {
             return Err(Diagnostic::error("no-calibration", "the outputs on the calibration samples tell nothing")
@@ -85,9 +85,8 @@ impl Study {
     pub fn distortion(&self, change: &Change) -> Result<f64, Diagnostic> {
         let interpreter = Interpreter::new(&self.graph);
         let variant = interpreter.variant(change.clone())?;
-        let errors: Vec<f64> = judging(&self.values)
-            .zip(&self.reference)
-            .collect::<Vec<_>>()
+        let pairs: Vec<_> = judging(&self.values).zip(&self.reference).collect();
+        let errors: Vec<f64> = pairs
             .into_par_iter()
             .map(|(values, reference)| squared_error(&joined(variant.run(values).iter()), reference))
             .collect();

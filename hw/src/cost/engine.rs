@@ -48,7 +48,9 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
             MemoryStyle::Block => total.bram += block_rams(width, depth, device),
             MemoryStyle::Distributed => total.lut += rom_luts(width, depth, device),
         }
-        total.ff += if depth > 1 { 2 * width } else { 0 };
+        // A block RAM holds the first of the word's two registers.
+        let registers = if products.memory == MemoryStyle::Block { 1 } else { 2 };
+        total.ff += if depth > 1 { registers * width } else { 0 };
         if let Some(pattern) = engine.pattern() {
             total.lut += multipliers * select(element, u64::from(pattern.of), device);
             total.ff += multipliers * element;

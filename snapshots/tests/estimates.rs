@@ -9,6 +9,7 @@ use lutweave_hw::rtl::MemoryStyle;
 use lutweave_hw::rtl::engine::{Multiplier, NofM, ParallelTaps};
 use lutweave_ir::op::{Geometry, QConv};
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
+use lutweave_models::random::splitmix::SplitMix64;
 use lutweave_snapshots::{full, stages};
 use std::process::Command;
 
@@ -132,15 +133,16 @@ fn estimates_keep_their_error() {
 /// also.
 fn layer(bits: u8, sparse: bool) -> (Graph, NodeId) {
     let most = (1i32 << (bits - 1)) - 1;
-    let weight = |at: usize| {
+    let mut random = SplitMix64::new(7);
+    let mut weight = |at: usize| {
         let (output, run, place) = (at / 144, at / 4, at % 4);
-        let mixed = (at * 2_654_435_761 + output * 40_503) >> 7 & 0xffff;
         let kept = !sparse || (output / 2 * 5 + run % 36 * 7) % 4 == place;
-        if kept { mixed as i32 % most + 1 } else { 0 }
+        let value = random.integer(-most, most);
+        if kept { value } else { 0 }
     };
     let mut graph = Graph::new("layer");
     let x = graph.input("x", TensorType::int([1, 8, 8, 16], Element::I8));
-    let weights = Tensor::int([16, 3, 3, 16], (0..16 * 144).map(weight).collect::<Vec<_>>());
+    let weights = Tensor::int([16, 3, 3, 16], (0..16 * 144).map(&mut weight).collect::<Vec<_>>());
     let w = graph.constant("w", weights, TensorType::int([16, 3, 3, 16], Element::Int { bits, signed: true }));
     let b = Tensor::int([16], (0..16).map(|channel| 321 * channel - 2_000).collect::<Vec<_>>());
     let b = graph.constant("b", b, TensorType::int([16], Element::I32));

@@ -205,7 +205,7 @@ pub struct StreamOutput {
 }
 
 /// Where a memory should live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemoryStyle {
     /// Block RAM.
     Block,

@@ -3,13 +3,16 @@
 use lutweave_cpu::{Features, Options, compile_jit_with};
 use lutweave_hw::device;
 use lutweave_hw::elaborate::elaborate;
-use lutweave_hw::plan::{Plan, fewest_multipliers, plan};
+use lutweave_hw::kernel::kernel_of;
+use lutweave_hw::plan::{Choice, Plan, assemble, every_option, fewest_multipliers, form_of, plan};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
 use lutweave_ir::{Graph, Tensor, interpret};
+use lutweave_models::random::splitmix::SplitMix64;
 use lutweave_models::random_inputs;
 use lutweave_verilog::{Build, Simulator};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Elements of frames: for each frame, for each output, its elements.
 pub type Frames = Vec<Vec<Vec<i32>>>;
@@ -34,6 +37,35 @@ pub fn circuit(graph: &Graph, share: f64, most: u32) -> Result<Circuit, String> 
     // Of different multipliers: 18 and 27 bits wide.
     let device = device::find(if share < 0.5 { "ulx3s-85f" } else { "ultra96" }).ok_or("a device is missing")?;
     let plan = plan(graph, multipliers, &device).map_err(|error| error.to_string())?;
+    let design = elaborate(graph, &plan);
+    validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
+    Ok(Circuit { plan, design })
+}
+
+/// The circuit of a core graph whose stages are built in random ways that its weights allow, each
+/// with at most `most` multipliers; other ones for another seed.
+///
+/// # Errors
+/// What the planner refuses, or what is wrong with the design.
+pub fn random_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, String> {
+    let mut random = SplitMix64::new(seed);
+    let device = device::find(random.pick(&["ulx3s-85f", "ultra96", "ice40up5k"])).ok_or("a device is missing")?;
+    let mut choices = BTreeMap::new();
+    for id in graph.ids() {
+        let kernel = kernel_of(graph, id).map_err(|fault| fault.to_string())?;
+        let form = form_of(graph, id, &kernel);
+        let all = every_option(graph, id, &kernel, &form, &device);
+        let modest: Vec<Choice> = all.into_iter().filter(|choice| choice.multipliers() <= most).collect();
+        // First how products are formed, then the folding: some ways have few foldings.
+        let way = |choice: &Choice| (choice.multiplier(), choice.pattern(), choice.weight_memory());
+        let ways: BTreeSet<_> = modest.iter().map(way).collect();
+        if !ways.is_empty() {
+            let chosen = random.pick(&ways.into_iter().collect::<Vec<_>>());
+            let from: Vec<Choice> = modest.into_iter().filter(|choice| way(choice) == chosen).collect();
+            choices.insert(id, random.pick(&from));
+        }
+    }
+    let plan = assemble(graph, &choices, &device).map_err(|error| error.to_string())?;
     let design = elaborate(graph, &plan);
     validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
     Ok(Circuit { plan, design })

@@ -1,12 +1,16 @@
 //! Random and dangerous graphs through every executor.
 
+use lutweave_hw::rtl::MemoryStyle;
 use lutweave_ir::{Graph, text};
 use lutweave_models::{RandomOptions, random_graph};
-use lutweave_snapshots::executors::{Circuit, Driven, agree, circuit, samples, stimulus, verilog_agrees};
+use lutweave_snapshots::executors::{
+    Circuit, Driven, agree, circuit, random_circuit, samples, stimulus, verilog_agrees,
+};
 use lutweave_snapshots::merge::side_by_side;
 use lutweave_snapshots::{full, setting, stress};
 use lutweave_verilog::{Simulator, available};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 
 /// Shares of the multipliers between one a convolution and [`MOST`].
 const SHARES: [f64; 5] = [0.0, 0.15, 0.4, 0.7, 1.0];
@@ -54,6 +58,47 @@ fn share(seed: u64) -> f64 {
 #[test]
 fn random_graphs_agree() {
     all_pass(seeds(300, 3000), |&seed| check(&random(seed), share(seed), seed).map(drop), show);
+}
+
+/// Multipliers of one stage at most where stages are built in random ways.
+const MOST_OF_A_STAGE: u32 = 48;
+
+fn check_random_choices(seed: u64) -> Result<(Circuit, Vec<Driven>), String> {
+    let graph = random(seed);
+    let circuit = random_circuit(&graph, seed, MOST_OF_A_STAGE)?;
+    let driven = agree(&graph, &circuit, &samples(&graph, 2, seed), seed as u32)?;
+    Ok((circuit, driven))
+}
+
+/// Patterns, shared multipliers, multipliers in logic and memories of either kind.
+#[test]
+fn random_choices_agree() {
+    all_pass(seeds(150, 1500), |&seed| check_random_choices(seed).map(drop), show);
+}
+
+#[test]
+fn random_choices_reach_every_way_to_form_products() {
+    let (mut formed, mut memories) = (BTreeSet::new(), [0; 2]);
+    for seed in 0..150 {
+        let plan = random_circuit(&random(seed), seed, MOST_OF_A_STAGE).expect("every option can be built").plan;
+        for folding in plan.stages.iter().filter(|stage| stage.multipliers > 0).filter_map(|stage| stage.folding) {
+            formed.insert((folding.multiplier, folding.pattern.is_some()));
+            memories[usize::from(folding.weight_memory == MemoryStyle::Block)] += 1;
+        }
+    }
+    assert!(formed.len() == 6 && memories[0] > 10 && memories[1] > 10, "{formed:?} {memories:?}");
+}
+
+#[test]
+fn random_choices_agree_in_icarus() {
+    if lacks(Simulator::Icarus) {
+        return;
+    }
+    let check = |seed: &u64| {
+        let (circuit, driven) = check_random_choices(*seed)?;
+        verilog_agrees(&circuit.design, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
+    };
+    all_pass(seeds(10, 400), check, show);
 }
 
 #[test]

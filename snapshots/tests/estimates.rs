@@ -9,6 +9,7 @@ use lutweave_hw::rtl::MemoryStyle;
 use lutweave_hw::rtl::engine::{Multiplier, NofM, ParallelTaps};
 use lutweave_ir::op::{Geometry, QConv};
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
+use lutweave_models::random::splitmix::SplitMix64;
 use lutweave_snapshots::{full, stages};
 use std::process::Command;
 
@@ -128,17 +129,20 @@ fn estimates_keep_their_error() {
     assert!(faults.is_empty(), "estimates miss Yosys by more than is stated: {faults:#?}");
 }
 
-/// A convolution of 16 to 16 channels whose weights keep to 1:4, for pairs of outputs also.
-fn sparse_layer(bits: u8) -> (Graph, NodeId) {
+/// A convolution of 16 to 16 channels whose weights, if `sparse`, keep to 1:4, for pairs of outputs
+/// also.
+fn layer(bits: u8, sparse: bool) -> (Graph, NodeId) {
     let most = (1i32 << (bits - 1)) - 1;
-    let weight = |at: usize| {
+    let mut random = SplitMix64::new(7);
+    let mut weight = |at: usize| {
         let (output, run, place) = (at / 144, at / 4, at % 4);
-        let mixed = (run * 2_654_435_761 + output * 40_503) >> 7;
-        if (output / 2 * 5 + run % 36 * 7) % 4 == place { (mixed as i32 % most) + 1 } else { 0 }
+        let kept = !sparse || (output / 2 * 5 + run % 36 * 7) % 4 == place;
+        let value = random.integer(-most, most);
+        if kept { value } else { 0 }
     };
-    let mut graph = Graph::new("sparse");
+    let mut graph = Graph::new("layer");
     let x = graph.input("x", TensorType::int([1, 8, 8, 16], Element::I8));
-    let weights = Tensor::int([16, 3, 3, 16], (0..16 * 144).map(weight).collect::<Vec<_>>());
+    let weights = Tensor::int([16, 3, 3, 16], (0..16 * 144).map(&mut weight).collect::<Vec<_>>());
     let w = graph.constant("w", weights, TensorType::int([16, 3, 3, 16], Element::Int { bits, signed: true }));
     let b = Tensor::int([16], (0..16).map(|channel| 321 * channel - 2_000).collect::<Vec<_>>());
     let b = graph.constant("b", b, TensorType::int([16], Element::I32));
@@ -170,7 +174,7 @@ fn estimates_of_engines_keep_their_error() {
             (4, Multiplier::Logic, pattern, MemoryStyle::Block),
         ];
         for (bits, multiplier, pattern, weight_memory) in cases {
-            let (graph, conv) = sparse_layer(bits);
+            let (graph, conv) = layer(bits, pattern.is_some());
             let ids = graph.ids().filter(|&id| kernel_of(&graph, id) != Ok(Kernel::Constant));
             let choices = ids.map(|id| {
                 let kernel = kernel_of(&graph, id).expect("there is hardware for it");

@@ -7,7 +7,7 @@ use lutweave_hw::rtl::harness::{Stall, Stimulus, Trace, patience};
 use lutweave_hw::rtl::{Design, TopPort};
 mod templates;
 
-use templates::{CORE, SINK, SINK_CHECK, SOURCE, Section, WRAPPER, fill};
+use templates::{CORE, READER, SINK, SINK_CHECK, SOURCE, Section, WRAPPER, fill};
 
 /// Names of the test bench's modules: what a simulator with a clock of its own takes as top, and
 /// the wrapper that makes the clock.
@@ -64,6 +64,7 @@ fn core_text(design: &Design, stimulus: &Stimulus, checked: bool) -> String {
     for (number, (port, stream)) in design.inputs.iter().zip(&inputs).enumerate() {
         let name = format!("source_{number}");
         let start = generator_start(number as u32);
+        parts.add(READER, &name, port, stream, &start, &stimuli[number]);
         parts.add(SOURCE, &name, port, stream, &start, &stimuli[number]);
     }
     let expected = port_files(&design.outputs, "expected");
@@ -72,6 +73,7 @@ fn core_text(design: &Design, stimulus: &Stimulus, checked: bool) -> String {
         let start = generator_start(0x100 + number as u32);
         parts.add(SINK, &name, port, stream, &start, "");
         if checked {
+            parts.add(READER, &name, port, stream, &start, &expected[number]);
             parts.add(SINK_CHECK, &name, port, stream, &start, &expected[number]);
         }
     }

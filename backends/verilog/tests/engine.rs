@@ -258,7 +258,7 @@ fn weights(shape: &EngineShape, random: &mut Random) -> Vec<i16> {
     let (lo, hi) = Ty::signed(products.weight_bits).bounds();
     let count = products.addresses * shape.weights_per_address();
     let mut weights: Vec<i16> =
-        (0..count).map(|_| if random.next() % 4 == 0 { lo } else { random.between(lo, hi) } as i16).collect();
+        (0..count).map(|_| if random.next().is_multiple_of(4) { lo } else { random.between(lo, hi) } as i16).collect();
     if let Some(NofM { kept, of }) = shape.pattern() {
         let shared = shape.outputs_per_element() as usize;
         for outputs in weights.chunks_mut(shared * shape.elements() as usize) {

@@ -36,6 +36,11 @@ impl Extent {
         (self.kernel[axis] - 1) * self.dilations[axis]
     }
 
+    /// Whether a convolution with so many groups computes every channel from itself alone.
+    pub fn is_depthwise(&self, groups: u32) -> bool {
+        groups > 1 && groups == self.input[2] && groups == self.output[2]
+    }
+
     /// Rows of the ring: those of a window, and those that arrive while it is read.
     pub fn ring_rows(&self) -> u32 {
         self.span(0) + 1 + self.strides[0]
@@ -170,9 +175,7 @@ impl Window<'_> {
 
     fn is_depthwise(&self) -> bool {
         match self.computation {
-            Computation::Convolution { groups, .. } => {
-                groups > 1 && groups == self.extent.input[2] && groups == self.extent.output[2]
-            }
+            Computation::Convolution { groups, .. } => self.extent.is_depthwise(groups),
             Computation::Sum(_) | Computation::Max => true,
         }
     }

@@ -48,9 +48,13 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
             MemoryStyle::Block => total.bram += block_rams(width, depth, device),
             MemoryStyle::Distributed => total.lut += rom_luts(width, depth, device),
         }
-        total.ff += if depth > 1 { 2 * width } else { 0 };
+        // A block RAM holds the first of the word's two registers.
+        let registers = if products.memory == MemoryStyle::Block { 1 } else { 2 };
+        total.ff += if depth > 1 { registers * width } else { 0 };
         if let Some(pattern) = engine.pattern() {
-            total.lut += multipliers * select(element, u64::from(pattern.of), device);
+            // Tables join in pairs into wider multiplexers.
+            let ways_of_a_table = if device.lut_inputs == 6 { 4 } else { 2 };
+            total.lut += multipliers * element * u64::from(pattern.of) / ways_of_a_table;
             total.ff += multipliers * element;
             total.ff += if depth > 1 { multipliers * u64::from(engine.weight_field_bits()) } else { 0 };
         }

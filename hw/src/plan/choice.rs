@@ -187,14 +187,14 @@ fn check(fold: &Fold, graph: &Graph, id: NodeId, kernel: &Kernel, device: &Devic
     };
     let paired = folding.multiplier == Multiplier::Paired;
     let element = lane_type(graph.node(graph.node(id).operands[0]).ty.element);
-    let dense = !matches!(kernel, Kernel::Convolution { groups, extent } if *groups > 1 && *groups == extent.input[2]);
+    let dense = !matches!(kernel, Kernel::Convolution { extent, groups } if extent.is_depthwise(*groups));
     if paired && !(dense && folding.outputs.is_multiple_of(2) && pairs_fit(element, form.bits, device)) {
         return Err(format!("weights of {} bits cannot share multipliers in pairs", form.bits));
     }
     let mut products = plain.products;
     if let Some(pattern) = folding.pattern {
         let kept = if paired { &form.pair_patterns } else { &form.patterns };
-        if !kept.contains(&pattern) || !folding.lanes.is_multiple_of(u32::from(pattern.of)) {
+        if !dense || !kept.contains(&pattern) || !folding.lanes.is_multiple_of(u32::from(pattern.of)) {
             return Err(format!("its weights do not keep to {pattern} in words of {} lanes", folding.lanes));
         }
         products = pattern.kept_of(products);

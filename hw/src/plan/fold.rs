@@ -150,7 +150,7 @@ struct Convolution<'a> {
 impl Convolution<'_> {
     fn folds(&self) -> Vec<Fold> {
         let channels = self.extent.input[2];
-        let depthwise = self.groups > 1 && self.groups == channels && self.groups == self.extent.output[2];
+        let depthwise = self.extent.is_depthwise(self.groups);
         let mut table = Vec::new();
         for (parallel, taps) in parallels(self.extent.kernel) {
             if depthwise {

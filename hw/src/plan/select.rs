@@ -125,7 +125,7 @@ impl<'a> Planner<'a> {
         if dsps(chosen) <= self.device.dsp {
             return;
         }
-        // Millionths of the device's look-up tables a freed multiplier, node, and what replaces it.
+        // Millionths of a look-up table for each freed multiplier, node, and what replaces it.
         let mut moves: Vec<(u64, NodeId, Choice)> = Vec::new();
         for stage in &self.stages {
             let Some(now) = chosen.get(&stage.node).filter(|choice| choice.multipliers() > 0) else { continue };
@@ -137,9 +137,9 @@ impl<'a> Planner<'a> {
                 .min_by_key(|choice| (choice.multipliers(), self.weigh(&choice.resources)));
             let Some(logic) = logic else { continue };
             let freed = now.resources.dsp.saturating_sub(logic.resources.dsp);
-            if freed > 0 {
-                let more = logic.resources.lut.saturating_sub(now.resources.lut);
-                moves.push((more * 1_000_000 / freed, stage.node, logic));
+            let more = logic.resources.lut.saturating_sub(now.resources.lut);
+            if let Some(price) = (more * 1_000_000).checked_div(freed) {
+                moves.push((price, stage.node, logic));
             }
         }
         moves.sort_by_key(|(price, node, _)| (*price, *node));

@@ -206,7 +206,7 @@ pub struct StreamOutput {
 }
 
 /// Where a memory should live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MemoryStyle {
     /// Block RAM.
     Block,

@@ -149,7 +149,7 @@ impl Builder<'_> {
         }
         let run = self.random.pick(&runs);
         let kept = if self.random.chance(50) { run / 2 } else { self.random.between(1, run - 1) };
-        let together = if outputs.is_multiple_of(2) { self.random.between(1, 2) } else { 1 };
+        let together = if outputs.is_multiple_of(2) && self.random.chance(70) { 2 } else { 1 };
         let filter = weights.len() / outputs;
         for filters in weights.chunks_mut(filter * together) {
             for start in (0..filter).step_by(run) {

@@ -134,6 +134,24 @@ pub const NO_VERDICT: &str = "                \
                 else $display(\"DONE: %0d frames, last beat in cycle %0d\", frames, last_cycle);
 ";
 
+/// A file of beats that is read from its start after each reset; goes before what reads it.
+pub const READER: Section = Section {
+    declarations: "
+    integer @name@_file;
+    task @name@_open;
+        begin
+            if (@name@_file != 0) $fclose(@name@_file);
+            @name@_file = $fopen(\"@file@\", \"r\");
+        end
+    endtask
+",
+    opening: "        @name@_file = 0;
+",
+    restart: "            if (resets == 3'd0) @name@_open;
+",
+    step: "",
+};
+
 /// A source: it offers the beats of a file.
 pub const SOURCE: Section = Section {
     declarations: "
@@ -147,13 +165,6 @@ pub const SOURCE: Section = Section {
     reg  [31:0] @name@_random;
     wire [31:0] @name@_next_random = scrambled(@name@_random);
     wire @name@_stalls = @name@_next_random != 32'd0 && @name@_next_random[2:0] < 3'd3;
-    integer @name@_file;
-    task @name@_open;
-        begin
-            if (@name@_file != 0) $fclose(@name@_file);
-            @name@_file = $fopen(\"@file@\", \"r\");
-        end
-    endtask
     task @name@_fetch;
         begin
             if ($fscanf(@name@_file, \"%h\", @name@_beat) != 1) begin
@@ -163,8 +174,7 @@ pub const SOURCE: Section = Section {
         end
     endtask
 ",
-    opening: "        @name@_file = 0;
-        @name@_beat = @width@'d0;
+    opening: "        @name@_beat = @width@'d0;
         @valid@ = 1'b0;
 ",
     restart: "            @valid@ <= 1'b0;
@@ -172,7 +182,6 @@ pub const SOURCE: Section = Section {
             @name@_left <= {32'd0, frames} * 64'd@beats@;
             @name@_in_frame <= 64'd0;
             @name@_random <= seed == 32'd0 ? 32'd0 : (seed * 32'h9e3779b9 ^ 32'h@start@) | 32'd1;
-            if (resets == 3'd0) @name@_open;
 ",
     step: "            @name@_random <= @name@_next_random;
             if (!@valid@ || @ready@) begin
@@ -231,13 +240,6 @@ pub const SINK: Section = Section {
 /// The comparison of a sink's beats with a file.
 pub const SINK_CHECK: Section = Section {
     declarations: "    reg  [@high@:0] @name@_expected;
-    integer @name@_file;
-    task @name@_open;
-        begin
-            if (@name@_file != 0) $fclose(@name@_file);
-            @name@_file = $fopen(\"@file@\", \"r\");
-        end
-    endtask
     task @name@_check;
         begin
             if ($fscanf(@name@_file, \"%h\", @name@_expected) != 1) begin
@@ -250,11 +252,9 @@ pub const SINK_CHECK: Section = Section {
         end
     endtask
 ",
-    opening: "        @name@_file = 0;
-        @name@_expected = @width@'d0;
+    opening: "        @name@_expected = @width@'d0;
 ",
-    restart: "            if (resets == 3'd0) @name@_open;
-",
+    restart: "",
     step: "            if (@valid@ && @ready@ && @name@_left != 64'd0 && !warming) @name@_check;
 ",
 };

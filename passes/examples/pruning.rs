@@ -1,7 +1,7 @@
 //! Layer-adaptive pruning without retraining: rate-distortion against the usual baselines, all with
 //! the same compensation, 8-bit weights and activations.
 //!
-//! usage: pruning [--samples N] [--symmetric] [--csv] [TASK.toml...]
+//! usage: pruning [--samples N] [--symmetric] [--methods rd,lamp,..] [--csv] [TASK.toml...]
 //!
 //! The first table keeps shares of the multiply-accumulates, the second prunes shares of the
 //! weights. `drop` is in points of top-1 against the float model, `+-` its paired standard error.
@@ -39,12 +39,13 @@ const TARGETS: [(Target, &str); 5] = [
 
 fn main() -> Fallible<()> {
     let mut options = QuantizeOptions { asymmetric: true, samples: 200, ..QuantizeOptions::default() };
-    let (mut csv, mut tasks) = (false, Vec::<PathBuf>::new());
+    let (mut csv, mut only, mut tasks) = (false, String::new(), Vec::<PathBuf>::new());
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         match argument.as_str() {
             "--samples" => options.samples = given.next().ok_or("--samples needs a value")?.parse()?,
             "--symmetric" => options.asymmetric = false,
+            "--methods" => only = given.next().ok_or("--methods needs a value")?,
             "--csv" => csv = true,
             path => tasks.push(path.into()),
         }
@@ -56,15 +57,17 @@ fn main() -> Fallible<()> {
     if csv {
         println!("task,target,method,top1,drop,standard_error,seconds");
     }
+    let mut methods = METHODS.to_vec();
+    methods.retain(|(_, name)| only.is_empty() || only.split(',').any(|one| one == *name));
     for path in &tasks {
-        if let Err(error) = table(path, &options, csv) {
+        if let Err(error) = table(path, &options, &methods, csv) {
             println!("{} failed: {error}", path.display());
         }
     }
     Ok(())
 }
 
-fn table(path: &PathBuf, options: &QuantizeOptions, csv: bool) -> Fallible<()> {
+fn table(path: &PathBuf, options: &QuantizeOptions, methods: &[(Method, &str)], csv: bool) -> Fallible<()> {
     let task = Task::load(path)?;
     if task.metric != "top1" {
         return Err(format!("the metric is {}, not top1", task.metric).into());
@@ -82,7 +85,7 @@ fn table(path: &PathBuf, options: &QuantizeOptions, csv: bool) -> Fallible<()> {
         println!("\n{}: float top-1 {:.2} % on {} samples", task.name, 100.0 * share(&right), right.len());
     }
     for (target, title) in TARGETS {
-        for (method, name) in METHODS {
+        for &(method, name) in methods {
             let start = Instant::now();
             let bits = |_: &SubjectLayer| 8;
             let pruned = prune(&network, &drawn, method, target, totals, &bits, &|_, _| {})?;

@@ -249,11 +249,19 @@ impl Statistics {
     }
 }
 
-/// Sample and position of a drawn window. An odd stride through the positions keeps rows from all
-/// falling into one column.
+/// Sample and position of a drawn window: all windows if there is room, otherwise samples in turn
+/// and positions scattered over the image. A
+/// stride would fall into step with the image's width and see few of its columns.
 fn drawn(row: usize, rows: usize, available: usize, positions: usize) -> (usize, usize) {
     let at = (row as u128 * available as u128 / rows as u128) as usize;
-    (at / positions, if rows == available { at % positions } else { (at + row * 7) % positions })
+    if rows == available {
+        return (at / positions, at % positions);
+    }
+    // The finalizer of SplitMix64 (Steele et al. 2014).
+    let mut mixed = (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (at / positions, ((mixed ^ (mixed >> 31)) % positions as u64) as usize)
 }
 
 /// Sums over windows of one group.

@@ -16,12 +16,13 @@ use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// Shares that layers are tried at, in parts of a thousand.
-const SHARES: [usize; 24] = [
-    1000, 950, 900, 850, 800, 750, 700, 650, 600, 550, 500, 450, 400, 350, 300, 260, 220, 180, 150, 120, 90, 60, 40, 20,
+/// Shares that layers are tried at, in parts of a thousand: each nine tenths of the one before.
+const SHARES: [usize; 36] = [
+    1000, 900, 810, 729, 656, 590, 531, 478, 430, 387, 349, 314, 282, 254, 229, 206, 185, 167, 150, 135, 122, 109, 98,
+    89, 80, 72, 65, 58, 52, 47, 42, 38, 34, 31, 28, 25,
 ];
 /// How many steps of [`SHARES`] a layer may move in a round, round after round that fails.
-const REACHES: [usize; 3] = [4, 2, 1];
+const REACHES: [usize; 3] = [3, 2, 1];
 /// Parts that the budget is divided into.
 const BUCKETS: usize = 10_000;
 /// Rounds at most.
@@ -65,7 +66,7 @@ pub(super) fn prune(
     for round in 0..rounds_at_most {
         let done = |step: usize| progress(layers.len() * (1 + 2 * round) + step, steps);
         let cells: Vec<OnceLock<Prepared>> = layers.iter().map(|_| OnceLock::new()).collect();
-        let (study, pruners) = descent.build(&candidate, &cells, &done)?;
+        let (study, before, pruners) = descent.build(&candidate, &cells, &done)?;
         let measured = study.distortion(&BTreeMap::new())?;
         if measured < best {
             best = measured;
@@ -75,7 +76,8 @@ pub(super) fn prune(
                 break;
             }
             let near = descent.near(&state, REACHES[reach]);
-            let tables = descent.around(&study, &pruners, &cells, &near, &|step| done(layers.len() + step))?;
+            let done = |step: usize| done(layers.len() + step);
+            let tables = descent.around((&study, &before), (&pruners, &cells), &state, &near, &done)?;
             candidate = descent.solve(&tables, &near)?.unwrap_or_else(|| state.clone());
         } else {
             // The step was too long: half of it, towards the state that stays.
@@ -156,46 +158,67 @@ impl Descent<'_> {
         Ok(chosen.map(|chosen| chosen.iter().zip(shares).map(|(&index, shares)| shares[index]).collect()))
     }
 
-    /// The network pruned to a state, layer after layer, each compensated on what it then reads.
+    /// The network pruned to a state, layer after layer, each compensated on what it then reads; the
+    /// network before each layer's turn; and the pruners of the layers.
     fn build<'s>(
         &'s self,
         state: &State,
         cells: &'s [OnceLock<Prepared>],
         done: &dyn Fn(usize),
-    ) -> Result<(Study, Vec<Pruner<'s>>), Diagnostic> {
+    ) -> Result<(Study, Vec<Study>, Vec<Pruner<'s>>), Diagnostic> {
         let mut study = self.original.clone();
+        let mut before = Vec::new();
         let mut pruners = Vec::new();
         for (index, ((layer, &share), cell)) in self.layers.iter().zip(state).zip(cells).enumerate() {
+            before.push(study.clone());
             let fresh = Prepared::new(&study, &self.original, layer)?;
             let prepared = cell.get_or_init(|| fresh);
             let pruner = prepared.pruner(layer);
             let compressed = pruner.compress(&self.setting(layer, share), &Options::default());
-            study.apply(&prepared.change(layer, &compressed))?;
+            study.apply(&prepared.change(layer, &compressed.real()))?;
             pruners.push(pruner);
             done(index);
         }
-        Ok((study, pruners))
+        Ok((study, before, pruners))
     }
 
-    /// Prices of the shares near a state, all other layers as they are in it.
+    /// Prices of the shares near a state. What a layer loses, later layers make up for in part: they
+    /// keep their masks and are fitted again.
     fn around(
         &self,
-        study: &Study,
-        pruners: &[Pruner],
-        cells: &[OnceLock<Prepared>],
+        (study, before): (&Study, &[Study]),
+        (pruners, cells): (&[Pruner], &[OnceLock<Prepared>]),
+        state: &State,
         near: &[Vec<usize>],
         done: &dyn Fn(usize),
     ) -> Result<Vec<Table>, Diagnostic> {
+        let masks: Vec<Vec<bool>> = self
+            .layers
+            .iter()
+            .zip(state)
+            .zip(pruners)
+            .map(|((layer, &share), pruner)| pruner.mask(&self.setting(layer, share).pattern, 1))
+            .collect();
+        let own = fixed_point(study.distortion(&BTreeMap::new())?);
         let mut tables = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let prepared = cells[index].get().expect("invariant: the state is built");
-            let mut prices = Vec::new();
-            for &share in &near[index] {
+            let price = |&share: &usize| -> Result<Price, Diagnostic> {
                 let setting = self.setting(layer, share);
+                if share == state[index] {
+                    return Ok(Price { setting, distortion: own });
+                }
+                let mut study = before[index].clone();
                 let compressed = pruners[index].compress(&setting, &Options::default());
-                let distortion = study.distortion(&prepared.change(layer, &compressed))?;
-                prices.push(Price { setting, distortion: fixed_point(distortion) });
-            }
+                study.apply(&prepared.change(layer, &compressed.real()))?;
+                for (later, mask) in self.layers.iter().zip(&masks).skip(index + 1) {
+                    let prepared = Prepared::new(&study, &self.original, later)?;
+                    let real = prepared.pruner(later).refit(mask);
+                    study.apply(&prepared.change(later, &real))?;
+                }
+                Ok(Price { setting, distortion: fixed_point(study.distortion(&BTreeMap::new())?) })
+            };
+            let prices = near[index].iter().map(price).collect::<Result<_, Diagnostic>>()?;
             tables.push(Table { layer: layer.info.name.clone(), prices });
             done(index);
         }

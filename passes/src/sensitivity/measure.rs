@@ -2,7 +2,7 @@
 
 use super::study::{Change, Study};
 use super::{Price, Table, fixed_point};
-use crate::compress::{Compressed, LayerWeights, Options, Patch, Pruner, Setting, Statistics};
+use crate::compress::{LayerWeights, Options, Patch, Pruner, Setting, Statistics};
 use crate::quantize::SubjectLayer;
 use lutweave_ir::{Diagnostic, Tensor};
 
@@ -24,7 +24,7 @@ pub fn measure(
         let mut prices = Vec::new();
         for setting in settings(layer) {
             let compressed = pruner.compress(&setting, &Options::default());
-            let distortion = study.distortion(&prepared.change(layer, &compressed))?;
+            let distortion = study.distortion(&prepared.change(layer, &compressed.real()))?;
             prices.push(Price { setting, distortion: fixed_point(distortion) });
         }
         tables.push(Table { layer: layer.info.name.clone(), prices });
@@ -88,10 +88,9 @@ impl Prepared {
         Pruner::new(weights, &self.statistics)
     }
 
-    /// The change that gives the layer its compressed weights, and a bias that keeps the mean of
+    /// The change that gives the layer other weights, and a bias that keeps the mean of
     /// its output.
-    pub fn change(&self, layer: &SubjectLayer, compressed: &Compressed) -> Change {
-        let weights = compressed.real();
+    pub fn change(&self, layer: &SubjectLayer, weights: &[f32]) -> Change {
         let [outputs, kernel_height, kernel_width, depth] = layer.info.shape;
         let groups = layer.info.geometry.groups;
         let taps = kernel_height * kernel_width;
@@ -105,8 +104,10 @@ impl Prepared {
                 (self.mean_output[output] - sum) as f32
             })
             .collect();
-        let change =
-            [(layer.weights, Tensor::f32(layer.info.shape, weights)), (layer.bias, Tensor::f32([outputs], bias))];
+        let change = [
+            (layer.weights, Tensor::f32(layer.info.shape, weights.to_vec())),
+            (layer.bias, Tensor::f32([outputs], bias)),
+        ];
         change.into()
     }
 }

@@ -22,6 +22,7 @@ use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Op, Tensor, text};
 use lutweave_passes::prune::{Method, Pruned, Target, prune};
 use lutweave_passes::quantize::{SubjectLayer, subject};
+use lutweave_passes::sensitivity::Loss;
 use std::time::Instant;
 
 /// Samples on which the executors are compared.
@@ -130,7 +131,7 @@ fn build(
         (Weights::Eight, _) => 8,
         (Weights::Four, _) => 4,
     };
-    let pruned = target.map(|target| prune_layers(cleaned, calibration, target, bits, arguments)).transpose()?;
+    let pruned = target.map(|target| prune_layers(model, cleaned, calibration, target, bits, arguments)).transpose()?;
     let settings = pruned.as_ref().map(|pruned| &pruned.settings);
     let lowered = flow::lower(cleaned, calibration, bits, settings, source, quiet)?;
     let fitted = flow::build(&lowered.split.core, device, source.multipliers)?;
@@ -139,6 +140,7 @@ fn build(
 
 /// Chooses the share of weights that each layer keeps.
 fn prune_layers(
+    model: &Model,
     cleaned: &Cleaned,
     calibration: &[Vec<Tensor>],
     target: Target,
@@ -161,7 +163,8 @@ fn prune_layers(
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     };
-    let pruned = prune(&subject, calibration, method, target, cleaned.totals, &width, &show);
+    let loss = model.task.as_ref().map_or(Loss::SquaredError, |task| task.metric().loss());
+    let pruned = prune(&subject, calibration, loss, method, target, cleaned.totals, &width, &show);
     bar.finish_and_clear();
     Ok(pruned?)
 }

@@ -148,8 +148,8 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The sums of distortions that are tried: the least possible, then a geometric ladder to a
-/// quarter of the outputs' variance, or what the worst settings cost.
+/// The sums of distortions that are tried: the least possible, then a geometric ladder to
+/// what ruins most networks, or what the worst settings cost.
 fn ladder(session: &Session, points: usize) -> Vec<u64> {
     let least = session.space.least_distortion().max(1);
     let most = session.space.most_distortion().min(DISTORTION_ONE / 4).max(least);

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::samples::{Archive, Array};
 use lutweave_ir::{Diagnostic, Element, Tensor, TensorType};
 use lutweave_models::BuiltIn;
+use lutweave_passes::sensitivity::Loss;
 use serde::Deserialize;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,14 @@ impl Metric {
     /// True if larger is better.
     pub fn larger_is_better(self) -> bool {
         self == Self::Top1
+    }
+
+    /// The loss that stands for the metric where errors are priced.
+    pub fn loss(self) -> Loss {
+        match self {
+            Self::Top1 => Loss::Divergence,
+            Self::Mse => Loss::SquaredError,
+        }
     }
 
     /// Text for a table.

@@ -10,6 +10,7 @@
 //! more multiply-accumulates, or more cycles, or a model that fails with it only.
 
 #[allow(dead_code, reason = "examples share this module; none uses all of it")]
+#[allow(dead_code, reason = "every example uses a part of it")]
 mod model_task;
 
 use lutweave_hw::device::{self, Device};

@@ -6,6 +6,7 @@
 //! `--pattern` prunes all layers but the first, the last and depthwise ones.
 //! Without task files it takes all in `../shared/data/tasks`, and says so if there are none.
 
+#[allow(dead_code, reason = "every example uses a part of it")]
 mod task;
 
 use lutweave_ir::Graph;

@@ -6,6 +6,7 @@
 //! `--quantize` prints the metric of the 8-bit graph too, without and with the removal.
 
 #[allow(dead_code, reason = "examples share this module; none uses all of it")]
+#[allow(dead_code, reason = "every example uses a part of it")]
 mod model_task;
 
 use lutweave_onnx::{ImportOptions, import};

@@ -12,6 +12,7 @@
 //! count. `agree` is the share of samples for which the largest output is the float model's, `noise`
 //! the relative root mean square error of the logits.
 
+#[allow(dead_code, reason = "every example uses a part of it")]
 mod task;
 
 use lutweave_ir::Tensor;

@@ -7,6 +7,7 @@
 //! weights. `drop` is in points of top-1 against the float model, `+-` its paired standard error.
 //! Without task files it takes four models of `../shared/data/tasks`, and says so if there are none.
 
+#[allow(dead_code, reason = "every example uses a part of it")]
 mod task;
 
 use lutweave_ir::Tensor;
@@ -14,6 +15,7 @@ use lutweave_passes::channels::{self, remove_dead};
 use lutweave_passes::cleanup::simplify;
 use lutweave_passes::prune::{Method, Target, Totals, prune};
 use lutweave_passes::quantize::{QuantizeOptions, SubjectLayer, quantize, subject};
+use lutweave_passes::sensitivity::Loss;
 use std::path::PathBuf;
 use std::time::Instant;
 use task::{Fallible, Task, outputs};
@@ -88,7 +90,7 @@ fn table(path: &PathBuf, options: &QuantizeOptions, methods: &[(Method, &str)], 
         for &(method, name) in methods {
             let start = Instant::now();
             let bits = |_: &SubjectLayer| 8;
-            let pruned = prune(&network, &drawn, method, target, totals, &bits, &|_, _| {})?;
+            let pruned = prune(&network, &drawn, Loss::Divergence, method, target, totals, &bits, &|_, _| {})?;
             let options = QuantizeOptions { settings: Some(&pruned.settings), ..*options };
             let quantized = quantize(&graph, &drawn, &options)?;
             let seconds = start.elapsed().as_secs_f64();

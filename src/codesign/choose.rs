@@ -119,7 +119,7 @@ pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Res
     Ok(Chosen { lowered, fitted, record })
 }
 
-/// A hundredth of the outputs' variance, if that is between the extremes: about what 4 bits cost.
+/// About what 4 bits cost, if that is between the extremes.
 fn first_guess(least: u64, most: u64) -> u64 {
     (DISTORTION_ONE / 50).clamp(least.saturating_mul(2).min(most), most)
 }

@@ -21,8 +21,8 @@ pub struct Measured {
     pub standard_error: f64,
     /// Samples that were judged.
     pub samples: usize,
-    /// Mean squared error of the circuit's outputs as a share of the float outputs' variance;
-    /// absent if they cannot be compared one to one.
+    /// Mean loss of the circuit's outputs against the float outputs, see
+    /// [`lutweave_passes::sensitivity::Loss`]; absent if they cannot be compared one to one.
     pub distortion: Option<f64>,
 }
 

@@ -89,7 +89,7 @@ pub struct Decision {
     pub runner_up: Option<String>,
 }
 
-/// A distortion in units of the outputs' variance.
+/// A distortion as a number.
 pub fn real(distortion: u64) -> f64 {
     distortion as f64 / DISTORTION_ONE as f64
 }

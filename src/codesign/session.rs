@@ -56,14 +56,15 @@ impl<'a> Session<'a> {
                     .help("give --task FILE.toml, or choose --weights 8 or 4"),
             ));
         };
+        let loss = task.metric().loss();
         let cache = Cache::of_user();
         let subject = subject(&cleaned.graph)?;
-        let tables = tables(&subject, calibration, &cache, quiet)?;
+        let tables = tables(&subject, calibration, loss, &cache, quiet)?;
         // The circuit's structure does not depend on the weights.
         let faithful = flow::lower(cleaned, calibration, 8, None, source, quiet)?;
         let space = Space::new(&faithful.split.core, &tables, device)?;
         let weights = subject.layers.iter().map(|layer| (layer.info.name.clone(), layer.count() as u64)).collect();
-        let study = Study::new(&subject.graph, calibration)?;
+        let study = Study::new(&subject.graph, calibration, loss)?;
         let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
         Ok(Self { model, cleaned, calibration, source, quiet, cache, study, judge, device, tables, space, weights })
     }

@@ -6,10 +6,10 @@ use crate::progress;
 use lutweave_ir::{Data, Graph, Tensor, text};
 use lutweave_passes::compress::Setting;
 use lutweave_passes::quantize::{Subject, SubjectLayer};
-use lutweave_passes::sensitivity::{Study, Table, hardware_settings, measure};
+use lutweave_passes::sensitivity::{Loss, Study, Table, hardware_settings, measure};
 
 /// Part of the cache's keys: raised when measuring changes its results.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 
 /// What measurements of a graph on samples are kept under.
 pub fn key(graph: &Graph, samples: &[Vec<Tensor>], question: &str) -> blake3::Hash {
@@ -36,13 +36,19 @@ fn settings(layer: &SubjectLayer) -> Vec<Setting> {
 ///
 /// # Errors
 /// If the samples do not fit, or the user interrupts.
-pub fn tables(subject: &Subject, samples: &[Vec<Tensor>], cache: &Cache, quiet: bool) -> Result<Vec<Table>, Failure> {
-    let key = key(&subject.graph, samples, "hardware settings");
+pub fn tables(
+    subject: &Subject,
+    samples: &[Vec<Tensor>],
+    loss: Loss,
+    cache: &Cache,
+    quiet: bool,
+) -> Result<Vec<Table>, Failure> {
+    let key = key(&subject.graph, samples, &format!("hardware settings {loss:?}"));
     if let Some(tables) = cache.load("tables", &key) {
         return Ok(tables);
     }
     let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
-    let study = Study::new(&subject.graph, samples)?;
+    let study = Study::new(&subject.graph, samples, loss)?;
     let bar = progress::bar("measure", layers.len(), quiet);
     let tables = measure(&study, &layers, &settings, &|done| {
         progress::exit_if_interrupted();

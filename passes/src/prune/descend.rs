@@ -10,7 +10,7 @@
 use super::{Progress, Pruned, setting};
 use crate::compress::{Options, Pruner, Setting};
 use crate::quantize::{Subject, SubjectLayer};
-use crate::sensitivity::{Prepared, Price, Study, Table, fixed_point, measure};
+use crate::sensitivity::{Loss, Prepared, Price, Study, Table, fixed_point, measure};
 use crate::solve::knapsack::{self, least_distortion};
 use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
 use std::collections::BTreeMap;
@@ -44,14 +44,14 @@ struct Descent<'a> {
 pub(super) fn prune(
     subject: &Subject,
     layers: &[&SubjectLayer],
-    samples: &[Vec<Tensor>],
+    (samples, loss): (&[Vec<Tensor>], Loss),
     cost: &dyn Fn(&SubjectLayer) -> u64,
     budget: u64,
     bits: &(dyn Fn(&SubjectLayer) -> u8 + Sync),
     rounds_at_most: usize,
     progress: Progress,
 ) -> Result<Pruned, Diagnostics> {
-    let descent = Descent { original: Study::new(&subject.graph, samples)?, layers, cost, bits, budget };
+    let descent = Descent { original: Study::new(&subject.graph, samples, loss)?, layers, cost, bits, budget };
     let steps = layers.len() * (1 + 2 * rounds_at_most);
     let all = |layer: &SubjectLayer| (0..SHARES.len()).map(|share| descent.setting(layer, share)).collect();
     let first = measure(&descent.original, layers, &all, &|done| progress(done, steps))?;

@@ -11,6 +11,7 @@ mod descend;
 
 use crate::compress::{Pattern, Setting};
 use crate::quantize::{Subject, SubjectLayer};
+use crate::sensitivity::Loss;
 use crate::solve::allocate::{self, LayerWeights};
 use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
 use serde::{Deserialize, Serialize};
@@ -70,8 +71,7 @@ impl Totals {
 pub struct Pruned {
     /// The setting of each layer that may be pruned.
     pub settings: BTreeMap<String, Setting>,
-    /// Measured distortion of the whole network (share of the outputs' variance) after each
-    /// accepted round; of `Rd` only.
+    /// Measured distortion of the whole network after each accepted round; of `Rd` only.
     pub rounds: Vec<f64>,
     /// The sum of the layers' own distortions that the first round predicted; of `Rd` only.
     pub predicted: Option<f64>,
@@ -81,12 +81,14 @@ pub struct Pruned {
 pub type Progress<'a> = &'a dyn Fn(usize, usize);
 
 /// Chooses how many weights each layer keeps. `bits` is the width of a layer's weights.
+#[expect(clippy::too_many_arguments, reason = "each is one part of the question")]
 ///
 /// # Errors
 /// A target outside 0 to 1; nothing that may be pruned; calibration samples that do not fit.
 pub fn prune(
     subject: &Subject,
     samples: &[Vec<Tensor>],
+    loss: Loss,
     method: Method,
     target: Target,
     totals: Totals,
@@ -118,8 +120,10 @@ pub fn prune(
     };
     let budget = (share * whole as f64).floor() as u64;
     let method = match method {
-        Method::Rd => return descend::prune(subject, &layers, samples, &cost, budget, bits, descend::ROUNDS, progress),
-        Method::RdOnce => return descend::prune(subject, &layers, samples, &cost, budget, bits, 0, progress),
+        Method::Rd => {
+            return descend::prune(subject, &layers, (samples, loss), &cost, budget, bits, descend::ROUNDS, progress);
+        }
+        Method::RdOnce => return descend::prune(subject, &layers, (samples, loss), &cost, budget, bits, 0, progress),
         Method::Uniform => allocate::Method::Uniform,
         Method::Magnitude => allocate::Method::Magnitude,
         Method::Lamp => allocate::Method::Lamp,

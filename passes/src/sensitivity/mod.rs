@@ -1,7 +1,7 @@
 //! Rate-distortion tables: what each setting of a layer's knob costs, measured.
 //!
-//! A setting's price is the mean squared error that it causes in the network's outputs, as a
-//! share of their variance, with all other layers as they are. It is measured after
+//! A setting's price is the mean loss ([`Loss`]) that it causes in the network's outputs, with all
+//! other layers as they are. It is measured after
 //! compensation: curves before it mislead (`ic_resnet8` with 80 % of its weights pruned keeps
 //! 74 % or 50 % top-1, depending on which curves chose the layers' shares). Bits and sparsity of one
 //! layer do not add up, so they are measured together; over layers distortions do add up, as far
@@ -13,18 +13,18 @@ mod study;
 
 pub(crate) use measure::Prepared;
 pub use measure::measure;
-pub use study::{Change, Study};
+pub use study::{Change, Loss, Study};
 
 use crate::compress::{Pattern, Setting};
 use serde::{Deserialize, Serialize};
 
-/// Distortion 1.0 (an error as large as the outputs themselves) in fixed point: settings are
+/// Distortion 1.0 (an error as large as the outputs themselves, or a nat) in fixed point: settings are
 /// compared and added exactly, and tables are the same after a round through a file.
 pub const DISTORTION_ONE: u64 = 1 << 40;
 
 /// A distortion in fixed point; what is not finite counts as larger than everything.
 pub fn fixed_point(distortion: f64) -> u64 {
-    // 2^10 times the outputs' variance: no network survives it, and sums stay far from overflow.
+    // No network survives that, and sums stay far from overflow.
     const MOST: f64 = 1024.0;
     let bounded = if distortion.is_finite() { distortion.clamp(0.0, MOST) } else { MOST };
     (bounded * DISTORTION_ONE as f64).ceil() as u64

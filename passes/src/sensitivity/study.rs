@@ -14,6 +14,16 @@ const HELD_BYTES: usize = 1 << 30;
 /// Fewest samples that are used, whatever the memory.
 const FEWEST_SAMPLES: usize = 2;
 
+/// How far outputs are from those of the network as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Mean squared error as a share of the outputs' variance over the samples.
+    SquaredError,
+    /// The outputs are logits of classes: Kullback-Leibler divergence of the class probabilities
+    /// (their softmax) in nats. Unlike the squared error it does not count what moves no verdict.
+    Divergence,
+}
+
 /// A network with the values of all its nodes for some samples.
 #[derive(Clone, Debug)]
 pub struct Study {
@@ -24,6 +34,7 @@ pub struct Study {
     judging: Vec<usize>,
     /// For each judging sample the outputs of the network as it came, one after the other.
     reference: Vec<Vec<f32>>,
+    loss: Loss,
     /// Mean square of the reference outputs around their means over the samples.
     signal: f64,
 }
@@ -36,7 +47,7 @@ impl Study {
     ///
     /// # Errors
     /// If the samples do not fit the graph, or there are none.
-    pub fn new(graph: &Graph, samples: &[Vec<Tensor>]) -> Result<Self, Diagnostic> {
+    pub fn new(graph: &Graph, samples: &[Vec<Tensor>], loss: Loss) -> Result<Self, Diagnostic> {
         let elements: usize = graph.nodes().iter().map(|node| node.ty.count()).sum();
         let most = (HELD_BYTES / (4 * elements.max(1))).max(FEWEST_SAMPLES).min(samples.len());
         let interpreter = Interpreter::new(graph);
@@ -54,7 +65,7 @@ impl Study {
                 .help("give calibration samples on which the model's outputs are finite"));
         }
         let judging = judging(&drawn).copied().collect();
-        Ok(Self { graph: graph.clone(), values, judging, reference, signal })
+        Ok(Self { graph: graph.clone(), values, judging, reference, loss, signal })
     }
 
     /// The network in its present state.
@@ -77,8 +88,8 @@ impl Study {
         self.values.iter().step_by(2).map(move |values| &values[id.index()])
     }
 
-    /// Mean squared error of the outputs against those of the network as it came, as a share of
-    /// their variance, if some constants were changed.
+    /// Mean loss of the outputs against those of the network as it came, if some constants were
+    /// changed.
     ///
     /// # Errors
     /// If a change does not fit the graph.
@@ -88,9 +99,9 @@ impl Study {
         let pairs: Vec<_> = judging(&self.values).zip(&self.reference).collect();
         let errors: Vec<f64> = pairs
             .into_par_iter()
-            .map(|(values, reference)| squared_error(&joined(variant.run(values).iter()), reference))
+            .map(|(values, reference)| self.error(&joined(variant.run(values).iter()), reference))
             .collect();
-        Ok(errors.iter().sum::<f64>() / errors.len() as f64 / self.signal)
+        Ok(errors.iter().sum::<f64>() / errors.len() as f64)
     }
 
     /// Changes constants for good.
@@ -105,11 +116,17 @@ impl Study {
         Ok(())
     }
 
-    /// Mean squared error of given outputs, one list a judging sample, as [`Study::distortion`]
-    /// counts it.
+    /// Mean loss of given outputs, one list a judging sample, as [`Study::distortion`] counts it.
     pub fn distortion_of(&self, outputs: &[Vec<f32>]) -> f64 {
-        let errors = outputs.iter().zip(&self.reference).map(|(outputs, reference)| squared_error(outputs, reference));
-        errors.sum::<f64>() / outputs.len().max(1) as f64 / self.signal
+        let errors = outputs.iter().zip(&self.reference).map(|(outputs, reference)| self.error(outputs, reference));
+        errors.sum::<f64>() / outputs.len().max(1) as f64
+    }
+
+    fn error(&self, outputs: &[f32], reference: &[f32]) -> f64 {
+        match self.loss {
+            Loss::SquaredError => squared_error(outputs, reference) / self.signal,
+            Loss::Divergence => divergence(outputs, reference),
+        }
     }
 
     /// Positions, among the samples that the study was made from, of those that judge.
@@ -133,6 +150,18 @@ fn squared_error(a: &[f32], b: &[f32]) -> f64 {
     sum / a.len().max(1) as f64
 }
 
+/// `sum p ln (p / q)` of the probabilities `q` of some logits and `p` of their reference.
+fn divergence(logits: &[f32], reference: &[f32]) -> f64 {
+    let (q, p) = (log_probabilities(logits), log_probabilities(reference));
+    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>().max(0.0)
+}
+
+fn log_probabilities(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().fold(f64::NEG_INFINITY, |largest, &logit| largest.max(f64::from(logit)));
+    let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
+    logits.iter().map(|&logit| f64::from(logit) - largest - total.ln()).collect()
+}
+
 /// Mean square of samples' elements around their means over the samples; of a single sample,
 /// around 0.
 fn signal(samples: &[Vec<f32>]) -> f64 {
@@ -145,4 +174,58 @@ fn signal(samples: &[Vec<f32>]) -> f64 {
         total += samples.iter().map(|sample| (at(sample) - mean).powi(2)).sum::<f64>() / count;
     }
     (total / first.len().max(1) as f64).max(f64::MIN_POSITIVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lutweave_ir::TensorType;
+    use lutweave_ir::op::{Conv, Geometry, Op};
+
+    /// One pointwise layer of two inputs and two outputs.
+    fn layer(weights: [f32; 4]) -> (Graph, NodeId) {
+        let mut graph = Graph::new("study");
+        let x = graph.input("x", TensorType::f32([1, 1, 1, 2]));
+        let w = graph.constant("w", Tensor::f32([2, 1, 1, 2], weights.to_vec()), TensorType::f32([2, 1, 1, 2]));
+        let y = graph.add("y", Op::Conv(Conv { geometry: Geometry::PLAIN }), &[x, w]).unwrap();
+        graph.set_outputs(vec![y]);
+        (graph, w)
+    }
+
+    fn samples(count: usize) -> Vec<Vec<Tensor>> {
+        let value = |i: usize| ((i * 37) % 11) as f32 * 0.3 - 1.5;
+        (0..count).map(|i| vec![Tensor::f32([1, 1, 1, 2], vec![value(i), value(i + 5)])]).collect()
+    }
+
+    #[test]
+    fn every_second_sample_judges_and_the_others_shape() {
+        let (graph, _) = layer([1.0, 0.0, 0.0, 1.0]);
+        let study = Study::new(&graph, &samples(6), Loss::SquaredError).unwrap();
+        assert_eq!(study.judging(), [1, 3, 5]);
+        assert_eq!(study.values(graph.outputs()[0]).count(), 3);
+        assert_eq!(Study::new(&graph, &samples(1), Loss::SquaredError).unwrap().judging(), [0]);
+        assert!(Study::new(&graph, &[], Loss::SquaredError).is_err());
+    }
+
+    #[test]
+    fn a_change_costs_its_error_and_stays_once_applied() {
+        let (graph, w) = layer([1.0, 0.0, 0.0, 1.0]);
+        let change: Change = [(w, Tensor::f32([2, 1, 1, 2], vec![1.0, 0.0, 0.0, 0.0]))].into();
+        for loss in [Loss::SquaredError, Loss::Divergence] {
+            let mut study = Study::new(&graph, &samples(8), loss).unwrap();
+            assert_eq!(study.distortion(&Change::new()).unwrap(), 0.0);
+            let cost = study.distortion(&change).unwrap();
+            assert!(cost > 0.01, "{loss:?} {cost}");
+            study.apply(&change).unwrap();
+            assert_eq!(study.distortion(&Change::new()).unwrap(), cost);
+        }
+    }
+
+    #[test]
+    fn a_common_shift_of_logits_moves_no_probability() {
+        assert!(divergence(&[1.0, 2.0, 4.0], &[0.0, 1.0, 3.0]) < 1e-9);
+        let expected = 0.5 * (0.5f64 / 0.25).ln() + 0.5 * (0.5f64 / 0.75).ln();
+        assert!((divergence(&[0.0, 3f32.ln()], &[0.0, 0.0]) - expected).abs() < 1e-6);
+        assert!(divergence(&[1e30, 0.0], &[0.0, 1e30]).is_finite());
+    }
 }

@@ -55,9 +55,9 @@ fn find<'r>(record: &'r Record, layer: &str) -> Result<&'r Decision, Failure> {
     Err(Diagnostic::error("no-layer", message).at(layer).help(format!("layers: {}", names.join(", "))).into())
 }
 
-fn list(record: &Record, json: bool) {
-    if json {
-        println!("{}", serde_json::to_string(&record.decisions).expect("decisions are plain data"));
+fn list(record: &Record, as_json: bool) {
+    if as_json {
+        println!("{}", json!({ "cycles": record.cycles, "decisions": record.decisions }));
         return;
     }
     let mut rows = table(&["layer", "setting", "folding", "cycles", "slack", "distortion", "runner-up"], &[3, 4, 5]);

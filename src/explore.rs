@@ -99,6 +99,7 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     let solved = solve::front(&session.space.problem(&budget), DISTORTION, &allowed, &EFFORT)?;
     let mut answers: Vec<(Problem, Solution)> = Vec::new();
     for (problem, outcome) in solved {
+        codesign::checked(&problem, &outcome)?;
         let Outcome::Solved(solution) = outcome else { continue };
         // A larger budget that buys nothing is the same point.
         if answers.iter().all(|(_, other)| other.selection != solution.selection) {

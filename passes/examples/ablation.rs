@@ -9,9 +9,8 @@
 //! anew each round, so that its seconds say nothing about how fast it could be. Exits with 1 if the e-graph is worse anywhere: costlier,
 //! more multiply-accumulates, or more cycles, or a model that fails with it only.
 
-#[allow(dead_code, reason = "examples share this module; none uses all of it")]
 #[allow(dead_code, reason = "every example uses a part of it")]
-mod model_task;
+mod task;
 
 use lutweave_hw::device::{self, Device};
 use lutweave_hw::plan::{fewest_multipliers, plan};
@@ -22,10 +21,10 @@ use lutweave_passes::cleanup::{self, Simplified};
 use lutweave_passes::compress::Rounding;
 use lutweave_passes::fixed;
 use lutweave_passes::quantize::{QuantizeOptions, quantize};
-use model_task::{Fallible, shared_data, tasks};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+use task::{Fallible, Task, files, model_of, shared_data};
 
 /// The device whose multipliers and memories the circuits are planned for.
 const DEVICE: &str = "ulx3s-85f";
@@ -153,9 +152,9 @@ fn collect(folder: &Path, models: &mut Vec<PathBuf>) {
 /// The task's calibration samples, or random ones from -1 to 1.
 fn calibration(model: &Path, graph: &Graph, count: usize) -> Fallible<Vec<Vec<Tensor>>> {
     let model = model.canonicalize()?;
-    for task in tasks(&shared_data().join("tasks"))? {
-        if task.model.canonicalize().is_ok_and(|path| path == model) {
-            let mut samples = task.calibration(graph)?.inputs;
+    for path in files() {
+        if model_of(&path)?.canonicalize().is_ok_and(|path| path == model) {
+            let mut samples = Task::load(&path)?.calibration;
             samples.truncate(count);
             return Ok(samples);
         }

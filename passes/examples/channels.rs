@@ -5,16 +5,15 @@
 //!
 //! `--quantize` prints the metric of the 8-bit graph too, without and with the removal.
 
-#[allow(dead_code, reason = "examples share this module; none uses all of it")]
 #[allow(dead_code, reason = "every example uses a part of it")]
-mod model_task;
+mod task;
 
-use lutweave_onnx::{ImportOptions, import};
+use lutweave_ir::Graph;
 use lutweave_passes::channels::{Options, Removed, remove_dead};
 use lutweave_passes::cleanup::simplify;
 use lutweave_passes::quantize::{QuantizeOptions, quantize};
-use model_task::{Fallible, Task, shared_data, tasks};
 use std::time::Instant;
+use task::{Fallible, Task, files, outputs};
 
 fn main() -> Fallible<()> {
     let (mut options, mut layers, mut quantized, mut names) = (Options::default(), false, false, Vec::new());
@@ -30,36 +29,33 @@ fn main() -> Fallible<()> {
             _ => names.push(argument),
         }
     }
-    let folder = shared_data().join("tasks");
-    let all = tasks(&folder)?;
-    if all.is_empty() {
-        println!("skipped: there are no tasks in {}", folder.display());
-    }
     println!("task             channels         MACs                   zeroed  never fire  change/magnitude  metric");
-    for task in all.iter().filter(|task| names.is_empty() || names.contains(&task.name)) {
-        if let Err(error) = report(task, &options, layers, quantized) {
-            println!("{:16} failed: {error}", task.name);
+    for path in files() {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if !names.is_empty() && !names.contains(&name) {
+            continue;
+        }
+        let done = Task::load(&path).and_then(|task| report(&task, &options, layers, quantized));
+        if let Err(error) = done {
+            println!("{name:16} failed: {error}");
         }
     }
     Ok(())
 }
 
 fn report(task: &Task, options: &Options, layers: bool, quantized: bool) -> Fallible<()> {
-    let source = import(std::fs::read(&task.model)?, &ImportOptions::default())?.graph;
-    let graph = simplify(&source)?.graph;
-    let calibration = task.calibration(&graph)?;
+    let graph = simplify(&task.model)?.graph;
     let start = Instant::now();
-    let removed = remove_dead(&graph, &calibration.inputs, options)?;
+    let removed = remove_dead(&graph, &task.calibration, options)?;
     let seconds = start.elapsed().as_secs_f64();
-    let evaluation = task.evaluation(&graph)?;
-    let (before, metric) = task.score(&graph, &evaluation)?;
-    let (after, _) = task.score(&removed.graph, &evaluation)?;
+    let score = |graph: &Graph| -> Fallible<f64> { Ok(task.score(&outputs(graph, &task.evaluation)?)) };
+    let (before, after) = (score(&graph)?, score(&removed.graph)?);
     print(task, &removed);
-    println!("  {metric} {before:.4} -> {after:.4}  {seconds:.2} s");
+    println!("  {} {before:.4} -> {after:.4}  {seconds:.2} s", task.metric);
     if quantized {
         for (what, graph) in [("8 bits before", &graph), ("8 bits after", &removed.graph)] {
-            let integer = quantize(graph, &calibration.inputs, &QuantizeOptions::default())?.graph;
-            println!("    {what:14} {:.4}", task.score(&integer, &evaluation)?.0);
+            let integer = quantize(graph, &task.calibration, &QuantizeOptions::default())?.graph;
+            println!("    {what:14} {:.4}", score(&integer)?);
         }
     }
     for layer in removed.layers.iter().filter(|_| layers) {

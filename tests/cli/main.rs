@@ -1,6 +1,7 @@
 //! The program as a user runs it.
 
 mod artefacts;
+mod codesign;
 mod commands;
 mod damage;
 mod interrupt;

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lutweave"));
     command.args(arguments).env("NO_COLOR", "1").env("COLUMNS", "100").env_remove("CLICOLOR_FORCE");
+    // No test reads or fills the cache of whoever runs it.
+    command.env("LUTWEAVE_CACHE", "");
     command
 }
 

@@ -69,10 +69,22 @@ impl Task {
     }
 }
 
-/// The task files in the folder of data beside the project's; none, with a message, if it is
-/// absent.
+/// The folder of the shared data: the environment variable `LUTWEAVE_DATA`, or beside the
+/// project's.
+pub fn shared_data() -> PathBuf {
+    let named = std::env::var_os("LUTWEAVE_DATA").map(PathBuf::from);
+    named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"))
+}
+
+/// The model that a task file names.
+pub fn model_of(path: &Path) -> Fallible<PathBuf> {
+    let task: toml::Table = std::fs::read_to_string(path)?.parse()?;
+    Ok(path.parent().ok_or("a task file lies in a folder")?.join(text(&task, "model")?))
+}
+
+/// The task files in the folder of shared data; none, with a message, if it is absent.
 pub fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/tasks");
+    let folder = shared_data().join("tasks");
     let Ok(entries) = std::fs::read_dir(&folder) else {
         println!("skipped: there are no tasks in {}", folder.display());
         return Vec::new();

@@ -13,7 +13,7 @@ pub use space::{Design, Member, Space, StageSpace};
 use crate::compress::{Pattern, Setting};
 use crate::sensitivity::Table;
 use crate::solve::Limits;
-use crate::solve::{Outcome, Problem, knapsack, least_size, minimise_cycles};
+use crate::solve::{Outcome, Problem, check, check_bound, check_infeasible, knapsack, least_size, minimise_cycles};
 use lutweave_ir::Diagnostic;
 use std::collections::BTreeMap;
 
@@ -21,14 +21,31 @@ use std::collections::BTreeMap;
 /// cycles to spare.
 pub const EFFORT: Limits = Limits { nodes: 400, total_nodes: 1500, secondary: Some(DISTORTION), prices: true };
 
-/// The fewest cycles within the budgets.
+/// The fewest cycles within the budgets, checked.
 ///
 /// # Errors
-/// An internal error if the problem is malformed.
+/// An internal error if the problem is malformed, or the checker refuses the answer.
 pub fn solve(space: &Space, budgets: &Budgets) -> Result<(Problem, Outcome), Diagnostic> {
     let problem = space.problem(budgets);
     let outcome = minimise_cycles(&problem, &EFFORT)?;
+    checked(&problem, &outcome)?;
     Ok((problem, outcome))
+}
+
+/// Puts an answer before the checker, which shares no code with the search.
+///
+/// # Errors
+/// An internal error if the checker refuses it.
+pub fn checked(problem: &Problem, outcome: &Outcome) -> Result<(), Diagnostic> {
+    let verdict = match outcome {
+        Outcome::Solved(solution) => check(problem, solution),
+        Outcome::Infeasible { certificate } => check_infeasible(problem, certificate),
+        Outcome::Unknown { lower_bound, certificate } => check_bound(problem, *lower_bound, certificate),
+    };
+    verdict.map_err(|violation| {
+        Diagnostic::error("internal-error", format!("the checker refuses the solver's answer: {violation}"))
+            .help("this is a fault of the compiler: please report it with the model")
+    })
 }
 
 /// The settings of least size within a distortion, the circuit left out of account (L-GreCo):

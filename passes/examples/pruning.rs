@@ -16,7 +16,7 @@ use lutweave_passes::cleanup::simplify;
 use lutweave_passes::prune::{Method, Target, Totals, prune};
 use lutweave_passes::quantize::{QuantizeOptions, SubjectLayer, quantize, subject};
 use lutweave_passes::sensitivity::Loss;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use task::{Fallible, Task, outputs};
 
@@ -69,7 +69,7 @@ fn main() -> Fallible<()> {
     Ok(())
 }
 
-fn table(path: &PathBuf, options: &QuantizeOptions, methods: &[(Method, &str)], csv: bool) -> Fallible<()> {
+fn table(path: &Path, options: &QuantizeOptions, methods: &[(Method, &str)], csv: bool) -> Fallible<()> {
     let task = Task::load(path)?;
     if task.metric != "top1" {
         return Err(format!("the metric is {}, not top1", task.metric).into());

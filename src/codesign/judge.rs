@@ -115,7 +115,7 @@ fn distortion(lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Op
         .map(|inputs| {
             let outputs = jit.run(inputs)?;
             let real = outputs.iter().zip(core.outputs()).flat_map(|(tensor, &id)| {
-                let quantization = core.node(id).ty.quantization.clone();
+                let quantization = core.node(id).ty.quantization;
                 tensor.ints().iter().map(move |&q| quantization.as_ref().map_or(q as f32, |grid| grid.dequantize(q)))
             });
             Ok(real.collect::<Vec<f32>>())

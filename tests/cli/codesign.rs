@@ -12,7 +12,8 @@ fn number(value: &Value) -> f64 {
 fn auto_chooses_within_the_drop_and_proves_its_bound() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let target = text(&folder.path().join("auto"));
-    let arguments = ["compile", "mnist", "--weights", "auto", "--max-drop", "1.0", "--multipliers", "20", "-o", &target];
+    let arguments =
+        ["compile", "mnist", "--weights", "auto", "--max-drop", "1.0", "--multipliers", "20", "-o", &target];
     let summary = json(&arguments);
     assert_eq!(summary["weights"], "auto");
     assert_eq!(summary["verify"]["agree"], true);
@@ -24,7 +25,8 @@ fn auto_chooses_within_the_drop_and_proves_its_bound() {
     assert!(number(&choice["compress_first_cycles"]) >= number(&choice["cycles"]), "{choice}");
 
     // Dense 8-bit weights with as many multipliers are slower: what was given up pays.
-    let dense = json(&["compile", "mnist", "--multipliers", "20", "--no-verify", "-o", &text(&folder.path().join("8"))]);
+    let dense =
+        json(&["compile", "mnist", "--multipliers", "20", "--no-verify", "-o", &text(&folder.path().join("8"))]);
     assert!(number(&dense["cycles_per_inference"]) > number(&choice["cycles"]), "{dense}");
 
     // The directory holds the circuit that was chosen: simulators build it again from plan.json.

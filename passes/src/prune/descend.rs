@@ -52,6 +52,11 @@ pub(super) fn prune(
     progress: Progress,
 ) -> Result<Pruned, Diagnostics> {
     let descent = Descent { original: Study::new(&subject.graph, samples, loss)?, layers, cost, bits, budget };
+    let whole: State = vec![0; layers.len()];
+    if descent.fits(&whole) {
+        let settings = layers.iter().map(|layer| (layer.info.name.clone(), descent.setting(layer, 0))).collect();
+        return Ok(Pruned { settings, rounds: Vec::new(), predicted: None });
+    }
     let steps = layers.len() * (1 + 2 * rounds_at_most);
     let all = |layer: &SubjectLayer| (0..SHARES.len()).map(|share| descent.setting(layer, share)).collect();
     let first = measure(&descent.original, layers, &all, &|done| progress(done, steps))?;

@@ -167,7 +167,7 @@ fn assumed_weights_are_priced_like_those_that_come() {
         assert!(dsp.contains(&other.resources.dsp), "{other:?} for {choice:?}");
         assert_eq!(other.resources.bram, choice.resources.bram);
         assert!(error(other.resources.lut, choice.resources.lut) < 0.15, "{other:?} for {choice:?}");
-        assert!(error(other.resources.ff, choice.resources.ff) < 0.15, "{other:?} for {choice:?}");
+        assert!(error(other.resources.ff, choice.resources.ff) < 0.2, "{other:?} for {choice:?}");
     }
     assert!(compared > 50, "{compared} of {} options in common", actual.len());
     // Weights that do not keep to the assumption are refused.

@@ -63,8 +63,9 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
             Multiplier::Single => total.dsp += multipliers * dsps(narrow, wide, device),
             Multiplier::Paired => {
                 total.dsp += multipliers * dsps(narrow, wide, device);
-                // The upper product takes back what the lower one's sign took from it.
-                total.lut += multipliers * product_bits;
+                // The upper product takes back what the lower one's sign took from it; carry chains
+                // of six-input tables increment without tables.
+                total.lut += if device.lut_inputs == 6 { 0 } else { multipliers * product_bits };
             }
             Multiplier::Logic => {
                 let cost = logic_multiplier(narrow, wide, device);
@@ -96,8 +97,8 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
 fn logic_multiplier(element: u64, weight: u64, device: &Device) -> Resources {
     let (low, high) = (weight.div_ceil(2), weight / 2);
     let half = |rows: u64| rows.saturating_sub(1) * (element + 1);
-    // A table of six inputs takes a row's mask and the sum; smaller ones mask apart.
-    let masks = if device.lut_inputs == 6 { 0 } else { weight * element };
+    // A table of six inputs often takes a row's mask and the sum; smaller ones mask apart.
+    let masks = if device.lut_inputs == 6 { weight * element / 2 } else { weight * element };
     Resources { lut: half(low) + half(high) + element + high + masks, ff: element, ..Resources::default() }
 }
 

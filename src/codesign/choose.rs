@@ -9,7 +9,7 @@ use crate::progress;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
 use lutweave_ir::Diagnostic;
-use lutweave_passes::codesign::{self, Budgets, Design};
+use lutweave_passes::codesign::{self, Budgets, Design, Space};
 use lutweave_passes::sensitivity::DISTORTION_ONE;
 use lutweave_passes::solve::{Outcome, Problem, Solution};
 
@@ -31,6 +31,8 @@ pub struct Chosen {
 
 /// One answer of the solver, built.
 pub struct Answer {
+    /// What could be chosen.
+    pub space: Space,
     /// The question.
     pub problem: Problem,
     /// The answer.
@@ -99,8 +101,15 @@ pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Res
         Some(accepted) => accepted,
         None => most_faithful(session, &mut parts, max_drop, &mut rounds)?,
     };
+    let first = compress_first(session, max_drop, &parts)?;
+    let compress_first_cycles = first.as_ref().map(|(answer, _)| answer.solution.cycles);
+    let found = match first {
+        Some(first) if compress_first_cycles < Some(found.0.solution.cycles) => {
+            at_least_as_good(session, first, &mut parts, max_drop, &mut rounds)?
+        }
+        Some(_) | None => found,
+    };
     let (answer, measured, lowered, fitted) = build(session, found, &mut parts, max_drop)?;
-    let compress_first_cycles = compress_first(session, max_drop, &parts)?;
     let record = Record {
         max_drop,
         multipliers,
@@ -113,7 +122,7 @@ pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Res
         rounds,
         compress_first_cycles,
         budgets: budgets(&answer.problem, &answer.solution),
-        decisions: decisions(&session.space, &answer.problem, &answer.solution),
+        decisions: decisions(&answer.space, &answer.problem, &answer.solution),
         tables: session.tables.clone(),
     };
     Ok(Chosen { lowered, fitted, record })
@@ -141,10 +150,14 @@ fn middle(low: u64, high: u64) -> u64 {
 /// An internal error if the problem is malformed.
 pub fn solve(session: &Session, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
     progress::check_interrupt()?;
-    let (problem, outcome) = codesign::solve(&session.space, budgets)?;
+    solve_in(&session.space, budgets)
+}
+
+fn solve_in(space: &Space, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
+    let (problem, outcome) = codesign::solve(space, budgets)?;
     let Outcome::Solved(solution) = outcome else { return Ok(None) };
-    let design = session.space.design(&solution.selection);
-    Ok(Some(Answer { problem, solution: *solution, design }))
+    let design = space.design(&solution.selection);
+    Ok(Some(Answer { space: space.clone(), problem, solution: *solution, design }))
 }
 
 /// Builds an answer and holds the whole circuit to the limits of parts: what the stages' prices
@@ -242,20 +255,21 @@ fn does_not_fit(session: &Session) -> Diagnostic {
         .help("choose a larger device, or allow more multipliers")
 }
 
-/// The cycles of compressing as far as the drop allows, without a look at the circuit, and then
-/// folding what comes out as well as the solver can.
-fn compress_first(session: &Session, max_drop: f64, parts: &Budgets) -> Result<Option<u64>, Failure> {
+/// Compresses as far as the drop allows, without a look at the circuit, and then folds what comes
+/// out as well as the solver can.
+fn compress_first(session: &Session, max_drop: f64, parts: &Budgets) -> Result<Option<(Answer, Measured)>, Failure> {
     let least = session.space.least_distortion();
     let most = session.space.most_distortion().max(least + 1);
     let ask = |limit: u64| codesign::compress_first(&session.tables, &session.weights, limit);
     let (mut low, mut high) = (least, most);
     let mut limit = first_guess(least, most);
-    let mut accepted = ask(least)?;
+    let mut accepted = None;
     for _ in 0..ROUNDS {
         progress::check_interrupt()?;
         let Some(settings) = ask(limit)? else { break };
-        if allowed(&session.measure(&settings)?, max_drop) {
-            (low, accepted) = (limit, Some(settings));
+        let measured = session.measure(&settings)?;
+        if allowed(&measured, max_drop) {
+            (low, accepted) = (limit, Some((settings, measured)));
         } else {
             high = limit;
         }
@@ -264,8 +278,44 @@ fn compress_first(session: &Session, max_drop: f64, parts: &Budgets) -> Result<O
         }
         limit = middle(low, high);
     }
-    let Some(settings) = accepted else { return Ok(None) };
+    let Some((settings, measured)) = accepted else { return Ok(None) };
     let frozen = session.space.with_settings(&settings);
-    let (_, outcome) = codesign::solve(&frozen, &Budgets { distortion: most, ..parts.clone() })?;
-    Ok(outcome.solution().map(|solution| solution.cycles))
+    let answer = solve_in(&frozen, &Budgets { distortion: most, ..parts.clone() })?;
+    Ok(answer.map(|answer| (answer, measured)))
+}
+
+/// What to take if "compress first" found something faster whose drop is allowed: measured drops
+/// are no monotone function of distortion, so bisection can miss it. The joint choice within the
+/// same distortion is at least as fast; if its own drop is not allowed, the faster one is taken as
+/// it is, with the bound that is proven for its distortion.
+fn at_least_as_good(
+    session: &Session,
+    (mut first, measured): (Answer, Measured),
+    parts: &mut Budgets,
+    max_drop: f64,
+    rounds: &mut Vec<Round>,
+) -> Result<(Answer, Measured), Failure> {
+    parts.distortion = first.design.distortion;
+    let Some(joint) = solve(session, parts)? else { return Ok((first, measured)) };
+    let drop = session.measure(&joint.design.settings)?;
+    let mut tried = |answer: &Answer, measured: Measured, accepted: bool| {
+        rounds.push(Round {
+            allowed: real(parts.distortion),
+            predicted: real(answer.design.distortion),
+            cycles: answer.solution.cycles,
+            measured,
+            accepted,
+        });
+    };
+    let accepted = allowed(&drop, max_drop);
+    tried(&joint, drop, accepted);
+    if accepted {
+        return Ok((joint, drop));
+    }
+    first.solution.lower_bound = joint.solution.lower_bound;
+    first.solution.optimal = first.solution.cycles == first.solution.lower_bound;
+    first.solution.gap = first.solution.cycles as f64 / first.solution.lower_bound.max(1) as f64 - 1.0;
+    first.problem.budgets[codesign::DISTORTION].limit = parts.distortion;
+    tried(&first, measured, true);
+    Ok((first, measured))
 }

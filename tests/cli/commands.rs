@@ -103,22 +103,6 @@ fn calibration_samples_may_come_from_a_file() {
 }
 
 #[test]
-fn weights_are_chosen_by_the_drop_allowed() {
-    let folder = tempfile::tempdir().expect("a directory can be made");
-    let target = text(&folder.path().join("out"));
-    let weights = |drop: &str| {
-        let arguments =
-            ["compile", "mnist", "--weights", "auto", "--max-drop", drop, "--no-verify", "-o", &target, "--json"];
-        let summary = crate::support::object(&run(&arguments).out);
-        assert_eq!(summary["verify"], Value::Null);
-        summary["weights"].clone()
-    };
-    assert_eq!(weights("100"), "4");
-    // Nothing gains five points on digits.
-    assert_eq!(weights("-5"), "8");
-}
-
-#[test]
 fn verify_compares_all_executors() {
     let mut executors = "interpreter,cpu,wasm".to_owned();
     let mut count = 3;

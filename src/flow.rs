@@ -123,7 +123,11 @@ pub fn clean(model: &Model, calibration: &[Vec<Tensor>], source: &Source) -> Res
     if !source.no_egraph {
         let placed = sites::place(&graph)?;
         let moved = simplify_sites(&placed.graph)?;
-        graph = sites::resolve(&moved.graph)?.graph;
+        let resolved = sites::resolve(&moved.graph)?.graph;
+        // A graph that is no cheaper would only lose the model's names.
+        if fixed::cost(&resolved)? < fixed::cost(&graph)? {
+            graph = resolved;
+        }
         rewrites.fired.extend(moved.report.fired);
         rewrites.saturated &= moved.report.saturated;
         sites = placed.sites;

@@ -101,8 +101,8 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     for (problem, outcome) in solved {
         codesign::checked(&problem, &outcome)?;
         let Outcome::Solved(solution) = outcome else { continue };
-        // A larger budget that buys nothing is the same point.
-        if answers.iter().all(|(_, other)| other.selection != solution.selection) {
+        // A larger budget that buys no cycles is the same point, or a worse one.
+        if answers.iter().all(|(_, other)| other.cycles > solution.cycles) {
             answers.push((problem, *solution));
         }
     }

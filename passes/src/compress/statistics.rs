@@ -60,7 +60,7 @@ impl Moments {
         let size = mean.len();
         let trace: f64 = (0..size).map(|i| products[i * size + i]).sum();
         let damping = DAMPING * trace / size as f64;
-        if !damping.is_finite() || damping < f64::from(f32::MIN_POSITIVE) {
+        if !damping.is_finite() || damping < f64::from(f32::MIN_POSITIVE) || trace < constant(&mean) {
             // Inputs that never change tell nothing: all weights count alike.
             products.fill(0.0);
             (0..size).for_each(|i| products[i * size + i] = 1.0);
@@ -73,8 +73,9 @@ impl Moments {
     /// From mean squares, which get damped.
     fn diagonal(mut squares: Vec<f64>, mean: Vec<f64>) -> Self {
         let size = mean.len();
-        let damping = DAMPING * squares.iter().sum::<f64>() / size as f64;
-        if damping.is_finite() && damping >= f64::from(f32::MIN_POSITIVE) {
+        let trace: f64 = squares.iter().sum();
+        let damping = DAMPING * trace / size as f64;
+        if damping.is_finite() && damping >= f64::from(f32::MIN_POSITIVE) && trace >= constant(&mean) {
             squares.iter_mut().for_each(|square| *square += damping);
         } else {
             squares.fill(1.0);
@@ -247,6 +248,12 @@ impl Statistics {
             })
             .collect()
     }
+}
+
+/// Sums of squared deviations below this are what rounding leaves of inputs that never change.
+fn constant(mean: &[f64]) -> f64 {
+    const ROUNDING: f64 = 1e-5;
+    ROUNDING * mean.iter().map(|mean| mean * mean).sum::<f64>()
 }
 
 /// Sample and position of a drawn window: all windows if there is room, otherwise samples in turn

@@ -18,7 +18,6 @@ use crate::verify::random_samples;
 use lutweave_hw::cost::Resources;
 use lutweave_ir::Diagnostic;
 use lutweave_passes::codesign::{self, DISTORTION, EFFORT};
-use lutweave_passes::sensitivity::DISTORTION_ONE;
 use lutweave_passes::solve::{self, Outcome, Problem, Solution};
 use plot::Mark;
 use serde::Serialize;
@@ -94,7 +93,7 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     let judge = Judge::new(&model, task, Section::Evaluation, limit)?;
 
     let solving = Instant::now();
-    let allowed = ladder(&session, arguments.points as usize);
+    let allowed = session.ladder(arguments.points as usize);
     let budget = session.budgets(0);
     let solved = solve::front(&session.space.problem(&budget), DISTORTION, &allowed, &EFFORT)?;
     let mut answers: Vec<(Problem, Solution)> = Vec::new();
@@ -147,15 +146,6 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
         println!("written to {}", arguments.output.display());
     }
     Ok(())
-}
-
-/// The sums of distortions that are tried: the least possible, then a geometric ladder to
-/// what ruins most networks, or what the worst settings cost.
-fn ladder(session: &Session, points: usize) -> Vec<u64> {
-    let least = session.space.least_distortion().max(1);
-    let most = session.space.most_distortion().min(DISTORTION_ONE / 4).max(least);
-    let ratio = (most as f64 / least as f64).powf(1.0 / points.saturating_sub(1).max(1) as f64);
-    (0..points).map(|step| (least as f64 * ratio.powi(step as i32)).ceil() as u64).collect()
 }
 
 fn point(session: &Session, judge: &Judge, problem: &Problem, solution: &Solution) -> Result<Point, Failure> {

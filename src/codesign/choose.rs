@@ -9,11 +9,14 @@ use crate::progress;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
 use lutweave_ir::Diagnostic;
-use lutweave_passes::codesign::{self, Budgets, Design, Space};
+use lutweave_passes::codesign::{self, Budgets, Design, EFFORT, Space};
 use lutweave_passes::sensitivity::DISTORTION_ONE;
 use lutweave_passes::solve::{Outcome, Problem, Solution};
 
-/// Error budgets that are tried at most.
+/// Error budgets that the solver is asked about.
+const LADDER: usize = 20;
+
+/// Error budgets that "compress first" tries at most.
 const ROUNDS: usize = 9;
 
 /// Times that the budgets of parts are lowered to what the whole circuit takes.
@@ -43,62 +46,44 @@ pub struct Answer {
 
 /// Finds the fastest circuit whose drop on the calibration data is at most `max_drop` points.
 ///
-/// Distortion stands for the drop: the solver finds the fewest cycles within a sum of distortions,
-/// the drop is measured, and the allowed sum follows it by bisection. A choice is accepted if its
-/// drop is allowed with half its standard error on top, so that unseen samples are likely to agree.
+/// Distortion stands for the drop: the solver gives the front of cycles against the sum of
+/// distortions, and its circuits are measured from the fastest on until one is allowed. A choice
+/// is accepted if its drop is allowed with half its standard error on top, so that unseen samples
+/// are likely to agree.
 ///
 /// # Errors
 /// If nothing fits the device, or not even the most faithful choice keeps the drop.
 pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Result<Chosen, Failure> {
-    let least = session.space.least_distortion();
-    let most = session.space.most_distortion().max(least + 1);
-    let mut parts = session.budgets(least);
+    let mut parts = session.budgets(session.space.least_distortion());
+    let mut candidates = front(session, &parts)?;
+    if candidates.is_empty() && multipliers.is_some() {
+        show(&does_not_fit(session).help("the parts of the device are left out of account"));
+        parts = parts.without_parts();
+        candidates = front(session, &parts)?;
+    }
+    if candidates.is_empty() {
+        return Err(does_not_fit(session).into());
+    }
     let mut rounds: Vec<Round> = Vec::new();
-    let mut accepted: Option<(Answer, Measured)> = None;
-    // Known to be allowed, and known not to be.
-    let (mut low, mut high) = (least, most.saturating_add(1));
-    let mut limit = first_guess(least, most);
-    for round in 0..ROUNDS {
-        parts.distortion = limit;
-        let answer = match solve(session, &parts)? {
-            Some(answer) => answer,
-            None if limit < most => {
-                // Only fewer bits make it fit.
-                low = limit;
-                limit = if high <= most { middle(low, high) } else { most };
-                continue;
-            }
-            None if multipliers.is_some() && parts_limited(&parts) => {
-                show(&does_not_fit(session).help("the parts of the device are left out of account"));
-                parts = parts.without_parts();
-                continue;
-            }
-            None => return Err(does_not_fit(session).into()),
-        };
+    let mut found = None;
+    while let Some(answer) = candidates.pop() {
+        progress::check_interrupt()?;
         let measured = session.measure(&answer.design.settings)?;
-        let fits = allowed(&measured, max_drop);
+        let accepted = allowed(&measured, max_drop);
         rounds.push(Round {
-            allowed: real(limit),
+            allowed: real(answer.problem.budgets[codesign::DISTORTION].limit),
             predicted: real(answer.design.distortion),
             cycles: answer.solution.cycles,
             measured,
-            accepted: fits,
+            accepted,
         });
-        if fits {
-            low = limit;
-            accepted = Some((answer, measured));
-        } else {
-            high = answer.design.distortion.min(limit);
-        }
-        let best = accepted.as_ref().map(|(answer, _)| answer.solution.cycles);
-        let refused = rounds.iter().filter(|round| !round.accepted).map(|round| round.cycles).max();
-        if low >= most || close(low, high) || (best.is_some() && best == refused) || round + 1 == ROUNDS {
+        if accepted {
+            found = Some((answer, measured));
             break;
         }
-        limit = middle(low, high.min(most));
     }
-    let found = match accepted {
-        Some(accepted) => accepted,
+    let found = match found {
+        Some(found) => found,
         None => most_faithful(session, &mut parts, max_drop, &mut rounds)?,
     };
     let first = compress_first(session, max_drop, &parts)?;
@@ -142,6 +127,26 @@ fn close(low: u64, high: u64) -> bool {
 fn middle(low: u64, high: u64) -> u64 {
     let low_or = if low == 0 { high as f64 / 1e4 } else { low as f64 };
     ((low_or * high as f64).sqrt() as u64).clamp(low, high)
+}
+
+/// The fastest choice for each of a ladder of error budgets, slowest first, each faster than the one
+/// before.
+///
+/// # Errors
+/// An internal error if the problem is malformed.
+pub fn front(session: &Session, budgets: &Budgets) -> Result<Vec<Answer>, Failure> {
+    let limits = session.ladder(LADDER);
+    let problem = session.space.problem(budgets);
+    let mut answers: Vec<Answer> = Vec::new();
+    for (problem, outcome) in lutweave_passes::solve::front(&problem, codesign::DISTORTION, &limits, &EFFORT)? {
+        codesign::checked(&problem, &outcome)?;
+        let Outcome::Solved(solution) = outcome else { continue };
+        if answers.last().is_none_or(|last| solution.cycles < last.solution.cycles) {
+            let design = session.space.design(&solution.selection);
+            answers.push(Answer { space: session.space.clone(), problem, solution: *solution, design });
+        }
+    }
+    Ok(answers)
 }
 
 /// The fewest cycles within budgets, if a choice was found.

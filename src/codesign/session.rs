@@ -14,7 +14,7 @@ use lutweave_ir::{Diagnostic, Graph, NodeId, Tensor};
 use lutweave_passes::codesign::{Budgets, Design, Space};
 use lutweave_passes::compress::Setting;
 use lutweave_passes::quantize::subject;
-use lutweave_passes::sensitivity::{Study, Table};
+use lutweave_passes::sensitivity::{DISTORTION_ONE, Study, Table};
 use std::collections::BTreeMap;
 
 /// Choosing for one model on one device.
@@ -100,6 +100,15 @@ impl<'a> Session<'a> {
     /// If the weights do not keep to what the design assumes.
     pub fn realize(&self, design: &Design, lowered: &Lowered) -> Result<Fitted, Failure> {
         Ok(realize(&lowered.split.core, self.device, &choices(&lowered.split.core, &design.choices))?)
+    }
+
+    /// Sums of distortions to ask about: the least possible, then a geometric ladder to what ruins
+    /// most networks, or what the worst settings cost.
+    pub fn ladder(&self, points: usize) -> Vec<u64> {
+        let least = self.space.least_distortion().max(1);
+        let most = self.space.most_distortion().min(DISTORTION_ONE / 4).max(least);
+        let ratio = (most as f64 / least as f64).powf(1.0 / points.saturating_sub(1).max(1) as f64);
+        (0..points).map(|step| (least as f64 * ratio.powi(step as i32)).ceil() as u64).collect()
     }
 
     /// The budgets of the device for a sum of distortions.

@@ -1,6 +1,5 @@
 use super::{LOWERING, cost, simplify, simplify_integer};
 use crate::channels::random::{Recipe, random_graph, random_inputs};
-use crate::cleanup;
 use crate::rules::rule_table;
 use lutweave_ir::interpret::run;
 use lutweave_ir::op::{Conv, Geometry, Unary};
@@ -63,8 +62,7 @@ fn integer_rules_apply_to_integer_graphs() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
-    /// The function stays, the interface stays, the cost does not rise, and the search of the
-    /// e-graph finds nothing worse.
+    /// The function stays, the interface stays, and the cost does not rise.
     #[test]
     fn fixed_order_keeps_the_function(steps in prop::collection::vec((any::<u8>(), any::<u64>()), 1..12), seed: u64) {
         let graph = random_graph(&steps, Recipe { dead: 20, live: false });
@@ -81,10 +79,6 @@ proptest! {
                 prop_assert!((a - b).abs() <= 1e-4 * magnitude, "{a} and {b}");
             }
         }
-        let searched = cleanup::simplify(&graph).expect("simplifies");
         prop_assert_eq!(fixed.report.cost_after, cost(&fixed.graph).expect("costs"));
-        let searched = cost(&searched.graph).expect("costs");
-        // Both search heuristically; neither may be far from the other's find.
-        prop_assert!(searched <= fixed.report.cost_after + fixed.report.cost_after / 2);
     }
 }

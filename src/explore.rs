@@ -150,8 +150,8 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
 
 fn point(session: &Session, judge: &Judge, problem: &Problem, solution: &Solution) -> Result<Point, Failure> {
     let design = session.space.design(&solution.selection);
-    let measured = session.measure(&design.settings)?;
     let lowered = session.lower(&design.settings)?;
+    let measured = session.measure_lowered(&design.settings, &lowered)?;
     let fitted = session.realize(&design, &lowered)?;
     let core = &lowered.split.core;
     let samples = random_samples(core, FRAMES);

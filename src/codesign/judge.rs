@@ -1,10 +1,12 @@
 //! What a choice really costs: the metric's drop and the outputs' distortion, on calibration data.
 
+use super::tables::Key;
 use crate::eval;
 use crate::failure::Failure;
 use crate::flow::{self, Lowered};
 use crate::model::Model;
 use crate::task::{Samples, Section, Task};
+use lutweave_cpu::Jit;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Tensor};
 use lutweave_passes::sensitivity::Study;
@@ -61,7 +63,10 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// If the core cannot be compiled for this machine.
     pub fn judge(&self, lowered: &Lowered) -> Result<(f64, f64, f64), Failure> {
-        let jit = lutweave_cpu::compile_jit(&lowered.split.core)?;
+        self.judge_by(&lutweave_cpu::compile_jit(&lowered.split.core)?, lowered)
+    }
+
+    fn judge_by(&self, jit: &Jit, lowered: &Lowered) -> Result<(f64, f64, f64), Failure> {
         let run = |input: &Tensor| lowered.split.run(std::slice::from_ref(input), |core| jit.run(core));
         let outputs = self.samples.inputs.par_iter().map(run).collect::<Result<Vec<_>, Diagnostic>>()?;
         let integer = verdicts(self.task, &self.samples, &outputs);
@@ -83,14 +88,21 @@ impl<'a> Judge<'a> {
         self.float.len()
     }
 
+    /// Adds what the judge judges by to a key.
+    pub fn add_to(&self, key: &mut Key) {
+        self.samples.inputs.iter().for_each(|input| key.tensor(input));
+        key.numbers(&self.float);
+    }
+
     /// Everything that is measured of a choice. `study` holds the float outputs for the
     /// inputs `judging`.
     ///
     /// # Errors
     /// As [`Judge::judge`].
     pub fn measure(&self, lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Measured, Failure> {
-        let (_, drop, standard_error) = self.judge(lowered)?;
-        let distortion = distortion(lowered, study, judging)?;
+        let jit = lutweave_cpu::compile_jit(&lowered.split.core)?;
+        let (_, drop, standard_error) = self.judge_by(&jit, lowered)?;
+        let distortion = distortion(&jit, lowered, study, judging)?;
         Ok(Measured { drop, standard_error, samples: self.samples(), distortion })
     }
 }
@@ -100,7 +112,7 @@ fn verdicts(task: &Task, samples: &Samples, outputs: &[Vec<Tensor>]) -> Vec<f64>
 }
 
 /// The distortion of the core's outputs against the network's, where these are the same values.
-fn distortion(lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Option<f64>, Failure> {
+fn distortion(jit: &Jit, lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Option<f64>, Failure> {
     let core = &lowered.split.core;
     let shapes = |graph: &lutweave_ir::Graph| -> Vec<usize> {
         graph.outputs().iter().map(|&id| graph.node(id).ty.count()).collect()
@@ -108,7 +120,6 @@ fn distortion(lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Op
     if shapes(core) != shapes(study.graph()) {
         return Ok(None);
     }
-    let jit = lutweave_cpu::compile_jit(core)?;
     let inputs = eval::core_inputs(&lowered.split, judging)?;
     let outputs = inputs
         .par_iter()

@@ -1,7 +1,7 @@
 //! What one model needs for any number of choices: its tables, its space, and a judge.
 
 use super::judge::{Judge, Measured};
-use super::tables::{key, tables};
+use super::tables::{Key, tables};
 use crate::cache::Cache;
 use crate::cli::Source;
 use crate::failure::Failure;
@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::task::Section;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, realize};
-use lutweave_ir::{Diagnostic, Graph, NodeId, Tensor};
+use lutweave_ir::{Diagnostic, Tensor};
 use lutweave_passes::codesign::{Budgets, Design, Space};
 use lutweave_passes::compress::Setting;
 use lutweave_passes::quantize::subject;
@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 
 /// Choosing for one model on one device.
 pub struct Session<'a> {
-    model: &'a Model,
     cleaned: &'a Cleaned,
     calibration: &'a [Vec<Tensor>],
     source: &'a Source,
@@ -27,6 +26,8 @@ pub struct Session<'a> {
     cache: Cache,
     study: Study,
     judge: Judge<'a>,
+    /// Of everything that a measured drop depends on beside the settings.
+    key: Key,
     /// The device.
     pub device: &'a Device,
     /// Prices of all settings.
@@ -59,14 +60,16 @@ impl<'a> Session<'a> {
         let loss = task.metric().loss();
         let cache = Cache::of_user();
         let subject = subject(&cleaned.graph)?;
-        let tables = tables(&subject, calibration, loss, &cache, quiet)?;
+        let study = Study::new(&subject.graph, calibration, loss)?;
+        let tables = tables(&subject, &study, calibration, loss, &cache, quiet)?;
         // The circuit's structure does not depend on the weights.
         let faithful = flow::lower(cleaned, calibration, 8, None, source, quiet)?;
         let space = Space::new(&faithful.split.core, &tables, device)?;
         let weights = subject.layers.iter().map(|layer| (layer.info.name.clone(), layer.count() as u64)).collect();
-        let study = Study::new(&subject.graph, calibration, loss)?;
         let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
-        Ok(Self { model, cleaned, calibration, source, quiet, cache, study, judge, device, tables, space, weights })
+        let mut key = Key::new(&cleaned.graph, calibration);
+        judge.add_to(&mut key);
+        Ok(Self { key, cleaned, calibration, source, quiet, cache, study, judge, device, tables, space, weights })
     }
 
     /// The model quantized with settings.
@@ -82,16 +85,39 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`flow::lower`].
     pub fn measure(&self, settings: &BTreeMap<String, Setting>) -> Result<Measured, Failure> {
-        let question = format!("drop {settings:?} {:?} {}", self.source.ranges, self.source.calibration_samples);
-        let key = key(&self.model.graph, self.calibration, &question);
+        self.cached(settings, || self.measured(&self.lower(settings)?))
+    }
+
+    /// As [`Session::measure`], for settings that are lowered already.
+    ///
+    /// # Errors
+    /// As [`Judge::measure`].
+    pub fn measure_lowered(
+        &self,
+        settings: &BTreeMap<String, Setting>,
+        lowered: &Lowered,
+    ) -> Result<Measured, Failure> {
+        self.cached(settings, || self.measured(lowered))
+    }
+
+    fn cached(
+        &self,
+        settings: &BTreeMap<String, Setting>,
+        measure: impl FnOnce() -> Result<Measured, Failure>,
+    ) -> Result<Measured, Failure> {
+        let Source { ranges, calibration_samples, no_egraph, .. } = self.source;
+        let key = self.key.question(&format!("drop {settings:?} {ranges:?} {calibration_samples} {no_egraph}"));
         if let Some(measured) = self.cache.load("drops", &key) {
             return Ok(measured);
         }
-        let lowered = self.lower(settings)?;
-        let judging = self.study.judging().iter().map(|&index| self.calibration[index][0].clone());
-        let measured = self.judge.measure(&lowered, &self.study, &judging.collect::<Vec<_>>())?;
+        let measured = measure()?;
         self.cache.store("drops", &key, &measured);
         Ok(measured)
+    }
+
+    fn measured(&self, lowered: &Lowered) -> Result<Measured, Failure> {
+        let judging = self.study.judging().iter().map(|&index| self.calibration[index][0].clone());
+        self.judge.measure(lowered, &self.study, &judging.collect::<Vec<_>>())
     }
 
     /// The circuit of a design, whose settings `lowered` has.
@@ -99,7 +125,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If the weights do not keep to what the design assumes.
     pub fn realize(&self, design: &Design, lowered: &Lowered) -> Result<Fitted, Failure> {
-        Ok(realize(&lowered.split.core, self.device, &choices(&lowered.split.core, &design.choices))?)
+        let core = &lowered.split.core;
+        let choices = core.ids().filter_map(|id| Some((id, *design.choices.get(&core.node(id).name)?)));
+        Ok(realize(core, self.device, &choices.collect())?)
     }
 
     /// Sums of distortions to ask about: the least possible, then a geometric ladder to what ruins
@@ -115,12 +143,4 @@ impl<'a> Session<'a> {
     pub fn budgets(&self, distortion: u64) -> Budgets {
         Budgets::of(self.device, distortion, self.source.multipliers)
     }
-}
-
-/// Choices by name as choices by node.
-pub fn choices(
-    core: &Graph,
-    named: &BTreeMap<String, lutweave_hw::plan::Choice>,
-) -> BTreeMap<NodeId, lutweave_hw::plan::Choice> {
-    core.ids().filter_map(|id| Some((id, *named.get(&core.node(id).name)?))).collect()
 }

@@ -9,22 +9,43 @@ use lutweave_passes::quantize::{Subject, SubjectLayer};
 use lutweave_passes::sensitivity::{Loss, Study, Table, hardware_settings, measure};
 
 /// Part of the cache's keys: raised when measuring changes its results.
-const REVISION: u32 = 4;
+const REVISION: u32 = 5;
 
-/// What measurements of a graph on samples are kept under.
-pub fn key(graph: &Graph, samples: &[Vec<Tensor>], question: &str) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("{} {REVISION} {question}\n", env!("CARGO_PKG_VERSION")).as_bytes());
-    hasher.update(text::print(graph).as_bytes());
-    for tensor in samples.iter().flatten() {
-        hasher.update(format!("{:?}", tensor.shape).as_bytes());
+/// What measurements of a graph on samples are kept under, question by question.
+#[derive(Clone, Debug)]
+pub struct Key(blake3::Hasher);
+
+impl Key {
+    /// Of a graph and the samples that go through it.
+    pub fn new(graph: &Graph, samples: &[Vec<Tensor>]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{} {REVISION}\n", env!("CARGO_PKG_VERSION")).as_bytes());
+        hasher.update(text::print(graph).as_bytes());
+        let mut key = Self(hasher);
+        samples.iter().flatten().for_each(|tensor| key.tensor(tensor));
+        key
+    }
+
+    /// Adds a tensor.
+    pub fn tensor(&mut self, tensor: &Tensor) {
         let bytes: Vec<u8> = match &tensor.data {
             Data::F32(values) => values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect(),
             Data::Int(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         };
-        hasher.update(&bytes);
+        self.0.update(format!("{:?}", tensor.shape).as_bytes()).update(&bytes);
     }
-    hasher.finalize()
+
+    /// Adds numbers.
+    pub fn numbers(&mut self, numbers: &[f64]) {
+        numbers.iter().for_each(|number| {
+            self.0.update(&number.to_bits().to_le_bytes());
+        });
+    }
+
+    /// The key of one question.
+    pub fn question(&self, question: &str) -> blake3::Hash {
+        self.0.clone().update(question.as_bytes()).finalize()
+    }
 }
 
 /// The settings that a layer's knob has.
@@ -32,25 +53,25 @@ fn settings(layer: &SubjectLayer) -> Vec<Setting> {
     hardware_settings(layer.info.shape)
 }
 
-/// Measures the tables of a network, or finds them in the cache.
+/// Measures the tables of a network, or finds them in the cache. `study` is the network on the samples.
 ///
 /// # Errors
-/// If the samples do not fit, or the user interrupts.
+/// If a layer is not one of the network's, or the user interrupts.
 pub fn tables(
     subject: &Subject,
+    study: &Study,
     samples: &[Vec<Tensor>],
     loss: Loss,
     cache: &Cache,
     quiet: bool,
 ) -> Result<Vec<Table>, Failure> {
-    let key = key(&subject.graph, samples, &format!("hardware settings {loss:?}"));
+    let key = Key::new(&subject.graph, samples).question(&format!("hardware settings {loss:?}"));
     if let Some(tables) = cache.load("tables", &key) {
         return Ok(tables);
     }
     let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
-    let study = Study::new(&subject.graph, samples, loss)?;
     let bar = progress::bar("measure", layers.len(), quiet);
-    let tables = measure(&study, &layers, &settings, &|done| {
+    let tables = measure(study, &layers, &settings, &|done| {
         progress::exit_if_interrupted();
         bar.set_position(done as u64);
     });
@@ -58,4 +79,36 @@ pub fn tables(
     let tables = tables?;
     cache.store("tables", &key, &tables);
     Ok(tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lutweave_ir::TensorType;
+
+    fn graph(value: f32) -> Graph {
+        let mut graph = Graph::new("keys");
+        graph.constant("w", Tensor::f32([1], vec![value]), TensorType::f32([1]));
+        graph
+    }
+
+    #[test]
+    fn a_key_tells_graphs_samples_numbers_and_questions_apart() {
+        let samples = |value: f32| vec![vec![Tensor::f32([1], vec![value])]];
+        let plain = Key::new(&graph(1.0), &samples(0.0));
+        let mut judged = plain.clone();
+        judged.numbers(&[1.0]);
+        let mut other = plain.clone();
+        other.numbers(&[0.0]);
+        let keys = [
+            plain.question("drop"),
+            plain.question("tables"),
+            Key::new(&graph(2.0), &samples(0.0)).question("drop"),
+            Key::new(&graph(1.0), &samples(1.0)).question("drop"),
+            judged.question("drop"),
+            other.question("drop"),
+        ];
+        assert!((0..keys.len()).all(|i| (0..i).all(|j| keys[i] != keys[j])));
+        assert_eq!(keys[0], Key::new(&graph(1.0), &samples(0.0)).question("drop"));
+    }
 }

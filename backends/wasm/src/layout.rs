@@ -57,6 +57,9 @@ impl Image {
     }
 }
 
+/// Bytes of a vector store: an engine's last one may reach so far past its result.
+const STORE_BYTES: u32 = 16;
+
 /// Results of a cell in flight: a ring of slots indexed by the cycle of launch, and one bit per
 /// cycle of latency in the module's flight words.
 #[derive(Clone, Debug)]
@@ -236,7 +239,10 @@ impl ModuleLayout {
         let engines = module
             .engines
             .iter()
-            .map(|engine| cell(engine.latency(), value_bytes(module.signal(engine.result).ty), image))
+            .map(|engine| {
+                let bytes = value_bytes(module.signal(engine.result).ty) + STORE_BYTES;
+                cell(engine.latency(), bytes, image)
+            })
             .collect();
         let windows = module.engines.iter().map(|engine| WindowLayout::new(module, engine, image)).collect();
         if !bits.is_multiple_of(64)

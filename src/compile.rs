@@ -19,7 +19,7 @@ use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::split::host_ops;
-use lutweave_ir::{Diagnostic, Diagnostics, Graph, Op, Tensor, text};
+use lutweave_ir::{Diagnostic, Diagnostics, Graph, Tensor, text};
 use lutweave_passes::prune::{Method, Pruned, Target, prune};
 use lutweave_passes::quantize::{SubjectLayer, subject};
 use lutweave_passes::sensitivity::Loss;
@@ -125,7 +125,7 @@ fn build(
         }
         (Weights::Auto, None) => {
             let session = Session::new(model, cleaned, calibration, device, source, quiet)?;
-            let Chosen { lowered, fitted, record } = choose(&session, arguments.max_drop, source.multipliers)?;
+            let Chosen { lowered, fitted, record } = choose(&session, arguments.max_drop)?;
             return Ok(Built { lowered, fitted, record: Some(record), pruned: None });
         }
         (Weights::Eight, _) => 8,
@@ -251,7 +251,7 @@ impl Product<'_> {
     /// `given` if the model brings its own weights, `auto` if they were chosen; otherwise their
     /// narrowest width.
     fn weights(&self) -> String {
-        let given = self.cleaned.graph.nodes().iter().any(|node| matches!(node.op, Op::DequantizeWeights(_)));
+        let given = flow::gives_weights(&self.cleaned.graph);
         let narrowest = self.built.lowered.layers.iter().filter_map(|layer| layer.weight_bits).min();
         match narrowest {
             _ if self.built.record.as_ref().is_some_and(|record| !record.tables.is_empty()) => "auto".to_owned(),

@@ -8,8 +8,8 @@ use crate::flow;
 use crate::listing::table;
 use crate::progress;
 use lutweave_ir::Diagnostic;
-use lutweave_passes::codesign::{Budgets, EFFORT, Space};
-use lutweave_passes::sensitivity::DISTORTION_ONE;
+use lutweave_passes::codesign::{Budgets, DISTORTION, EFFORT, Space};
+use lutweave_passes::sensitivity::{DISTORTION_ONE, real};
 use lutweave_passes::solve::{Problem, why_not_any};
 use serde_json::json;
 
@@ -106,7 +106,7 @@ fn explain(compiled: &Compiled, record: &Record, decision: &Decision, quiet: boo
             why_not_any(&problem, record.cycles, position, &options, &EFFORT)?.reason
         };
         bar.inc(1);
-        answers.push((setting, distortion as f64 / DISTORTION_ONE as f64, reason));
+        answers.push((setting, real(distortion), reason));
     }
     bar.finish_and_clear();
     print(record, decision, &problem, &answers, quiet);
@@ -152,7 +152,7 @@ fn print(
         record.cycles,
         if decision.slack == 0 { ": no stage is slower" } else { "" }
     );
-    let limit = problem.budgets[lutweave_passes::codesign::DISTORTION].limit as f64 / DISTORTION_ONE as f64;
+    let limit = real(problem.budgets[DISTORTION].limit);
     println!("  costs {:.5} of the {limit:.5} that the errors of all layers may add up to", decision.distortion);
     if let Some(runner_up) = &decision.runner_up {
         println!("  runner-up while the others stay: {runner_up}");

@@ -4,8 +4,8 @@ mod plot;
 
 use crate::artefact::{self, Files};
 use crate::cli::Explore;
-use crate::codesign::record::{BudgetUse, Decision, budgets, decisions, real};
-use crate::codesign::{Judge, Measured, Session};
+use crate::codesign::record::{BudgetUse, Decision, budgets, decisions};
+use crate::codesign::{Answer, Judge, Measured, Session, does_not_fit, fold, front};
 use crate::executor::{self, Drive};
 use crate::failure::Failure;
 use crate::flow;
@@ -17,8 +17,8 @@ use crate::task::Section;
 use crate::verify::random_samples;
 use lutweave_hw::cost::Resources;
 use lutweave_ir::Diagnostic;
-use lutweave_passes::codesign::{self, DISTORTION, EFFORT};
-use lutweave_passes::solve::{self, Outcome, Problem, Solution};
+use lutweave_passes::codesign;
+use lutweave_passes::sensitivity::real;
 use plot::Mark;
 use serde::Serialize;
 use std::fmt::Write;
@@ -93,30 +93,16 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     let judge = Judge::new(&model, task, Section::Evaluation, limit)?;
 
     let solving = Instant::now();
-    let allowed = session.ladder(arguments.points as usize);
-    let budget = session.budgets(0);
-    let solved = solve::front(&session.space.problem(&budget), DISTORTION, &allowed, &EFFORT)?;
-    let mut answers: Vec<(Problem, Solution)> = Vec::new();
-    for (problem, outcome) in solved {
-        codesign::checked(&problem, &outcome)?;
-        let Outcome::Solved(solution) = outcome else { continue };
-        // A larger budget that buys no cycles is the same point, or a worse one.
-        if answers.iter().all(|(_, other)| other.cycles > solution.cycles) {
-            answers.push((problem, *solution));
-        }
-    }
-    let seconds = solving.elapsed().as_secs_f64() / allowed.len() as f64;
+    let answers = front(&session, &session.budgets(0), arguments.points as usize)?;
+    let seconds = solving.elapsed().as_secs_f64() / f64::from(arguments.points);
     if answers.is_empty() {
-        return Err(Diagnostic::error("does-not-fit", "no choice of settings and foldings stays within the device")
-            .at(&device.name)
-            .help("choose a larger device, or allow more multipliers")
-            .into());
+        return Err(does_not_fit(&session).into());
     }
     let bar = progress::bar("explore", answers.len(), quiet);
     let mut points = Vec::new();
-    for (problem, solution) in &answers {
+    for answer in &answers {
         progress::check_interrupt()?;
-        points.push(point(&session, &judge, problem, solution)?);
+        points.push(point(&session, &judge, answer)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -148,16 +134,15 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     Ok(())
 }
 
-fn point(session: &Session, judge: &Judge, problem: &Problem, solution: &Solution) -> Result<Point, Failure> {
-    let design = session.space.design(&solution.selection);
+fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Failure> {
+    let Answer { space, problem, solution, design } = answer;
     let lowered = session.lower(&design.settings)?;
     let measured = session.measure_lowered(&design.settings, &lowered)?;
-    let fitted = session.realize(&design, &lowered)?;
+    let fitted = session.realize(design, &lowered)?;
     let core = &lowered.split.core;
     let samples = random_samples(core, FRAMES);
     let circuit = executor::run_wasm(&lutweave_wasm::emit(&fitted.design), core, &samples, Drive::default())?;
     let (value, drop, drop_standard_error) = judge.judge(&lowered)?;
-    let limit = problem.budgets[DISTORTION].limit;
     let (weight_bytes, sparsity) = summary::weights(core, &fitted.plan);
     let predicted = real(design.distortion);
     Ok(Point {
@@ -165,21 +150,21 @@ fn point(session: &Session, judge: &Judge, problem: &Problem, solution: &Solutio
         lower_bound: solution.lower_bound,
         gap: solution.gap,
         optimal: solution.optimal,
-        allowed_distortion: real(limit),
+        allowed_distortion: real(answer.allowed()),
         predicted_distortion: predicted,
         kappa: measured.distortion.filter(|_| predicted > 0.0).map(|distortion| distortion / predicted),
         calibration: measured,
         value,
         drop,
         drop_standard_error,
-        compress_first_cycles: compress_first(session, limit)?,
+        compress_first_cycles: compress_first(session, answer.allowed())?,
         multipliers: fitted.plan.multipliers(),
         resources: fitted.resources,
         weight_bytes,
         sparsity,
         on_front: false,
         budgets: budgets(problem, solution),
-        decisions: decisions(&session.space, problem, solution),
+        decisions: decisions(space, problem, solution),
     })
 }
 
@@ -187,9 +172,8 @@ fn compress_first(session: &Session, distortion: u64) -> Result<Option<u64>, Fai
     let Some(settings) = codesign::compress_first(&session.tables, &session.weights, distortion)? else {
         return Ok(None);
     };
-    let frozen = session.space.with_settings(&settings);
-    let (_, outcome) = codesign::solve(&frozen, &session.budgets(distortion))?;
-    Ok(outcome.solution().map(|solution| solution.cycles))
+    let answer = fold(session, &settings, &session.budgets(distortion))?;
+    Ok(answer.map(|answer| answer.solution.cycles))
 }
 
 fn mark_front(points: &mut [Point], larger_is_better: bool) {

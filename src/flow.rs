@@ -110,7 +110,7 @@ pub fn clean(model: &Model, calibration: &[Vec<Tensor>], source: &Source) -> Res
     validate(&graph)?;
     progress::check_interrupt()?;
     let totals = Totals::of(&subject(&graph)?);
-    let given = graph.nodes().iter().any(|node| matches!(node.op, Op::DequantizeWeights(_)));
+    let given = gives_weights(&graph);
     let mut removed = None;
     if !source.keep_dead_channels && !given {
         let smaller = remove_dead(&graph, calibration, &channels::Options::default())?;
@@ -134,6 +134,11 @@ pub fn clean(model: &Model, calibration: &[Vec<Tensor>], source: &Source) -> Res
     }
     validate(&graph)?;
     Ok(Cleaned { graph, rewrites, removed, sites, totals })
+}
+
+/// True if a model brings integer weights.
+pub fn gives_weights(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|node| matches!(node.op, Op::DequantizeWeights(_)))
 }
 
 /// Quantizes and splits a cleaned model. Layers without a setting have weights of `weight_bits`.

@@ -324,6 +324,7 @@ const STYLE: &str = "body { font: 14px/1.5 system-ui, sans-serif; margin: 2rem a
     .bar { background: #3567d6; height: 0.7rem; border-radius: 2px; }\n\
     @media (prefers-color-scheme: dark) { body { background: #14171d; color: #dde2ea; } tr + tr td, tr + tr th { border-color: #2c323d; } }\n";
 
-fn escape(text: &str) -> String {
+/// Text inside markup.
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

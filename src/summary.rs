@@ -6,7 +6,7 @@ use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
 use lutweave_hw::plan::{Plan, Stage};
-use lutweave_hw::rtl::ParallelTaps;
+use lutweave_hw::rtl::{NofM, ParallelTaps};
 use lutweave_ir::{Graph, NodeId, Op};
 use lutweave_passes::prune::Pruned;
 use serde::Serialize;
@@ -159,7 +159,7 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
                 operator: node.op.name(),
                 shape: node.ty.shape.clone(),
                 weight_bits: weights_of(core, stage.node).map(lutweave_hw::elaborate::weight_bits),
-                pattern: stage.folding.and_then(|folding| folding.pattern).map(|pattern| pattern.to_string()),
+                pattern: pattern(stage).map(|pattern| pattern.to_string()),
                 taps: stage.folding.map(|folding| match folding.parallel {
                     ParallelTaps::One => "one",
                     ParallelTaps::Row => "row",
@@ -178,13 +178,12 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
 
 /// Products that a plan's processing elements form in an inference.
 pub fn products(plan: &Plan) -> u64 {
-    plan.stages.iter().map(|stage| kept(stage, stage.macs)).sum()
+    plan.stages.iter().map(|stage| NofM::share(pattern(stage), stage.macs)).sum()
 }
 
-/// What of an amount that goes with the weights a stage's pattern keeps.
-fn kept(stage: &Stage, amount: u64) -> u64 {
-    let pattern = stage.folding.and_then(|folding| folding.pattern);
-    pattern.map_or(amount, |pattern| amount * u64::from(pattern.kept) / u64::from(pattern.of))
+/// The pattern of zeros that a stage makes use of.
+fn pattern(stage: &Stage) -> Option<NofM> {
+    stage.folding?.pattern
 }
 
 /// Multiply-accumulates whose weight is not 0.
@@ -206,12 +205,8 @@ pub fn weights(core: &Graph, plan: &Plan) -> (u64, f64) {
     let mut zeros = 0u64;
     for stage in &plan.stages {
         let Some(values) = weights_of(core, stage.node) else { continue };
-        let index = match stage.folding.and_then(|folding| folding.pattern) {
-            Some(pattern) => u64::from(u8::BITS - (pattern.of - 1).leading_zeros()),
-            None => 0,
-        };
-        let width = u64::from(lutweave_hw::elaborate::weight_bits(values)) + index;
-        bits += kept(stage, values.len() as u64) * width;
+        let width = lutweave_hw::elaborate::weight_bits(values);
+        bits += NofM::stored_bits(pattern(stage), values.len() as u64, width);
         count += values.len() as u64;
         zeros += values.iter().filter(|&&value| value == 0).count() as u64;
     }

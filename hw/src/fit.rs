@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// Share of each kind of part that a fitted design may take; the rest is for routing and for
 /// the error of the estimate.
-const HEADROOM: f64 = 0.9;
+pub const HEADROOM: f64 = 0.9;
 
 /// LUTs of an 8-bit multiplier in logic.
 const LUTS_PER_MULTIPLIER: u64 = 72;

@@ -21,7 +21,7 @@ use lutweave_passes::compress::{Rounding, ScaleMethod};
 use lutweave_passes::quantize::{QuantizeOptions, quantize};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use task::{Fallible, Task, argmax, outputs};
+use task::{Fallible, Task, argmax, outputs, paired};
 
 const DEFAULT_TASKS: [&str; 4] = ["ic_resnet8", "kws_dscnn", "vww_mobilenet", "ic_resnet_large"];
 
@@ -159,16 +159,6 @@ fn ladder(path: &Path, arguments: &Arguments) -> Fallible<()> {
         }
     }
     Ok(())
-}
-
-/// The drop in points and its standard error from the samples whose verdict changes.
-fn paired(before: &[bool], after: &[bool]) -> (f64, f64) {
-    let count = before.len() as f64;
-    let lost = before.iter().zip(after).filter(|(before, after)| **before && !**after).count() as f64;
-    let won = before.iter().zip(after).filter(|(before, after)| !**before && **after).count() as f64;
-    let drop = (lost - won) / count;
-    let variance = (lost + won) / count - drop * drop;
-    (100.0 * drop, 100.0 * (variance / count).sqrt())
 }
 
 /// The relative root mean square error; of the logits where the outputs are probabilities.

@@ -18,7 +18,7 @@ use lutweave_passes::quantize::{QuantizeOptions, SubjectLayer, quantize, subject
 use lutweave_passes::sensitivity::Loss;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use task::{Fallible, Task, outputs};
+use task::{Fallible, Task, outputs, paired};
 
 const DEFAULT_TASKS: [&str; 4] = ["ic_resnet8", "kws_dscnn", "vww_mobilenet", "ic_resnet_large"];
 
@@ -108,16 +108,6 @@ fn table(path: &Path, options: &QuantizeOptions, methods: &[(Method, &str)], csv
         }
     }
     Ok(())
-}
-
-/// Points lost and their standard error: only samples whose verdict changes count.
-fn paired(before: &[bool], after: &[bool]) -> (f64, f64) {
-    let count = before.len() as f64;
-    let losses: Vec<f64> =
-        before.iter().zip(after).map(|(&a, &b)| 100.0 * (f64::from(u8::from(a)) - f64::from(u8::from(b)))).collect();
-    let mean = losses.iter().sum::<f64>() / count;
-    let variance = losses.iter().map(|loss| (loss - mean).powi(2)).sum::<f64>() / count;
-    (mean, (variance / count).sqrt())
 }
 
 /// What the first curves predicted, and what was measured round after round.

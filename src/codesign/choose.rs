@@ -1,7 +1,7 @@
 //! The fewest cycles whose measured drop is allowed.
 
 use super::judge::Measured;
-use super::record::{Record, Round, budgets, decisions, real};
+use super::record::{Record, Round, budgets, decisions};
 use super::session::Session;
 use crate::failure::{Failure, show};
 use crate::flow::Lowered;
@@ -10,8 +10,11 @@ use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
 use lutweave_ir::Diagnostic;
 use lutweave_passes::codesign::{self, Budgets, Design, EFFORT, Space};
-use lutweave_passes::sensitivity::DISTORTION_ONE;
-use lutweave_passes::solve::{Outcome, Problem, Solution};
+use lutweave_passes::compress::Setting;
+use lutweave_passes::sensitivity::{DISTORTION_ONE, real};
+use lutweave_passes::solve::{self, Outcome, Problem, Solution};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Error budgets that the solver is asked about.
 const LADDER: usize = 20;
@@ -35,13 +38,35 @@ pub struct Chosen {
 /// One answer of the solver, built.
 pub struct Answer {
     /// What could be chosen.
-    pub space: Space,
+    pub space: Arc<Space>,
     /// The question.
     pub problem: Problem,
     /// The answer.
     pub solution: Solution,
     /// What it means.
     pub design: Design,
+}
+
+impl Answer {
+    fn new(space: &Arc<Space>, problem: Problem, solution: Solution) -> Self {
+        let design = space.design(&solution.selection);
+        Self { space: Arc::clone(space), problem, solution, design }
+    }
+
+    /// The sum of distortions that was allowed.
+    pub fn allowed(&self) -> u64 {
+        self.problem.budgets[codesign::DISTORTION].limit
+    }
+
+    fn round(&self, measured: Measured, accepted: bool) -> Round {
+        Round {
+            allowed: real(self.allowed()),
+            predicted: real(self.design.distortion),
+            cycles: self.solution.cycles,
+            measured,
+            accepted,
+        }
+    }
 }
 
 /// Finds the fastest circuit whose drop on the calibration data is at most `max_drop` points.
@@ -53,13 +78,14 @@ pub struct Answer {
 ///
 /// # Errors
 /// If nothing fits the device, or not even the most faithful choice keeps the drop.
-pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Result<Chosen, Failure> {
+pub fn choose(session: &Session, max_drop: f64) -> Result<Chosen, Failure> {
+    let multipliers = session.multipliers();
     let mut parts = session.budgets(session.space.least_distortion());
-    let mut candidates = front(session, &parts)?;
+    let mut candidates = front(session, &parts, LADDER)?;
     if candidates.is_empty() && multipliers.is_some() {
         show(&does_not_fit(session).help("the parts of the device are left out of account"));
         parts = parts.without_parts();
-        candidates = front(session, &parts)?;
+        candidates = front(session, &parts, LADDER)?;
     }
     if candidates.is_empty() {
         return Err(does_not_fit(session).into());
@@ -70,13 +96,7 @@ pub fn choose(session: &Session, max_drop: f64, multipliers: Option<u32>) -> Res
         progress::check_interrupt()?;
         let measured = session.measure(&answer.design.settings)?;
         let accepted = allowed(&measured, max_drop);
-        rounds.push(Round {
-            allowed: real(answer.problem.budgets[codesign::DISTORTION].limit),
-            predicted: real(answer.design.distortion),
-            cycles: answer.solution.cycles,
-            measured,
-            accepted,
-        });
+        rounds.push(answer.round(measured, accepted));
         if accepted {
             found = Some((answer, measured));
             break;
@@ -130,39 +150,46 @@ fn middle(low: u64, high: u64) -> u64 {
 }
 
 /// The fastest choice for each of a ladder of error budgets, slowest first, each faster than the one
-/// before.
+/// before: a larger budget that buys no cycles is the same choice, or a worse one.
 ///
 /// # Errors
 /// An internal error if the problem is malformed.
-pub fn front(session: &Session, budgets: &Budgets) -> Result<Vec<Answer>, Failure> {
-    let limits = session.ladder(LADDER);
+pub fn front(session: &Session, budgets: &Budgets, points: usize) -> Result<Vec<Answer>, Failure> {
+    let limits = session.ladder(points);
     let problem = session.space.problem(budgets);
     let mut answers: Vec<Answer> = Vec::new();
-    for (problem, outcome) in lutweave_passes::solve::front(&problem, codesign::DISTORTION, &limits, &EFFORT)? {
+    for (problem, outcome) in solve::front(&problem, codesign::DISTORTION, &limits, &EFFORT)? {
         codesign::checked(&problem, &outcome)?;
         let Outcome::Solved(solution) = outcome else { continue };
         if answers.last().is_none_or(|last| solution.cycles < last.solution.cycles) {
-            let design = session.space.design(&solution.selection);
-            answers.push(Answer { space: session.space.clone(), problem, solution: *solution, design });
+            answers.push(Answer::new(&session.space, problem, *solution));
         }
     }
     Ok(answers)
 }
 
 /// The fewest cycles within budgets, if a choice was found.
-///
-/// # Errors
-/// An internal error if the problem is malformed.
-pub fn solve(session: &Session, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
+fn solve(session: &Session, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
     progress::check_interrupt()?;
     solve_in(&session.space, budgets)
 }
 
-fn solve_in(space: &Space, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
+fn solve_in(space: &Arc<Space>, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
     let (problem, outcome) = codesign::solve(space, budgets)?;
     let Outcome::Solved(solution) = outcome else { return Ok(None) };
-    let design = space.design(&solution.selection);
-    Ok(Some(Answer { space: space.clone(), problem, solution: *solution, design }))
+    Ok(Some(Answer::new(space, problem, *solution)))
+}
+
+/// Folds given settings as well as the solver can, if that fits.
+///
+/// # Errors
+/// An internal error if the problem is malformed.
+pub fn fold(
+    session: &Session,
+    settings: &BTreeMap<String, Setting>,
+    budgets: &Budgets,
+) -> Result<Option<Answer>, Failure> {
+    solve_in(&Arc::new(session.space.with_settings(settings)), budgets)
 }
 
 /// Builds an answer and holds the whole circuit to the limits of parts: what the stages' prices
@@ -179,14 +206,14 @@ fn build(
         let lowered = session.lower(&answer.design.settings)?;
         let fitted = session.realize(&answer.design, &lowered)?;
         let excess = beyond(&fitted.resources, &limit);
-        if excess == Resources::default() || !parts_limited(budgets) {
+        if excess == Resources::default() || !budgets.limits_parts() {
             return Ok((answer, measured, lowered, fitted));
         }
         budgets.parts.lut = budgets.parts.lut.saturating_sub(excess.lut);
         budgets.parts.ff = budgets.parts.ff.saturating_sub(excess.ff);
         budgets.parts.dsp = budgets.parts.dsp.saturating_sub(excess.dsp);
         budgets.parts.bram = budgets.parts.bram.saturating_sub(excess.bram);
-        budgets.distortion = answer.problem.budgets[codesign::DISTORTION].limit;
+        budgets.distortion = answer.allowed();
         let least = session.space.least_distortion();
         loop {
             let Some(next) = solve(session, budgets)? else { return Err(does_not_fit(session).into()) };
@@ -204,10 +231,6 @@ fn build(
 /// A drop counts as allowed if half its standard error is allowed on top of it.
 fn allowed(measured: &Measured, max_drop: f64) -> bool {
     measured.drop + 0.5 * measured.standard_error <= max_drop
-}
-
-fn parts_limited(budgets: &Budgets) -> bool {
-    *budgets != budgets.clone().without_parts()
 }
 
 /// What a circuit takes beyond limits.
@@ -232,13 +255,7 @@ fn most_faithful(
     let Some(answer) = solve(session, parts)? else { return Err(does_not_fit(session).into()) };
     let measured = session.measure(&answer.design.settings)?;
     let accepted = measured.drop <= max_drop;
-    rounds.push(Round {
-        allowed: real(least),
-        predicted: real(answer.design.distortion),
-        cycles: answer.solution.cycles,
-        measured,
-        accepted,
-    });
+    rounds.push(answer.round(measured, accepted));
     if !accepted {
         let message = format!(
             "8 bits and all weights already cost {:.2} points (standard error {:.2}) on {} calibration samples; {max_drop} are allowed",
@@ -254,7 +271,8 @@ fn most_faithful(
     Ok((answer, measured))
 }
 
-fn does_not_fit(session: &Session) -> Diagnostic {
+/// Nothing stays within the budgets.
+pub fn does_not_fit(session: &Session) -> Diagnostic {
     Diagnostic::error("does-not-fit", "no choice of settings and foldings stays within the device and the multipliers")
         .at(&session.device.name)
         .help("choose a larger device, or allow more multipliers")
@@ -284,13 +302,12 @@ fn compress_first(session: &Session, max_drop: f64, parts: &Budgets) -> Result<O
         limit = middle(low, high);
     }
     let Some((settings, measured)) = accepted else { return Ok(None) };
-    let frozen = session.space.with_settings(&settings);
-    let answer = solve_in(&frozen, &Budgets { distortion: most, ..parts.clone() })?;
+    let answer = fold(session, &settings, &Budgets { distortion: most, ..parts.clone() })?;
     Ok(answer.map(|answer| (answer, measured)))
 }
 
 /// What to take if "compress first" found something faster whose drop is allowed: measured drops
-/// are no monotone function of distortion, so bisection can miss it. The joint choice within the
+/// are no monotone function of distortion, so the front can miss it. The joint choice within the
 /// same distortion is at least as fast; if its own drop is not allowed, the faster one is taken as
 /// it is, with the bound that is proven for its distortion.
 fn at_least_as_good(
@@ -303,17 +320,8 @@ fn at_least_as_good(
     parts.distortion = first.design.distortion;
     let Some(joint) = solve(session, parts)? else { return Ok((first, measured)) };
     let drop = session.measure(&joint.design.settings)?;
-    let mut tried = |answer: &Answer, measured: Measured, accepted: bool| {
-        rounds.push(Round {
-            allowed: real(parts.distortion),
-            predicted: real(answer.design.distortion),
-            cycles: answer.solution.cycles,
-            measured,
-            accepted,
-        });
-    };
     let accepted = allowed(&drop, max_drop);
-    tried(&joint, drop, accepted);
+    rounds.push(joint.round(drop, accepted));
     if accepted {
         return Ok((joint, drop));
     }
@@ -321,6 +329,6 @@ fn at_least_as_good(
     first.solution.optimal = first.solution.cycles == first.solution.lower_bound;
     first.solution.gap = first.solution.cycles as f64 / first.solution.lower_bound.max(1) as f64 - 1.0;
     first.problem.budgets[codesign::DISTORTION].limit = parts.distortion;
-    tried(&first, measured, true);
+    rounds.push(first.round(measured, true));
     Ok((first, measured))
 }

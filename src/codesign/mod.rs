@@ -6,6 +6,6 @@ pub mod record;
 mod session;
 mod tables;
 
-pub use choose::{Chosen, choose};
+pub use choose::{Answer, Chosen, choose, does_not_fit, fold, front};
 pub use judge::{Judge, Measured};
 pub use session::Session;

@@ -3,9 +3,9 @@
 use super::judge::Measured;
 use lutweave_hw::plan::Choice;
 use lutweave_hw::rtl::{Multiplier, ParallelTaps};
-use lutweave_passes::codesign::Space;
+use lutweave_passes::codesign::{DISTORTION, Space, is_limited};
 use lutweave_passes::compress::{Pattern, Setting};
-use lutweave_passes::sensitivity::{DISTORTION_ONE, Table};
+use lutweave_passes::sensitivity::{Table, real};
 use lutweave_passes::solve::{Problem, Solution};
 use serde::{Deserialize, Serialize};
 
@@ -89,11 +89,6 @@ pub struct Decision {
     pub runner_up: Option<String>,
 }
 
-/// A distortion as a number.
-pub fn real(distortion: u64) -> f64 {
-    distortion as f64 / DISTORTION_ONE as f64
-}
-
 /// A setting in words.
 pub fn setting_text(setting: Option<Setting>) -> String {
     let Some(setting) = setting else { return "as given".to_owned() };
@@ -139,11 +134,7 @@ pub fn decisions(space: &Space, problem: &Problem, solution: &Solution) -> Vec<D
                 None => "as fast, at a higher price".to_owned(),
                 Some((budget, excess)) => {
                     let name = &problem.budgets[budget].name;
-                    let excess = if budget == lutweave_passes::codesign::DISTORTION {
-                        format!("{:.4}", real(excess))
-                    } else {
-                        excess.to_string()
-                    };
+                    let excess = if budget == DISTORTION { format!("{:.4}", real(excess)) } else { excess.to_string() };
                     format!("exceeds {name} by {excess}")
                 }
             };
@@ -163,17 +154,16 @@ pub fn decisions(space: &Space, problem: &Problem, solution: &Solution) -> Vec<D
 
 /// What a solution uses of its problem's budgets.
 pub fn budgets(problem: &Problem, solution: &Solution) -> Vec<BudgetUse> {
-    let distortion = lutweave_passes::codesign::DISTORTION;
     problem
         .budgets
         .iter()
         .enumerate()
         .map(|(index, budget)| {
-            let amount = |amount: u64| if index == distortion { real(amount) } else { amount as f64 };
+            let amount = |amount: u64| if index == DISTORTION { real(amount) } else { amount as f64 };
             let price = solution.prices.iter().find(|price| price.budget == index);
             BudgetUse {
                 name: budget.name.clone(),
-                limit: lutweave_passes::codesign::is_limited(budget).then(|| amount(budget.limit)),
+                limit: is_limited(budget).then(|| amount(budget.limit)),
                 used: amount(solution.uses[index]),
                 share: price.map_or(0.0, |price| price.share),
                 cycles_per_percent: price.map_or(0.0, |price| price.per_percent),

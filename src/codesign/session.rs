@@ -16,6 +16,7 @@ use lutweave_passes::compress::Setting;
 use lutweave_passes::quantize::subject;
 use lutweave_passes::sensitivity::{DISTORTION_ONE, Study, Table};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Choosing for one model on one device.
 pub struct Session<'a> {
@@ -33,7 +34,7 @@ pub struct Session<'a> {
     /// Prices of all settings.
     pub tables: Vec<Table>,
     /// All ways to build the network.
-    pub space: Space,
+    pub space: Arc<Space>,
     /// Number of weights of each layer.
     pub weights: BTreeMap<String, u64>,
 }
@@ -64,7 +65,7 @@ impl<'a> Session<'a> {
         let tables = tables(&subject, &study, calibration, loss, &cache, quiet)?;
         // The circuit's structure does not depend on the weights.
         let faithful = flow::lower(cleaned, calibration, 8, None, source, quiet)?;
-        let space = Space::new(&faithful.split.core, &tables, device)?;
+        let space = Arc::new(Space::new(&faithful.split.core, &tables, device)?);
         let weights = subject.layers.iter().map(|layer| (layer.info.name.clone(), layer.count() as u64)).collect();
         let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
         let mut key = Key::new(&cleaned.graph, calibration);
@@ -137,6 +138,11 @@ impl<'a> Session<'a> {
         let most = self.space.most_distortion().min(DISTORTION_ONE / 4).max(least);
         let ratio = (most as f64 / least as f64).powf(1.0 / points.saturating_sub(1).max(1) as f64);
         (0..points).map(|step| (least as f64 * ratio.powi(step as i32)).ceil() as u64).collect()
+    }
+
+    /// Requested multipliers, if any were.
+    pub fn multipliers(&self) -> Option<u32> {
+        self.source.multipliers
     }
 
     /// The budgets of the device for a sum of distortions.

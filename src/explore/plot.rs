@@ -1,5 +1,6 @@
 //! The Pareto front as an SVG drawing: cycles against accuracy, with what is proven of each point.
 
+use crate::report::escape;
 use std::fmt::Write;
 
 /// One point of the plot.
@@ -174,10 +175,6 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1c2330}.title{fon
     .ground{fill:#fff}.grid{stroke:#e3e6ec}.float{stroke:#8a93a3;stroke-dasharray:4 4}.front{fill:none;stroke:#3567d6;stroke-width:1.5}\
     .gap{stroke:#3567d6;stroke-opacity:.45;stroke-width:3}.point{fill:#3567d6}.beside{fill:#b9c2d0}\
     @media(prefers-color-scheme:dark){text{fill:#dde2ea}.ground{fill:#14171d}.grid{stroke:#2c323d}}";
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 #[cfg(test)]
 mod tests {

@@ -99,7 +99,7 @@ pub fn form_of(graph: &Graph, id: NodeId, kernel: &Kernel) -> WeightForm {
 ///
 /// # Errors
 /// Every node that has no hardware.
-pub(super) fn kernels(graph: &Graph) -> Result<Vec<(NodeId, Kernel)>, Diagnostics> {
+pub fn kernels(graph: &Graph) -> Result<Vec<(NodeId, Kernel)>, Diagnostics> {
     let mut faults = Vec::new();
     let mut kernels = Vec::new();
     for id in graph.ids() {

@@ -7,7 +7,7 @@ mod price;
 mod select;
 mod slack;
 
-pub use choice::{Choice, assemble, every_option, form_of, options};
+pub use choice::{Choice, assemble, every_option, form_of, kernels, options};
 pub use fold::{Fold, divisors, gcd};
 pub use form::WeightForm;
 pub use price::conversion;

@@ -55,6 +55,17 @@ impl NofM {
         weights / u32::from(self.of) * u32::from(self.kept)
     }
 
+    /// Bits that weights of a width take in a memory: of a pattern the kept ones with their
+    /// positions, otherwise all of them.
+    pub fn stored_bits(pattern: Option<Self>, weights: u64, bits: u32) -> u64 {
+        Self::share(pattern, weights) * u64::from(bits + pattern.map_or(0, Self::index_bits))
+    }
+
+    /// What a pattern keeps of an amount that goes with the weights.
+    pub fn share(pattern: Option<Self>, amount: u64) -> u64 {
+        pattern.map_or(amount, |pattern| amount * u64::from(pattern.kept) / u64::from(pattern.of))
+    }
+
     /// Where in a run the kept weights are: the positions for which `nonzero` is true in rising
     /// order, then others as long as places are free. `None` if too many are nonzero.
     pub fn positions(self, nonzero: impl Fn(u32) -> bool) -> Option<Vec<u32>> {

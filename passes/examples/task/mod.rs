@@ -110,6 +110,16 @@ pub fn outputs(graph: &Graph, inputs: &[Vec<Tensor>]) -> Fallible<Vec<Vec<f64>>>
     Ok(results?)
 }
 
+/// The drop in points and its standard error from the samples whose verdict changes.
+pub fn paired(before: &[bool], after: &[bool]) -> (f64, f64) {
+    let count = before.len() as f64;
+    let lost = before.iter().zip(after).filter(|(before, after)| **before && !**after).count() as f64;
+    let won = before.iter().zip(after).filter(|(before, after)| !**before && **after).count() as f64;
+    let drop = (lost - won) / count;
+    let variance = (lost + won) / count - drop * drop;
+    (100.0 * drop, 100.0 * (variance / count).sqrt())
+}
+
 /// Index of the largest value.
 pub fn argmax(values: &[f64]) -> usize {
     (0..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })

@@ -3,6 +3,7 @@
 use crate::solve::Budget;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
+use lutweave_hw::fit::HEADROOM;
 
 /// Position of the distortion among the budgets.
 pub const DISTORTION: usize = 0;
@@ -14,10 +15,6 @@ const UNLIMITED: u64 = 1 << 48;
 pub fn is_limited(budget: &Budget) -> bool {
     budget.limit < UNLIMITED
 }
-
-/// Share of each kind of part that a design may take; the rest is for routing and for the error
-/// of the estimate.
-const HEADROOM: f64 = 0.9;
 
 /// Limits of a choice.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +47,11 @@ impl Budgets {
     pub fn without_parts(mut self) -> Self {
         self.parts = Resources { lut: UNLIMITED, ff: UNLIMITED, dsp: UNLIMITED, bram: UNLIMITED };
         self
+    }
+
+    /// True if the parts of the device limit the choice.
+    pub fn limits_parts(&self) -> bool {
+        self.parts.lut < UNLIMITED
     }
 
     /// The limits as the solver takes them, [`DISTORTION`] first.

@@ -7,8 +7,8 @@ use crate::solve::{Alternative, Edge, Problem, Stage};
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
 use lutweave_hw::elaborate::lane_type;
-use lutweave_hw::kernel::{Kernel, kernel_of};
-use lutweave_hw::plan::{Choice, WeightForm, conversion, form_of, options};
+use lutweave_hw::kernel::Kernel;
+use lutweave_hw::plan::{Choice, WeightForm, conversion, form_of, kernels, options};
 use lutweave_hw::rtl::NofM;
 use lutweave_ir::{Diagnostics, Graph, NodeId, Op};
 use rayon::prelude::*;
@@ -64,18 +64,7 @@ impl Space {
     /// # Errors
     /// Every node that has no hardware.
     pub fn new(graph: &Graph, tables: &[Table], device: &Device) -> Result<Self, Diagnostics> {
-        let mut faults = Vec::new();
-        let mut kernels = Vec::new();
-        for id in graph.ids() {
-            match kernel_of(graph, id) {
-                Ok(Kernel::Constant) => {}
-                Ok(kernel) => kernels.push((id, kernel)),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(Diagnostics(faults));
-        }
+        let kernels = kernels(graph)?;
         let built: Vec<(NodeId, &Kernel)> =
             kernels.iter().filter(|(_, kernel)| *kernel != Kernel::Reshape).map(|(id, kernel)| (*id, kernel)).collect();
         let stages: Vec<StageSpace> = built
@@ -157,7 +146,12 @@ fn members(graph: &Graph, node: NodeId, kernel: &Kernel, table: Option<&Table>, 
     let of_form = |form: &WeightForm, setting: Option<Setting>, distortion: u64| -> Vec<Member> {
         options(graph, node, kernel, form, device)
             .into_iter()
-            .map(|choice| Member { setting, choice, distortion, weight_bits: stored(&choice, weights, form.bits) })
+            .map(|choice| Member {
+                setting,
+                choice,
+                distortion,
+                weight_bits: NofM::stored_bits(choice.pattern(), weights, form.bits),
+            })
             .collect()
     };
     let Some(table) = table else {
@@ -186,17 +180,6 @@ fn assumed(setting: &Setting, outputs_per_group: usize) -> Option<WeightForm> {
         }
     }
     Some(form)
-}
-
-/// Bits that weights take in a stage's memory, indices included.
-fn stored(choice: &Choice, weights: u64, bits: u32) -> u64 {
-    match choice.pattern() {
-        None => weights * u64::from(bits),
-        Some(NofM { kept, of }) => {
-            let index = u64::from(u8::BITS - (of - 1).leading_zeros());
-            weights * u64::from(kept) / u64::from(of) * (u64::from(bits) + index)
-        }
-    }
 }
 
 /// The streams between stages; reshapes pass a stream on.

@@ -10,7 +10,7 @@
 use super::{Progress, Pruned, setting};
 use crate::compress::{Options, Pruner, Setting};
 use crate::quantize::{Subject, SubjectLayer};
-use crate::sensitivity::{Loss, Prepared, Price, Study, Table, fixed_point, measure};
+use crate::sensitivity::{Loss, Prepared, Price, Study, Table, fixed_point, measure, real};
 use crate::solve::knapsack::{self, least_distortion};
 use lutweave_ir::{Diagnostic, Diagnostics, Tensor};
 use std::collections::BTreeMap;
@@ -96,11 +96,7 @@ pub(super) fn prune(
     progress(steps, steps);
     let settings =
         layers.iter().zip(&state).map(|(layer, &share)| (layer.info.name.clone(), descent.setting(layer, share)));
-    Ok(Pruned {
-        settings: settings.collect(),
-        rounds,
-        predicted: Some(predicted as f64 / crate::sensitivity::DISTORTION_ONE as f64),
-    })
+    Ok(Pruned { settings: settings.collect(), rounds, predicted: Some(real(predicted)) })
 }
 
 fn too_little(subject: &Subject) -> Diagnostic {

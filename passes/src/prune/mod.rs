@@ -4,10 +4,12 @@
 //! All methods prune and compensate a layer alike ([`crate::compress`]); they differ in the shares
 //! alone. `Rd` chooses them by measured rate-distortion curves and dynamic programming
 //! (Xu et al., "Efficient Joint Optimization of Layer-Adaptive Weight Pruning in Deep Neural
-//! Networks", ICCV 2023), and measures the
-//! curves again on the network that it chose, until that changes nothing for the better.
+//! Networks", ICCV 2023), and measures the curves again on the network that it chose, until that
+//! changes nothing for the better.
 
 mod descend;
+
+pub use crate::solve::allocate::Target;
 
 use crate::compress::{Pattern, Setting};
 use crate::quantize::{Subject, SubjectLayer};
@@ -34,16 +36,6 @@ pub enum Method {
     Lamp,
     /// Shares by the layers' extents (Mocanu et al. 2018; Evci et al. 2020).
     Erk,
-}
-
-/// What the network keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Target {
-    /// This share of the weights, from 0 to 1.
-    Weights(f64),
-    /// This share of the multiply-accumulates, from 0 to 1.
-    Macs(f64),
 }
 
 /// What a target's share is of: the totals of the network before anything was removed.
@@ -81,10 +73,10 @@ pub struct Pruned {
 pub type Progress<'a> = &'a dyn Fn(usize, usize);
 
 /// Chooses how many weights each layer keeps. `bits` is the width of a layer's weights.
-#[expect(clippy::too_many_arguments, reason = "each is one part of the question")]
 ///
 /// # Errors
 /// A target outside 0 to 1; nothing that may be pruned; calibration samples that do not fit.
+#[expect(clippy::too_many_arguments, reason = "each is one part of the question")]
 pub fn prune(
     subject: &Subject,
     samples: &[Vec<Tensor>],
@@ -140,8 +132,8 @@ pub fn prune(
     let left: u64 = layers.iter().map(|layer| layer.count() as u64 * cost(layer)).sum();
     let share = (budget as f64 / left as f64).min(1.0);
     let target = match target {
-        Target::Weights(_) => allocate::Target::Weights(share),
-        Target::Macs(_) => allocate::Target::Macs(share),
+        Target::Weights(_) => Target::Weights(share),
+        Target::Macs(_) => Target::Macs(share),
     };
     let kept = allocate::allocate(method, &table, target)?;
     let settings =

@@ -31,8 +31,8 @@ mod tests;
 
 pub use range::RangeMethod;
 pub use report::LayerReport;
-pub use sites::{LayerInfo, layers};
-pub use subject::{Subject, SubjectLayer, subject};
+pub use sites::LayerInfo;
+pub use subject::{Subject, SubjectLayer, layers, subject};
 pub use weights::ScaleChoice;
 
 use crate::compress::{Pattern, Rounding, ScaleMethod, Setting};

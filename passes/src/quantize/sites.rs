@@ -1,14 +1,13 @@
 //! The layers whose weights can be given a setting.
 
-use super::arithmetic::edge_layers;
 use super::fuse::Fusion;
 use super::normalise::{self, Model};
 use crate::compress::{Pattern, Setting};
 use lutweave_ir::op::Geometry;
-use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
+use lutweave_ir::{Diagnostic, Diagnostics, NodeId};
 use std::collections::BTreeMap;
 
-/// A layer with weights, as [`layers`] finds it.
+/// A layer with weights, as [`super::layers`] finds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerInfo {
     /// The name that settings and reports use; unique in its graph.
@@ -38,19 +37,6 @@ impl LayerInfo {
     pub fn default_bits(&self, bits: u8) -> u8 {
         if self.depthwise || self.edge || !self.trained { 8 } else { bits }
     }
-}
-
-/// The layers of a graph that [`super::quantize`] gives integer weights, in the order of its
-/// reports.
-///
-/// # Errors
-/// Everything in the graph that cannot be compiled.
-pub fn layers(graph: &Graph) -> Result<Vec<LayerInfo>, Diagnostics> {
-    let model = normalise::normalise(graph)?;
-    let fusion = Fusion::new(&model);
-    let roots = roots(&model, &fusion);
-    let edges = edge_layers(&model, &fusion);
-    Ok(roots.into_iter().map(|root| info(&model, root, edges.contains(&root))).collect())
 }
 
 /// The layers that compute, in the order in which they are lowered.

@@ -66,6 +66,15 @@ pub fn subject(graph: &Graph) -> Result<Subject, Diagnostics> {
     Ok(Subject { graph: chip_outputs(model), layers })
 }
 
+/// The layers of a graph that [`super::quantize`] gives integer weights, in the order of its
+/// reports.
+///
+/// # Errors
+/// Everything in the graph that cannot be compiled.
+pub fn layers(graph: &Graph) -> Result<Vec<LayerInfo>, Diagnostics> {
+    Ok(subject(graph)?.layers.into_iter().map(|layer| layer.info).collect())
+}
+
 /// The graph with the values that leave the chip as outputs, in order.
 fn chip_outputs(model: Model) -> Graph {
     let on_chip = |id: NodeId| model.places[id.index()] == Place::Chip;

@@ -30,6 +30,11 @@ pub fn fixed_point(distortion: f64) -> u64 {
     (bounded * DISTORTION_ONE as f64).ceil() as u64
 }
 
+/// A fixed-point distortion as a number.
+pub fn real(distortion: u64) -> f64 {
+    distortion as f64 / DISTORTION_ONE as f64
+}
+
 /// The price of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {

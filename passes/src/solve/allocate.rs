@@ -31,7 +31,7 @@ pub enum Method {
     Erk,
 }
 
-/// What is to be kept.
+/// What is to be kept, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
     /// This share of all weights.

@@ -10,7 +10,7 @@ use lutweave_hw::fit::{Fitted, fit};
 use lutweave_ir::split::{Split, split};
 use lutweave_ir::validate::validate;
 use lutweave_ir::{Diagnostic, Graph, Op, Tensor};
-use lutweave_passes::channels::{self, Removed, remove_dead};
+use lutweave_passes::channels::{self, Removed, Step, remove_dead};
 use lutweave_passes::cleanup::{RewriteReport, Simplified, simplify, simplify_integer, simplify_sites};
 use lutweave_passes::compress::{Pattern, Setting};
 use lutweave_passes::fixed;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A float model after clean-up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cleaned {
     /// The graph that is quantized.
     pub graph: Graph,
@@ -33,6 +33,18 @@ pub struct Cleaned {
     pub sites: Vec<Site>,
     /// Weights and multiply-accumulates before channels were removed.
     pub totals: Totals,
+    /// Channels that were given up at a loss.
+    pub given_up: Vec<Step>,
+}
+
+impl Cleaned {
+    /// Multiply-accumulates of the layers whose weights may be chosen.
+    ///
+    /// # Errors
+    /// Everything in the graph that cannot be compiled.
+    pub fn macs(&self) -> Result<u64, Failure> {
+        Ok(Totals::of(&subject(&self.graph)?).macs)
+    }
 }
 
 /// A model on its way to a circuit.
@@ -133,7 +145,7 @@ pub fn clean(model: &Model, calibration: &[Vec<Tensor>], source: &Source) -> Res
         sites = placed.sites;
     }
     validate(&graph)?;
-    Ok(Cleaned { graph, rewrites, removed, sites, totals })
+    Ok(Cleaned { graph, rewrites, removed, sites, totals, given_up: Vec::new() })
 }
 
 /// True if a model brings integer weights.

@@ -15,6 +15,7 @@ mod inspect;
 mod listing;
 mod model;
 mod progress;
+mod prune;
 mod report;
 mod run;
 mod samples;

@@ -8,6 +8,7 @@ use crate::task::Metric;
 use lutweave_hw::device::Device;
 use lutweave_ir::op::SiteKind;
 use lutweave_passes::channels::Removed;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -139,6 +140,14 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
         ("weights", format!("{} bytes, {:.1} % zeros", summary.weight_bytes, 100.0 * summary.sparsity)),
         ("on the host", if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") }),
     ];
+    if let Some(last) = summary.channels.last() {
+        let kept = 100.0 * last.macs as f64 / summary.model_macs.max(1) as f64;
+        let layers = summary.channels.iter().flat_map(|step| &step.layers).collect::<BTreeSet<_>>().len();
+        figures.push((
+            "channels given up",
+            format!("of {layers} layers, {kept:.1} % of the MACs left, distortion {:.4}", last.distortion),
+        ));
+    }
     if let Some(accuracy) = &summary.accuracy {
         let metric = if accuracy.metric == Metric::Top1.name() { Metric::Top1 } else { Metric::Mse };
         figures.push((

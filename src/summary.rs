@@ -8,6 +8,7 @@ use lutweave_hw::kernel::Kernel;
 use lutweave_hw::plan::{Plan, Stage};
 use lutweave_hw::rtl::{NofM, ParallelTaps};
 use lutweave_ir::{Graph, NodeId, Op};
+use lutweave_passes::channels::Step;
 use lutweave_passes::prune::Pruned;
 use serde::Serialize;
 
@@ -133,6 +134,8 @@ pub struct Summary {
     pub codesign: Option<Choice>,
     /// How layers' shares of weights were chosen, if they were pruned.
     pub pruning: Option<Pruned>,
+    /// Channels that were given up, step by step.
+    pub channels: Vec<Step>,
     /// Operators that run on the host.
     pub host_ops: Vec<String>,
     /// Files written, relative to the directory.

@@ -67,24 +67,28 @@ impl Extent {
         self.displacement.map_or(0, |displacement| displacement.sampling.channels(kernel) as u32)
     }
 
-    /// Rows beyond that of a window's own position that the ring takes in while the window waits
-    /// for its offsets.
+    /// Where taps are moved, rows of the image beyond that of an output row's own position that
+    /// its windows need, and that the ring takes in before the offsets come.
     pub fn rows_of_lead(&self) -> u32 {
         (self.span(0).1 - i64::from(self.pads[0])).clamp(0, i64::from(self.input[0])) as u32
     }
 
-    /// Whether a convolution with so many groups computes every channel from itself alone.
-    pub fn is_depthwise(&self, groups: u32) -> bool {
-        groups > 1 && groups == self.input[2] && groups == self.output[2]
-    }
-
     /// Rows of the ring: those of a window, and those that arrive while it is read. Where taps
-    /// are moved, no more of a window than the image has.
+    /// are moved far, no more than the last windows of a frame need together with the first ones
+    /// of the next.
     pub fn ring_rows(&self) -> u32 {
         let (first, last) = self.span(0);
-        let window = (last - first + 1) as u32;
-        let held = if self.displacement.is_some() { window.min(self.input[0]) } else { window };
-        held + self.strides[0]
+        let window = last - first + 1;
+        let held = if self.displacement.is_some() {
+            let [height, out_height] = [self.input[0], self.output[0]].map(i64::from);
+            let top = |y: i64| y * i64::from(self.strides[0]) - i64::from(self.pads[0]);
+            let at_end = height - (top(out_height - 1) + first).clamp(0, height);
+            let at_start = (top(0) + last).clamp(-1, height - 1) + 1;
+            window.min(height.max(at_end + at_start))
+        } else {
+            window
+        };
+        held as u32 + self.strides[0]
     }
 }
 
@@ -177,7 +181,7 @@ enum Taps {
     /// Where the step number says.
     Fixed(Level),
     /// Where offsets say.
-    Displaced(Displacer),
+    Displaced(Box<Displacer>),
 }
 
 /// Counts that follow from extent, folding and computation.
@@ -367,7 +371,7 @@ impl Window<'_> {
         let word = Level::new(&mut b, "word", nest.words);
         let taps = match displacer {
             None => Taps::Fixed(Level::new(&mut b, "tap", nest.taps)),
-            Some(displacer) => Taps::Displaced(displacer),
+            Some(displacer) => Taps::Displaced(Box::new(displacer)),
         };
         let result = Level::new(&mut b, "result", nest.results);
         let mut group = Level::new(&mut b, "group", nest.groups);
@@ -388,8 +392,9 @@ impl Window<'_> {
             let base = b.wire("base", from(top.into()));
             let bottom = Expr::Clamp(Box::new(add(top, extent.span(0).1)), -1, i64::from(height) - 1);
             let next = from(add(top, i64::from(extent.strides[0])));
-            let next = b.wire("next_base", mux(row_at_end.clone(), i64::from(height), next));
-            (ring, base, sub(bottom, base), sub(next, base))
+            let next = mux(row_at_end, i64::from(height), next);
+            let freed = b.wire_typed("freed", Ty::range(0, i64::from(height)), sub(next, base));
+            (ring, base, sub(bottom, base), freed.into())
         } else {
             let start_ring = (i64::from(rows) - i64::from(extent.pads[0] % rows)) % i64::from(rows);
             let ring = b.register("ring", ring_ty, start_ring);

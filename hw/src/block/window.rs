@@ -73,6 +73,11 @@ impl Extent {
         (self.span(0).1 - i64::from(self.pads[0])).clamp(0, i64::from(self.input[0])) as u32
     }
 
+    /// Whether a convolution with so many groups computes every channel from itself alone.
+    pub fn is_depthwise(&self, groups: u32) -> bool {
+        groups > 1 && groups == self.input[2] && groups == self.output[2]
+    }
+
     /// Rows of the ring: those of a window, and those that arrive while it is read. Where taps
     /// are moved far, no more than the last windows of a frame need together with the first ones
     /// of the next.

@@ -9,6 +9,7 @@
 //! time, and a row is needed as long as any offset within reach could lead to it.
 
 mod displaced;
+mod extent;
 
 use super::queue::ReservedQueue;
 use super::requantize::{Parameters, Requantizer};
@@ -17,85 +18,8 @@ use crate::rtl::engine::{EngineShape, Multiplier, NofM, ParallelTaps, Products, 
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{MemoryStyle, Module, Statement, Ty};
 use displaced::{Decision, Displacer, Placement, wrapped};
-use lutweave_ir::op::Sampling;
+pub use extent::{Displacement, Extent};
 use serde::{Deserialize, Serialize};
-
-/// Sizes of a window operation. Vertical before horizontal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Rows, columns and channels of the input.
-    pub input: [u32; 3],
-    /// Rows, columns and channels of the output.
-    pub output: [u32; 3],
-    /// Kernel.
-    pub kernel: [u32; 2],
-    /// Distance between windows.
-    pub strides: [u32; 2],
-    /// Distance between taps.
-    pub dilations: [u32; 2],
-    /// Padding at top and left.
-    pub pads: [u32; 2],
-    /// What moves the taps, if an offsets stream does.
-    pub displacement: Option<Displacement>,
-}
-
-/// How an offsets stream, one beat an output pixel, moves the taps of a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Displacement {
-    /// What the offsets mean; one offset group.
-    pub sampling: Sampling,
-    /// Per axis, first and last coordinate that taps can read, from the start of their window.
-    pub span: [(i64, i64); 2],
-}
-
-impl Extent {
-    /// First and last coordinate along an axis for which the memory holds pixels while a window
-    /// is read, from the window's start; the first is not positive.
-    fn span(&self, axis: usize) -> (i64, i64) {
-        match self.displacement {
-            None => (0, i64::from(self.kernel[axis] - 1) * i64::from(self.dilations[axis])),
-            Some(displacement) => {
-                let (first, last) = displacement.span[axis];
-                (first.min(0), last)
-            }
-        }
-    }
-
-    /// Elements of an offsets beat; 0 without an offsets stream.
-    pub fn offset_lanes(&self) -> u32 {
-        let kernel = self.kernel.map(|extent| extent as usize);
-        self.displacement.map_or(0, |displacement| displacement.sampling.channels(kernel) as u32)
-    }
-
-    /// Where taps are moved, rows of the image beyond that of an output row's own position that
-    /// its windows need, and that the ring takes in before the offsets come.
-    pub fn rows_of_lead(&self) -> u32 {
-        (self.span(0).1 - i64::from(self.pads[0])).clamp(0, i64::from(self.input[0])) as u32
-    }
-
-    /// Whether a convolution with so many groups computes every channel from itself alone.
-    pub fn is_depthwise(&self, groups: u32) -> bool {
-        groups > 1 && groups == self.input[2] && groups == self.output[2]
-    }
-
-    /// Rows of the ring: those of a window, and those that arrive while it is read. Where taps
-    /// are moved far, no more than the last windows of a frame need together with the first ones
-    /// of the next.
-    pub fn ring_rows(&self) -> u32 {
-        let (first, last) = self.span(0);
-        let window = last - first + 1;
-        let held = if self.displacement.is_some() {
-            let [height, out_height] = [self.input[0], self.output[0]].map(i64::from);
-            let top = |y: i64| y * i64::from(self.strides[0]) - i64::from(self.pads[0]);
-            let at_end = height - (top(out_height - 1) + first).clamp(0, height);
-            let at_start = (top(0) + last).clamp(-1, height - 1) + 1;
-            window.min(height.max(at_end + at_start))
-        } else {
-            window
-        };
-        held as u32 + self.strides[0]
-    }
-}
 
 /// How a window operation is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ impl Case {
         let (groups, outputs) = match random.below(4) {
             0 | 1 => (channels, channels),
             2 => (1, random.between(1, 5)),
-            _ if channels % 2 == 0 => (2, 2 * random.between(1, 3)),
+            _ if channels.is_multiple_of(2) => (2, 2 * random.between(1, 3)),
             _ => (1, 2),
         };
         let (kernel, dilations) = if square {

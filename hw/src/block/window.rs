@@ -317,12 +317,20 @@ impl Window<'_> {
         // beyond it, and rows that the last window of an output row frees.
         let (ring, base, rows_needed, freed) = if extent.displacement.is_some() {
             let ring = b.register("ring", ring_ty, 0);
-            let from = |top: Expr| Expr::Clamp(Box::new(add(top, extent.span(0).0)), 0, i64::from(height));
-            let base = b.wire("base", from(top.into()));
-            let bottom = Expr::Clamp(Box::new(add(top, extent.span(0).1)), -1, i64::from(height) - 1);
-            let next = from(add(top, i64::from(extent.strides[0])));
-            let next = mux(row_at_end, i64::from(height), next);
-            let freed = b.wire_typed("freed", Ty::range(0, i64::from(height)), sub(next, base));
+            let (first, last) = extent.span(0);
+            let [from, to] = [(first, 0, height.into()), (last, -1, i64::from(height) - 1)];
+            // Registers, because whether a window may start hangs on them.
+            let mut bound = |name: &str, (by, lo, hi): (i64, i64, i64)| {
+                let register = b.register(name, Ty::range(lo, hi), (top_of(0) + by).clamp(lo, hi));
+                let next = Expr::Clamp(Box::new(add(top, i64::from(extent.strides[0]) + by)), lo, hi);
+                row.on_step.push(set(register, next.clone()));
+                row.on_wrap.push(set(register, (top_of(0) + by).clamp(lo, hi)));
+                (register, next)
+            };
+            let (base, next_base) = bound("base", from);
+            let (bottom, _) = bound("bottom", to);
+            let next_base = mux(row_at_end, i64::from(height), next_base);
+            let freed = b.wire_typed("freed", Ty::range(0, i64::from(height)), sub(next_base, base));
             (ring, base, sub(bottom, base), freed.into())
         } else {
             let start_ring = (i64::from(rows) - i64::from(extent.pads[0] % rows)) % i64::from(rows);

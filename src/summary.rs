@@ -31,6 +31,8 @@ pub struct Layer {
     pub lanes: u32,
     /// Outputs computed at once (PE).
     pub outputs: Option<u32>,
+    /// Rows of the window memory, where there is one.
+    pub line_buffer_rows: Option<u32>,
     /// Multiply-accumulates of a frame.
     pub macs: u64,
     /// Hardware multipliers of its processing elements.
@@ -170,6 +172,7 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
                 }),
                 lanes: stage.input_lanes.first().copied().unwrap_or(stage.output_lanes),
                 outputs: stage.folding.map(|folding| folding.outputs),
+                line_buffer_rows: stage.kernel.line_buffer_rows(),
                 macs: stage.macs,
                 multipliers: stage.multipliers,
                 cycles: stage.cycles,
@@ -219,7 +222,7 @@ pub fn weights(core: &Graph, plan: &Plan) -> (u64, f64) {
 /// The weights of a convolution.
 fn weights_of(core: &Graph, node: NodeId) -> Option<&[i32]> {
     match core.node(node).op {
-        Op::QConv(_) => Some(core.constant_of(core.node(node).operands[1])?.ints()),
+        Op::QConv(_) | Op::QDeformConv(_) => Some(core.constant_of(core.node(node).operands[1])?.ints()),
         _ => None,
     }
 }

@@ -42,6 +42,12 @@ impl Sweep {
         Self::POINT
     }
 
+    /// An undilated sweep of another kernel, padded by its half or as before.
+    pub fn of_kernel(self, kernel: usize, by_half: bool) -> Self {
+        let pads = if by_half { [kernel / 2; 2] } else { [self.before, self.after] };
+        Self { kernel, dilation: 1, before: pads[0], after: pads[1], ..self }
+    }
+
     /// Whether there is a window and every window has a tap inside.
     pub fn fits(self, extent: usize) -> bool {
         let reach = self.dilation * (self.kernel - 1) + 1;

@@ -26,7 +26,7 @@ fn one(opset: i64, operator: &str, shape: &[i64], attributes: Vec<AttributeProto
 #[test]
 fn operator_sets() {
     only(&one(6, "Relu", &[1, 4], vec![]), "unsupported-opset", "older than 7");
-    only(&one(22, "Relu", &[1, 4], vec![]), "unsupported-opset", "newer than 21");
+    only(&one(23, "Relu", &[1, 4], vec![]), "unsupported-opset", "newer than 22");
     let mut model = one(13, "Relu", &[1, 4], vec![]);
     model.proto.opset_import.clear();
     only(&model, "malformed-file", "no version");

@@ -163,6 +163,7 @@ fn is_clamp(op: &Op) -> bool {
 fn is_arithmetic(op: &Op) -> bool {
     match op {
         Op::Conv(_)
+        | Op::DeformConv(_)
         | Op::Dense
         | Op::BatchNorm { .. }
         | Op::Unary(_)
@@ -186,6 +187,7 @@ fn is_arithmetic(op: &Op) -> bool {
         | Op::Dequantize
         | Op::DequantizeWeights(_)
         | Op::QConv(_)
+        | Op::QDeformConv(_)
         | Op::QAveragePool(_)
         | Op::QAdd(_)
         | Op::QMul(_)

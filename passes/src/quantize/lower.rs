@@ -237,6 +237,7 @@ impl Lowering<'_> {
             }
             Op::Input
             | Op::Constant(_)
+            | Op::DeformConv(_)
             | Op::Dense
             | Op::BatchNorm { .. }
             | Op::Unary(_)
@@ -248,6 +249,7 @@ impl Lowering<'_> {
             | Op::ArgMax { .. }
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

@@ -96,7 +96,7 @@ pub fn clean(
     for variant in CHEAPEST_FIRST {
         let mut cleaned = flow::clean(model, calibration, source, &all(variant))?;
         let lowered = flow::lower(&cleaned, calibration, 8, None, source, quiet)?;
-        let (_, drop, standard_error) = judge.judge(&lowered)?;
+        let (drop, standard_error) = judge.judge(&lowered)?.drop;
         let accepted = drop <= max_drop || variant == Variant::Full;
         tried.push(Tried { variant, drop, standard_error, accepted });
         if accepted {

@@ -74,8 +74,14 @@ fn choice_figures(record: &Record) -> Vec<(&'static str, String)> {
         (
             "drop on calibration",
             format!(
-                "{:.2} points (standard error {:.2}, {} samples), {} allowed",
-                measured.drop, measured.standard_error, measured.samples, record.max_drop
+                "{:.2} points (standard error {:.2}, {} samples){}, {} allowed",
+                measured.drop,
+                measured.standard_error,
+                measured.samples,
+                measured.expected.map_or_else(String::new, |(drop, error)| format!(
+                    ", {drop:.2} (standard error {error:.2}) expected of others"
+                )),
+                record.max_drop
             ),
         ),
         (
@@ -273,18 +279,19 @@ fn decisions(page: &mut String, record: &Record) {
     }
     page.push_str(
         "</table>\n<h2>Choices tried</h2>\n<table>\n<tr><th>allowed distortion</th><th>predicted</th><th>measured</th>\
-         <th>cycles</th><th>drop (points)</th><th>standard error</th><th>accepted</th></tr>\n",
+         <th>cycles</th><th>drop (points)</th><th>standard error</th><th>expected of others</th><th>accepted</th></tr>\n",
     );
     for round in &record.rounds {
         let _ = writeln!(
             page,
-            "<tr><td>{:.5}</td><td>{:.5}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td></tr>",
+            "<tr><td>{:.5}</td><td>{:.5}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{}</td></tr>",
             round.allowed,
             round.predicted,
             round.measured.distortion.map_or_else(String::new, |distortion| format!("{distortion:.5}")),
             round.cycles,
             round.measured.drop,
             round.measured.standard_error,
+            round.measured.expected.map_or_else(String::new, |(drop, error)| format!("{drop:.2} ± {error:.2}")),
             if round.accepted { "yes" } else { "no" }
         );
     }

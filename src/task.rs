@@ -178,20 +178,10 @@ impl Task {
 
     /// The metric of one sample's output: 1 or 0 for a hit, or a squared error.
     pub fn judge(&self, samples: &Samples, index: usize, output: &Tensor) -> f64 {
-        let values: Vec<f64> = reals(output);
         match self.spec.metric {
-            Metric::Top1 => {
-                let mut best = 0;
-                for (position, value) in values.iter().enumerate() {
-                    if *value > values[best] {
-                        best = position;
-                    }
-                }
-                // A model that ends in an argmax gives the class itself.
-                let class = if values.len() == 1 { values[0] as usize } else { best };
-                f64::from(u8::from(samples.labels.get(index) == Some(&class)))
-            }
+            Metric::Top1 => f64::from(u8::from(samples.labels.get(index) == Some(&class(output)))),
             Metric::Mse => {
+                let values: Vec<f64> = reals(output);
                 let input = &self.spec.input;
                 let output_affine = self.spec.output.as_ref();
                 let (mean, std) = output_affine.map_or((0.0, 1.0), |affine| (affine.mean[0], affine.std[0]));
@@ -297,6 +287,32 @@ impl Task {
             }
         })
     }
+}
+
+/// The class that a classifier's output names: the first of the largest, or the output itself of a
+/// model that ends in an argmax.
+pub fn class(output: &Tensor) -> usize {
+    let values = reals(output);
+    match values[..] {
+        [class] => class as usize,
+        _ => (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best }),
+    }
+}
+
+/// The probabilities of the classes that a classifier's output stands for: the output where it is
+/// a distribution, otherwise its softmax. `None` of a model that ends in an argmax.
+pub fn probabilities(output: &Tensor) -> Option<Vec<f64>> {
+    /// How far the sum of a softmax may be from 1 by rounding.
+    const ROUNDING: f64 = 1e-2;
+    let values = reals(output);
+    let distribution = values.iter().all(|&value| value >= 0.0) && (values.iter().sum::<f64>() - 1.0).abs() < ROUNDING;
+    if values.len() < 2 || distribution {
+        return (values.len() >= 2).then_some(values);
+    }
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = values.iter().map(|value| (value - largest).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    Some(weights.iter().map(|weight| weight / total).collect())
 }
 
 fn reals(tensor: &Tensor) -> Vec<f64> {

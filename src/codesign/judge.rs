@@ -5,7 +5,7 @@ use crate::eval;
 use crate::failure::Failure;
 use crate::flow::{self, Lowered};
 use crate::model::Model;
-use crate::task::{Samples, Section, Task};
+use crate::task::{Metric, Samples, Section, Task, class, probabilities};
 use lutweave_cpu::Jit;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Tensor};
@@ -21,6 +21,9 @@ pub struct Measured {
     /// Standard error of the drop, in points: samples are paired, so only those whose verdict
     /// changes count.
     pub standard_error: f64,
+    /// Points that the drop is expected to be on unseen samples, and its standard error; absent
+    /// where verdicts are not classes. See [`Judge`].
+    pub expected: Option<(f64, f64)>,
     /// Samples that were judged.
     pub samples: usize,
     /// Mean loss of the circuit's outputs against the float outputs, see
@@ -29,11 +32,28 @@ pub struct Measured {
 }
 
 /// Judges integer graphs against the float model.
+///
+/// A classifier's drop is also estimated without labels: where the integer graph names another
+/// class, it loses the difference of the float model's probabilities of the two. What a label
+/// adds to that is chance; the mean over the samples is the same as far as the float model is
+/// calibrated, and too large if it is overconfident.
 pub struct Judge<'a> {
     task: &'a Task,
     samples: Samples,
     /// The float model's verdict on each sample.
     float: Vec<f64>,
+    /// The float model's probabilities of the classes of each sample; empty if it has no classes.
+    probabilities: Vec<Vec<f64>>,
+}
+
+/// What a graph's outputs are worth.
+pub struct Judged {
+    /// The metric.
+    pub value: f64,
+    /// Points of it that are lost against the float model, with the paired standard error.
+    pub drop: (f64, f64),
+    /// The drop that is expected of unseen samples, see [`Judge`].
+    pub expected: Option<(f64, f64)>,
 }
 
 impl<'a> Judge<'a> {
@@ -50,7 +70,11 @@ impl<'a> Judge<'a> {
             .map(|input| interpreter.run(std::slice::from_ref(input)))
             .collect::<Result<Vec<_>, Diagnostic>>()?;
         let float = verdicts(task, &samples, &outputs);
-        Ok(Self { task, samples, float })
+        let probabilities = match task.metric() {
+            Metric::Top1 => outputs.iter().map_while(|outputs| probabilities(&outputs[0])).collect(),
+            Metric::Mse => Vec::new(),
+        };
+        Ok(Self { task, samples, float, probabilities })
     }
 
     /// The float model's metric.
@@ -58,29 +82,33 @@ impl<'a> Judge<'a> {
         self.float.iter().sum::<f64>() / self.float.len().max(1) as f64
     }
 
-    /// The metric of an integer graph, and its drop in points with the paired standard error.
+    /// Judges an integer graph.
     ///
     /// # Errors
     /// If the core cannot be compiled for this machine.
-    pub fn judge(&self, lowered: &Lowered) -> Result<(f64, f64, f64), Failure> {
+    pub fn judge(&self, lowered: &Lowered) -> Result<Judged, Failure> {
         self.judge_by(&lutweave_cpu::compile_jit(&lowered.split.core)?, lowered)
     }
 
-    fn judge_by(&self, jit: &Jit, lowered: &Lowered) -> Result<(f64, f64, f64), Failure> {
+    fn judge_by(&self, jit: &Jit, lowered: &Lowered) -> Result<Judged, Failure> {
         let run = |input: &Tensor| lowered.split.run(std::slice::from_ref(input), |core| jit.run(core));
         let outputs = self.samples.inputs.par_iter().map(run).collect::<Result<Vec<_>, Diagnostic>>()?;
         let integer = verdicts(self.task, &self.samples, &outputs);
-        let count = integer.len().max(1) as f64;
         let unit = if self.task.metric().larger_is_better() {
             -100.0
         } else {
             100.0 / self.float_value().abs().max(f64::MIN_POSITIVE)
         };
-        let losses: Vec<f64> =
-            integer.iter().zip(&self.float).map(|(integer, float)| unit * (integer - float)).collect();
-        let drop = losses.iter().sum::<f64>() / count;
-        let variance = losses.iter().map(|loss| (loss - drop).powi(2)).sum::<f64>() / count;
-        Ok((integer.iter().sum::<f64>() / count, drop, (variance / count).sqrt()))
+        let losses = integer.iter().zip(&self.float).map(|(integer, float)| unit * (integer - float));
+        let expected = self.probabilities.iter().zip(&outputs).map(|(probabilities, outputs)| {
+            let likeliest = probabilities.iter().copied().fold(0.0, f64::max);
+            100.0 * (likeliest - probabilities.get(class(&outputs[0])).copied().unwrap_or(0.0))
+        });
+        Ok(Judged {
+            value: integer.iter().sum::<f64>() / integer.len().max(1) as f64,
+            drop: mean(losses.collect()),
+            expected: (!self.probabilities.is_empty()).then(|| mean(expected.collect())),
+        })
     }
 
     /// Samples that are judged.
@@ -101,10 +129,18 @@ impl<'a> Judge<'a> {
     /// As [`Judge::judge`].
     pub fn measure(&self, lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Measured, Failure> {
         let jit = lutweave_cpu::compile_jit(&lowered.split.core)?;
-        let (_, drop, standard_error) = self.judge_by(&jit, lowered)?;
+        let Judged { drop: (drop, standard_error), expected, .. } = self.judge_by(&jit, lowered)?;
         let distortion = distortion(&jit, lowered, study, judging)?;
-        Ok(Measured { drop, standard_error, samples: self.samples(), distortion })
+        Ok(Measured { drop, standard_error, expected, samples: self.samples(), distortion })
     }
+}
+
+/// A mean and its standard error.
+fn mean(values: Vec<f64>) -> (f64, f64) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    (mean, (variance / count).sqrt())
 }
 
 fn verdicts(task: &Task, samples: &Samples, outputs: &[Vec<Tensor>]) -> Vec<f64> {

@@ -92,6 +92,21 @@ impl Space {
         space
     }
 
+    /// The space with other prices of the settings; layers without a table keep theirs.
+    #[must_use]
+    pub fn with_prices(&self, tables: &[Table]) -> Self {
+        let mut space = self.clone();
+        for stage in &mut space.stages {
+            let Some(table) = tables.iter().find(|table| table.layer == stage.name) else { continue };
+            for member in &mut stage.members {
+                if let Some(distortion) = member.setting.and_then(|setting| table.price(&setting)) {
+                    member.distortion = distortion;
+                }
+            }
+        }
+        space
+    }
+
     /// The problem of choosing a member of each stage within budgets.
     pub fn problem(&self, budgets: &Budgets) -> Problem {
         let stage = |stage: &StageSpace| Stage {

@@ -16,6 +16,7 @@ mod inspect;
 mod listing;
 mod model;
 mod progress;
+mod prune;
 mod report;
 mod run;
 mod samples;

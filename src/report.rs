@@ -9,6 +9,7 @@ use crate::task::Metric;
 use lutweave_hw::device::Device;
 use lutweave_ir::op::SiteKind;
 use lutweave_passes::channels::Removed;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -143,6 +144,14 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
     if let Some(reshaping) = &summary.deform {
         let variant = variant_name(reshaping.report.variant);
         figures.push(("deformable layers", format!("{variant}; distortion after each step: {}", prices(reshaping))));
+    }
+    if let Some(last) = summary.channels.last() {
+        let kept = 100.0 * last.macs as f64 / summary.model_macs.max(1) as f64;
+        let layers = summary.channels.iter().flat_map(|step| &step.layers).collect::<BTreeSet<_>>().len();
+        figures.push((
+            "channels given up",
+            format!("of {layers} layers, {kept:.1} % of the MACs left, distortion {:.4}", last.distortion),
+        ));
     }
     if let Some(accuracy) = &summary.accuracy {
         let metric = if accuracy.metric == Metric::Top1.name() { Metric::Top1 } else { Metric::Mse };

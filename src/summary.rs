@@ -9,6 +9,7 @@ use lutweave_hw::kernel::Kernel;
 use lutweave_hw::plan::{Plan, Stage};
 use lutweave_hw::rtl::{NofM, ParallelTaps};
 use lutweave_ir::{Graph, NodeId, Op};
+use lutweave_passes::channels::Step;
 use lutweave_passes::prune::Pruned;
 use serde::Serialize;
 
@@ -136,6 +137,8 @@ pub struct Summary {
     pub pruning: Option<Pruned>,
     /// What was made of deformable layers, if there are any.
     pub deform: Option<Reshaping>,
+    /// Channels that were given up, step by step.
+    pub channels: Vec<Step>,
     /// Operators that run on the host.
     pub host_ops: Vec<String>,
     /// Files written, relative to the directory.

@@ -32,6 +32,8 @@ pub struct Layer {
     pub lanes: u32,
     /// Outputs computed at once (PE).
     pub outputs: Option<u32>,
+    /// Rows of the window memory, where there is one.
+    pub line_buffer_rows: Option<u32>,
     /// Multiply-accumulates of a frame.
     pub macs: u64,
     /// Hardware multipliers of its processing elements.
@@ -173,6 +175,7 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
                 }),
                 lanes: stage.input_lanes.first().copied().unwrap_or(stage.output_lanes),
                 outputs: stage.folding.map(|folding| folding.outputs),
+                line_buffer_rows: stage.kernel.line_buffer_rows(),
                 macs: stage.macs,
                 multipliers: stage.multipliers,
                 cycles: stage.cycles,

@@ -7,7 +7,7 @@ use crate::solve::{Alternative, Edge, Problem, Stage};
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
 use lutweave_hw::elaborate::lane_type;
-use lutweave_hw::kernel::Kernel;
+use lutweave_hw::kernel::{Kernel, kernel_of};
 use lutweave_hw::plan::{Choice, WeightForm, conversion, form_of, kernels, options};
 use lutweave_hw::rtl::NofM;
 use lutweave_ir::{Diagnostics, Graph, NodeId, Op};
@@ -208,7 +208,8 @@ fn edges(graph: &Graph, space: &Space, device: &Device) -> Vec<Edge> {
         .collect();
     let mut edges = Vec::new();
     for (to, stage) in space.stages.iter().enumerate() {
-        for &operand in &graph.node(stage.node).operands {
+        let Ok(kernel) = kernel_of(graph, stage.node) else { continue };
+        for (stream, operand) in kernel.streams(&graph.node(stage.node).operands).into_iter().enumerate() {
             let mut source = operand;
             while let Op::Reshape { .. } = graph.node(source).op {
                 source = graph.node(source).operands[0];
@@ -216,7 +217,8 @@ fn edges(graph: &Graph, space: &Space, device: &Device) -> Vec<Edge> {
             let Some(&from) = position.get(&source) else { continue };
             let lane = lane_type(graph.node(source).ty.element);
             edges.push(Edge::priced(&problem, from, to, |written, read| {
-                let Resources { lut, ff, dsp, bram } = conversion(written, read, lane, device);
+                let Resources { lut, ff, dsp, bram } =
+                    conversion(written, kernel.stream_lanes(stream, read), lane, device);
                 Some(vec![0, 0, lut, ff, dsp, bram, 0])
             }));
         }

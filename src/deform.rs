@@ -2,7 +2,7 @@
 
 use crate::cli::{Deform, Source};
 use crate::codesign::Judge;
-use crate::failure::Failure;
+use crate::failure::{Failure, show};
 use crate::flow::{self, Cleaned};
 use crate::model::Model;
 use crate::task::Section;
@@ -34,10 +34,6 @@ pub struct Tried {
     pub accepted: bool,
 }
 
-/// The variants, cheapest first: a square needs one offset a pixel and the fewest rows, a bound
-/// fewer rows than none.
-const CHEAPEST_FIRST: [Variant; 3] = [Variant::Square, Variant::Bounded, Variant::Full];
-
 /// What the command line asks for; `None` leaves the variant to [`clean`].
 fn request(source: &Source) -> Option<Request> {
     let variant = match source.deform {
@@ -50,7 +46,8 @@ fn request(source: &Source) -> Option<Request> {
 }
 
 /// Cleans a model and reshapes its deformable layers. With `--deform auto` the cheapest variant is
-/// taken whose 8-bit network loses at most `max_drop` points of the metric on the calibration data;
+/// taken (a square needs one offset a pixel and the fewest rows, a bound fewer rows than none) whose
+/// 8-bit network loses at most `max_drop` points of the metric on the calibration data;
 /// if all lose more, the one that leaves taps free.
 ///
 /// # Errors
@@ -87,20 +84,25 @@ pub fn clean(
     };
     let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
     let mut tried = Vec::new();
-    for variant in CHEAPEST_FIRST {
+    for variant in [Variant::Square, Variant::Bounded, Variant::Full] {
         let mut cleaned = flow::clean(model, calibration, source, &all(variant))?;
         let lowered = flow::lower(&cleaned, calibration, 8, None, source, quiet)?;
         let (drop, standard_error) = judge.judge(&lowered)?.drop;
-        let accepted = drop <= max_drop || variant == Variant::Full;
-        tried.push(Tried { variant, drop, standard_error, accepted });
-        if accepted {
-            if let Some(reshaping) = &mut cleaned.reshaping {
-                reshaping.tried = tried;
-            }
-            return Ok(cleaned);
+        let last = variant == Variant::Full;
+        tried.push(Tried { variant, drop, standard_error, accepted: last || drop <= max_drop });
+        if drop > max_drop && !last {
+            continue;
         }
+        if drop > max_drop {
+            let message = format!("even free taps cost {drop:.2} points at 8 bits; {max_drop} are allowed");
+            show(&Diagnostic::warning("drop-too-large", message).at(&model.name));
+        }
+        if let Some(reshaping) = &mut cleaned.reshaping {
+            reshaping.tried = tried;
+        }
+        return Ok(cleaned);
     }
-    unreachable!("invariant: the freest variant is always accepted")
+    unreachable!("invariant: the last variant is always taken")
 }
 
 /// The name of a variant in figures.

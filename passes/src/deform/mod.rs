@@ -194,7 +194,7 @@ fn bounds(graph: &Graph, layer: &Layer, request: &Request, seen: &BTreeMap<Strin
     let reach = match (request.variant, request.reach) {
         (Variant::Bounded | Variant::Square, reach) => reach.unwrap_or(DEFAULT_REACH) as i32,
         (Variant::Full, Some(reach)) => reach as i32,
-        (Variant::Full, None) if stated.bounded() => return None,
+        (Variant::Full, None) if stated.bounded() => stated.reach().min(127) as i32,
         (Variant::Full, None) => {
             let [lo, hi] = seen.get(&graph.node(layer.node).name)?.map(f32::round_ties_even);
             (lo.abs().max(hi.abs()).min(127.0) as i32).max(1)

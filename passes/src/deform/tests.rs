@@ -132,6 +132,29 @@ fn what_has_no_square_stays_and_says_why() {
 }
 
 #[test]
+fn distances_below_zero_are_cut_off_at_a_price() {
+    let (weights, bias) = square_offsets();
+    let graph = network(weights, bias, reals(5, 108, 0.3), false);
+    let square = edit::rebuild(&graph, &mut |edit, layer| project::project(edit, layer, 7)).unwrap().unwrap();
+    // The same with distances on either side of 0, as CenterNet's Hardtanh gives them.
+    let mut centred = Graph::new("centred");
+    for node in square.nodes() {
+        match &node.op {
+            Op::Input => centred.input(&node.name, node.ty.clone()),
+            Op::Constant(value) => centred.constant(&node.name, value.clone(), node.ty.clone()),
+            Op::Unary(Unary::Clip { .. }) => {
+                centred.add(&node.name, Op::Unary(Unary::Clip { lo: -7.0, hi: 8.0 }), &node.operands).unwrap()
+            }
+            op => centred.add(&node.name, op.clone(), &node.operands).unwrap(),
+        };
+    }
+    centred.set_outputs(square.outputs().to_vec());
+    let reshaped = taken(&centred, request(Variant::Full));
+    assert_eq!(reshaped.report.layers[0].bounds, Some([0, 8]));
+    assert!(reshaped.report.prices.iter().any(|price| price.step == Step::Bounded));
+}
+
+#[test]
 fn a_reach_beyond_eight_bits_is_refused() {
     let (weights, bias) = square_offsets();
     let graph = network(weights, bias, reals(5, 108, 0.3), false);

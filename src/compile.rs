@@ -4,6 +4,7 @@ use crate::artefact::{self, FORMAT, Files, Manifest, Port, StoredPlan};
 use crate::cli::{self, Compile, Weights};
 use crate::codesign::record::Record;
 use crate::codesign::{Chosen, Session, choose};
+use crate::deform;
 use crate::eval;
 use crate::executor::{self, Answer, Drive, mismatches};
 use crate::failure::{Failure, show};
@@ -51,7 +52,7 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
     let device = flow::device(&source.device)?;
     let model = model::load(source.model.as_deref(), source.task.as_deref())?;
     let calibration = flow::calibration(&model, source)?;
-    let mut cleaned = flow::clean(&model, &calibration, source)?;
+    let mut cleaned = deform::clean(&model, &calibration, source, Some(arguments.max_drop), quiet)?;
     let built = build(&model, &mut cleaned, &calibration, &device, arguments)?;
     let (lowered, fitted) = (&built.lowered, &built.fitted);
     let core = &lowered.split.core;
@@ -244,6 +245,7 @@ impl Product<'_> {
             model_macs: self.cleaned.totals.macs,
             codesign: record.as_ref().map(summary::Choice::of),
             pruning: pruned.clone(),
+            deform: self.cleaned.reshaping.clone(),
             channels: self.cleaned.given_up.clone(),
             host_ops: host_ops(&lowered.split),
             files: Vec::new(),

@@ -76,6 +76,6 @@ pub fn channels(
 }
 
 /// The loss that stands for the model's metric.
-fn loss(model: &Model) -> Loss {
+pub fn loss(model: &Model) -> Loss {
     model.task.as_ref().map_or(Loss::SquaredError, |task| task.metric().loss())
 }

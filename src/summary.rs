@@ -2,6 +2,7 @@
 
 use crate::codesign::Measured;
 use crate::codesign::record::Record;
+use crate::deform::Reshaping;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
@@ -136,6 +137,8 @@ pub struct Summary {
     pub codesign: Option<Choice>,
     /// How layers' shares of weights were chosen, if they were pruned.
     pub pruning: Option<Pruned>,
+    /// What was made of deformable layers, if there are any.
+    pub deform: Option<Reshaping>,
     /// Channels that were given up, step by step.
     pub channels: Vec<Step>,
     /// Operators that run on the host.

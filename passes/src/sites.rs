@@ -54,7 +54,7 @@ pub fn place(graph: &Graph) -> Result<Placed, Diagnostic> {
     for id in graph.ids() {
         let node = graph.node(id);
         let mut operands: Vec<NodeId> = node.operands.iter().map(|operand| marked[operand.index()]).collect();
-        if let (Op::Conv(_) | Op::Dense, Some(&w)) = (&node.op, node.operands.get(1))
+        if let (Op::Conv(_) | Op::DeformConv(_) | Op::Dense, Some(&w)) = (&node.op, node.operands.get(1))
             && constant[w.index()] == Some(false)
         {
             operands[1] = match weights.get(&w) {

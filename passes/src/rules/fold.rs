@@ -26,7 +26,7 @@ pub(super) const INNER_HAS_NO_PADDING: Guard = Guard {
     holds: |egraph, found| geometry(egraph, found, 1).is_none_or(|inner| inner.pads == [0; 4]),
 };
 
-const PADDED_WITH_ZERO: Guard = Guard {
+pub(super) const PADDED_WITH_ZERO: Guard = Guard {
     name: "the padding is 0",
     holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad { value: 0.0, .. })),
 };
@@ -196,7 +196,7 @@ pub(super) fn add_pads(pads: &mut [usize; 4], more: [usize; 4]) {
 }
 
 /// Weights times a factor per input channel.
-fn scale_inputs(egraph: &mut EGraph, layer: &Op, w: Id, g: Id) -> Option<Id> {
+pub(super) fn scale_inputs(egraph: &mut EGraph, layer: &Op, w: Id, g: Id) -> Option<Id> {
     let shape = egraph.shape(w).to_vec();
     match layer {
         Op::Conv(conv) if conv.geometry.groups > 1 => {

@@ -2,6 +2,7 @@
 
 pub mod affine;
 pub mod boxes;
+pub mod deform;
 pub mod fold;
 pub mod hoist;
 pub mod integer;
@@ -18,6 +19,7 @@ pub mod reshape;
 pub mod shuffle;
 pub mod sites;
 pub mod sum;
+pub mod template;
 
 use crate::egraph::{EGraph, Facts, Match, RuleSpec};
 use egg::Id;
@@ -28,6 +30,8 @@ const FLOAT: &[&[RuleSpec]] = &[
     affine::RULES,
     fold::RULES,
     merge::RULES,
+    deform::RULES,
+    template::RULES,
     sum::RULES,
     sum::GENERATIVE,
     join::RULES,

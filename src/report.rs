@@ -4,7 +4,6 @@ use crate::codesign::record::{Record, choice_text, setting_text};
 use crate::flow::{Cleaned, Lowered};
 use crate::listing::table;
 use crate::summary::{Layer, Summary};
-use crate::task::Metric;
 use lutweave_hw::device::Device;
 use lutweave_ir::op::SiteKind;
 use lutweave_passes::channels::Removed;
@@ -134,12 +133,12 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
         ("on the host", if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") }),
     ];
     if let Some(accuracy) = &summary.accuracy {
-        let metric = if accuracy.metric == Metric::Top1.name() { Metric::Top1 } else { Metric::Mse };
+        let metric = accuracy.metric;
         figures.push((
             "accuracy",
             format!(
                 "{}: float {}, integer {} on {} samples",
-                accuracy.metric,
+                metric.name(),
                 metric.show(accuracy.float),
                 metric.show(accuracy.integer),
                 accuracy.samples

@@ -1,10 +1,14 @@
 //! Task files: what a model is for and how it is judged.
 
+use crate::detect::average_precision::Matches;
+use crate::detect::decode::{Decode, Outputs};
+use crate::detect::draw::Picture;
+use crate::detect::{Bounds, Object};
 use crate::failure::Failure;
+use crate::metric::{Metric, Verdict};
 use crate::samples::{Archive, Array};
 use lutweave_ir::{Diagnostic, Element, Tensor, TensorType};
 use lutweave_models::BuiltIn;
-use lutweave_passes::sensitivity::Loss;
 use serde::Deserialize;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -32,54 +36,25 @@ struct Spec {
     input: Input,
     output: Option<Affine>,
     labels: Option<Labels>,
+    decode: Option<Decode>,
 }
 
-/// How outputs are judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of samples whose largest output is at the label.
-    Top1,
-    /// Mean squared difference of output and input, in the model's real units.
-    Mse,
-}
-
-impl Metric {
-    /// Its name in task files and output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Top1 => "top1",
-            Self::Mse => "mse",
-        }
-    }
-
-    /// True if larger is better.
-    pub fn larger_is_better(self) -> bool {
-        self == Self::Top1
-    }
-
-    /// The loss that stands for the metric where errors are priced.
-    pub fn loss(self) -> Loss {
-        match self {
-            Self::Top1 => Loss::Divergence,
-            Self::Mse => Loss::SquaredError,
-        }
-    }
-
-    /// Text for a table.
-    pub fn show(self, value: f64) -> String {
-        match self {
-            Self::Top1 => format!("{:.2} %", 100.0 * value),
-            Self::Mse => format!("{value:.4}"),
-        }
-    }
-}
-
+/// Which samples of a file: all, or those of some splits, and of these a run.
 #[derive(Clone, Debug, Deserialize)]
 struct Window {
     file: String,
+    #[serde(default)]
     start: usize,
-    count: usize,
+    /// All from `start` on if absent.
+    count: Option<usize>,
+    /// Values of the array `split_array`; samples with others are left out.
+    split: Option<Vec<i64>>,
+    #[serde(default = "split_array")]
+    split_array: String,
+}
+
+fn split_array() -> String {
+    "split".to_owned()
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -98,9 +73,18 @@ struct Affine {
     std: Vec<f64>,
 }
 
+/// Arrays of what is true: a class a sample, or boxes `[m,4]` (left, top, right, bottom in pixels)
+/// with their classes `[m]`, of which sample `i` owns those from `box_offsets[i]` to
+/// `box_offsets[i+1]`.
 #[derive(Clone, Debug, Deserialize)]
 struct Labels {
-    array: String,
+    array: Option<String>,
+    boxes: Option<String>,
+    box_class: Option<String>,
+    box_offsets: Option<String>,
+    /// Names of the classes.
+    #[serde(default)]
+    classes: Vec<String>,
 }
 
 /// Which window of samples.
@@ -119,6 +103,8 @@ pub struct Samples {
     pub inputs: Vec<Tensor>,
     /// One label a sample; empty for metrics without labels.
     pub labels: Vec<usize>,
+    /// The objects of each sample; empty for metrics without boxes.
+    pub objects: Vec<Vec<Object>>,
 }
 
 impl Task {
@@ -138,7 +124,7 @@ impl Task {
     /// # Errors
     /// Never for the models that are shipped; the text is checked all the same.
     pub fn of_built_in(model: &'static BuiltIn) -> Result<Self, Failure> {
-        Ok(Self { spec: parse(model.task, model.name)?, place: Place::BuiltIn(model) })
+        Ok(Self { spec: parse(&model.task(), model.name)?, place: Place::BuiltIn(model) })
     }
 
     /// The model that the task names, if it is a file.
@@ -171,42 +157,104 @@ impl Task {
                 self.select(archive, window, ty, limit)
             }
             Place::BuiltIn(model) => {
-                self.select(Archive::open(Cursor::new(model.samples), model.samples_file)?, window, ty, limit)
+                let archive = Archive::open(Cursor::new(model.samples()), model.samples_file())?;
+                self.select(archive, window, ty, limit)
             }
         }
     }
 
-    /// The metric of one sample's output: 1 or 0 for a hit, or a squared error.
-    pub fn judge(&self, samples: &Samples, index: usize, output: &Tensor) -> f64 {
-        let values: Vec<f64> = reals(output);
-        match self.spec.metric {
-            Metric::Top1 => {
-                let mut best = 0;
-                for (position, value) in values.iter().enumerate() {
-                    if *value > values[best] {
-                        best = position;
-                    }
-                }
-                // A model that ends in an argmax gives the class itself.
-                let class = if values.len() == 1 { values[0] as usize } else { best };
-                f64::from(u8::from(samples.labels.get(index) == Some(&class)))
-            }
-            Metric::Mse => {
-                let input = &self.spec.input;
-                let output_affine = self.spec.output.as_ref();
-                let (mean, std) = output_affine.map_or((0.0, 1.0), |affine| (affine.mean[0], affine.std[0]));
-                let inputs = reals(&samples.inputs[index]);
-                let squares: f64 = inputs
-                    .iter()
-                    .zip(&values)
-                    .map(|(x, y)| {
-                        let difference = (y * std + mean) - (x * input.std[0] + input.mean[0]);
-                        difference * difference
-                    })
-                    .sum();
-                squares / inputs.len().max(1) as f64
+    /// How a detector's outputs are read.
+    ///
+    /// # Errors
+    /// If the task does not say it.
+    pub fn decode(&self) -> Result<&Decode, Failure> {
+        self.spec.decode.as_ref().ok_or_else(|| {
+            Diagnostic::error("no-decode", "the task does not say how a detector's outputs are read")
+                .help("give a task file with a table [decode]")
+                .into()
+        })
+    }
+
+    /// The name of a class of objects.
+    pub fn class_name(&self, class: usize) -> String {
+        let named = self.spec.labels.as_ref().and_then(|labels| labels.classes.get(class));
+        named.cloned().unwrap_or_else(|| class.to_string())
+    }
+
+    /// What one sample's outputs are worth. `names` are the model's outputs.
+    ///
+    /// # Errors
+    /// If the outputs are not what the task says.
+    pub fn judge(
+        &self,
+        samples: &Samples,
+        index: usize,
+        names: &[String],
+        outputs: &[Tensor],
+    ) -> Result<Verdict, Failure> {
+        if let Some(rules) = self.spec.metric.rules() {
+            let found = self.decode()?.detections(&Outputs { names, values: outputs })?;
+            return Ok(Verdict::Matches(Matches::new(rules, &found, &samples.objects[index])));
+        }
+        let values: Vec<f64> = reals(&outputs[0]);
+        if self.spec.metric == Metric::Mse {
+            return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &values)));
+        }
+        let mut best = 0;
+        for (position, value) in values.iter().enumerate() {
+            if *value > values[best] {
+                best = position;
             }
         }
+        // A model that ends in an argmax gives the class itself.
+        let class = if values.len() == 1 { values[0] as usize } else { best };
+        Ok(Verdict::Number(f64::from(u8::from(samples.labels.get(index) == Some(&class)))))
+    }
+
+    fn squared_error(&self, input: &Tensor, outputs: &[f64]) -> f64 {
+        let input_affine = &self.spec.input;
+        let output_affine = self.spec.output.as_ref();
+        let (mean, std) = output_affine.map_or((0.0, 1.0), |affine| (affine.mean[0], affine.std[0]));
+        let inputs = reals(input);
+        let squares: f64 = inputs
+            .iter()
+            .zip(outputs)
+            .map(|(x, y)| {
+                let difference = (y * std + mean) - (x * input_affine.std[0] + input_affine.mean[0]);
+                difference * difference
+            })
+            .sum();
+        squares / inputs.len().max(1) as f64
+    }
+
+    /// The image that a model's input was made from.
+    ///
+    /// # Errors
+    /// If it is no image.
+    pub fn picture(&self, input: &Tensor) -> Result<Picture, Failure> {
+        let spec = &self.spec.input;
+        let first = spec.model_layout == "NCHW";
+        let (height, width, channels) = match input.shape[..] {
+            [1, c, h, w] if first => (h, w, c),
+            [1, h, w, c] if spec.model_layout == "NHWC" => (h, w, c),
+            _ => return Err(fault(&spec.array, format!("shape {:?} is no image", input.shape))),
+        };
+        if channels != 1 && channels != 3 {
+            return Err(fault(&spec.array, format!("an image of {channels} channels cannot be drawn")));
+        }
+        let values = reals(input);
+        let constant = |values: &[f64], channel: usize| values[if values.len() == 1 { 0 } else { channel }];
+        let pixel = |position: usize, colour: usize| {
+            let channel = match (channels, spec.channels.as_deref()) {
+                (1, _) => 0,
+                (_, Some("BGR")) => 2 - colour,
+                _ => colour,
+            };
+            let value = values[if first { channel * height * width + position } else { position * channels + channel }];
+            (value * constant(&spec.std, channel) + constant(&spec.mean, channel)).round().clamp(0.0, 255.0) as u8
+        };
+        let pixels = (0..height * width).map(|position| std::array::from_fn(|colour| pixel(position, colour)));
+        Ok(Picture { height, width, pixels: pixels.collect() })
     }
 
     fn select<R: std::io::Read + std::io::Seek>(
@@ -219,24 +267,45 @@ impl Task {
         let input = &self.spec.input;
         let array = archive.array(&input.array)?;
         let total = array.shape.first().copied().unwrap_or(0);
-        let end = window.start.saturating_add(window.count);
-        if end > total || window.count == 0 {
-            let message = format!("samples {} to {end} are asked for, the file has {total}", window.start);
-            return Err(fault(&window.file, message));
-        }
-        let range = window.start..window.start + window.count.min(limit);
-        let labels = match &self.spec.labels {
-            None => Vec::new(),
-            Some(labels) => {
-                let labels = archive.array(&labels.array)?;
-                if labels.values.len() != total {
-                    return Err(fault(&window.file, format!("{} labels for {total} samples", labels.values.len())));
-                }
-                labels.values[range.clone()].iter().map(|&label| label as usize).collect()
+        let chosen = window.choose(&mut archive, total, limit)?;
+        let mut samples = Samples { inputs: Vec::new(), labels: Vec::new(), objects: Vec::new() };
+        if let Some(labels) = self.spec.labels.as_ref().and_then(|labels| labels.array.as_ref()) {
+            let labels = archive.array(labels)?;
+            if labels.values.len() != total {
+                return Err(fault(&window.file, format!("{} labels for {total} samples", labels.values.len())));
             }
+            samples.labels = chosen.iter().map(|&index| labels.values[index] as usize).collect();
+        }
+        if self.spec.metric.rules().is_some() {
+            let all = self.objects(&mut archive, total)?;
+            samples.objects = chosen.iter().map(|&index| all[index].clone()).collect();
+        }
+        samples.inputs = chosen.iter().map(|&index| self.sample(&array, index, ty)).collect::<Result<_, _>>()?;
+        Ok(samples)
+    }
+
+    /// The objects of every sample of a file.
+    fn objects<R: std::io::Read + std::io::Seek>(
+        &self,
+        archive: &mut Archive<R>,
+        total: usize,
+    ) -> Result<Vec<Vec<Object>>, Failure> {
+        let labels = self.spec.labels.as_ref().and_then(Labels::of_boxes);
+        let Some([boxes, classes, offsets]) = labels else { return Ok(vec![Vec::new(); total]) };
+        let (bounds, kinds, starts) = (archive.array(boxes)?, archive.array(classes)?, archive.array(offsets)?);
+        let count = kinds.values.len();
+        if bounds.shape != [count, 4] {
+            return Err(fault(boxes, format!("shape {:?} is not one box of four for each of {count}", bounds.shape)));
+        }
+        let starts: Vec<usize> = starts.values.iter().map(|&start| start as usize).collect();
+        if starts.len() != total + 1 || starts.last() != Some(&count) || !starts.is_sorted() {
+            return Err(fault(offsets, format!("it does not share {count} boxes out among {total} samples")));
+        }
+        let object = |index: usize| {
+            let [x1, y1, x2, y2] = std::array::from_fn(|side| bounds.values[4 * index + side]);
+            Object { bounds: Bounds { x1, y1, x2, y2 }, class: kinds.values[index] as usize }
         };
-        let inputs = range.map(|index| self.sample(&array, index, ty)).collect::<Result<_, _>>()?;
-        Ok(Samples { inputs, labels })
+        Ok(starts.windows(2).map(|pair| (pair[0]..pair[1]).map(object).collect()).collect())
     }
 
     /// One sample as the model wants it: `(x - mean) / std`, channels, layout, element type.
@@ -299,6 +368,40 @@ impl Task {
     }
 }
 
+impl Window {
+    /// Positions of at most `limit` samples in a file of `total`.
+    fn choose<R: std::io::Read + std::io::Seek>(
+        &self,
+        archive: &mut Archive<R>,
+        total: usize,
+        limit: usize,
+    ) -> Result<Vec<usize>, Failure> {
+        let mut candidates: Vec<usize> = (0..total).collect();
+        if let Some(wanted) = &self.split {
+            let splits = archive.array(&self.split_array)?;
+            if splits.values.len() != total {
+                let message = format!("{} splits for {total} samples", splits.values.len());
+                return Err(fault(&self.split_array, message));
+            }
+            candidates.retain(|&index| wanted.iter().any(|&split| splits.values[index] == split as f64));
+        }
+        let found = candidates.len();
+        let end = self.count.map_or(found, |count| self.start.saturating_add(count));
+        if end > found || self.start >= end {
+            let message = format!("samples {} to {end} are asked for, the file has {found}", self.start);
+            return Err(fault(&self.file, message));
+        }
+        Ok(candidates[self.start..end].iter().copied().take(limit).collect())
+    }
+}
+
+impl Labels {
+    /// Names of the arrays of boxes, their classes, and where each sample's begin.
+    fn of_boxes(&self) -> Option<[&str; 3]> {
+        Some([self.boxes.as_deref()?, self.box_class.as_deref()?, self.box_offsets.as_deref()?])
+    }
+}
+
 fn reals(tensor: &Tensor) -> Vec<f64> {
     match &tensor.data {
         lutweave_ir::Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
@@ -327,8 +430,22 @@ fn parse(text: &str, name: &str) -> Result<Spec, Failure> {
             return Err(fault(name, format!("layout `{layout}` is not NHWC, NCHW or NC")));
         }
     }
-    if spec.metric == Metric::Top1 && spec.labels.is_none() {
-        return Err(fault(name, "metric top1 needs [labels]".to_owned()));
+    let labels = spec.labels.as_ref();
+    match spec.metric {
+        Metric::Top1 if labels.is_none_or(|labels| labels.array.is_none()) => {
+            return Err(fault(name, "metric top1 needs [labels] with an array".to_owned()));
+        }
+        Metric::Ap50 | Metric::Map if labels.and_then(Labels::of_boxes).is_none() => {
+            let message = format!("metric {} needs [labels] with boxes, box_class and box_offsets", spec.metric.name());
+            return Err(fault(name, message));
+        }
+        Metric::Ap50 | Metric::Map if spec.decode.is_none() => {
+            return Err(fault(name, format!("metric {} needs [decode]", spec.metric.name())));
+        }
+        Metric::Top1 | Metric::Mse | Metric::Ap50 | Metric::Map => {}
+    }
+    if let Some(decode) = &spec.decode {
+        decode.check().map_err(|message| fault(name, message))?;
     }
     Ok(spec)
 }

@@ -4,7 +4,8 @@ use super::tables::Key;
 use crate::eval;
 use crate::failure::Failure;
 use crate::flow::{self, Lowered};
-use crate::model::Model;
+use crate::metric::Verdict;
+use crate::model::{Model, output_names};
 use crate::task::{Samples, Section, Task};
 use lutweave_cpu::Jit;
 use lutweave_ir::interpret::Interpreter;
@@ -32,8 +33,10 @@ pub struct Measured {
 pub struct Judge<'a> {
     task: &'a Task,
     samples: Samples,
-    /// The float model's verdict on each sample.
-    float: Vec<f64>,
+    /// Names of the model's outputs.
+    names: Vec<String>,
+    /// What the float model's outputs for each sample are worth.
+    float: Vec<Verdict>,
 }
 
 impl<'a> Judge<'a> {
@@ -49,13 +52,14 @@ impl<'a> Judge<'a> {
             .par_iter()
             .map(|input| interpreter.run(std::slice::from_ref(input)))
             .collect::<Result<Vec<_>, Diagnostic>>()?;
-        let float = verdicts(task, &samples, &outputs);
-        Ok(Self { task, samples, float })
+        let names = output_names(&model.graph);
+        let float = eval::verdicts(task, &samples, &names, &outputs)?;
+        Ok(Self { task, samples, names, float })
     }
 
     /// The float model's metric.
     pub fn float_value(&self) -> f64 {
-        self.float.iter().sum::<f64>() / self.float.len().max(1) as f64
+        self.task.metric().value(&self.float)
     }
 
     /// The metric of an integer graph, and its drop in points with the paired standard error.
@@ -69,18 +73,10 @@ impl<'a> Judge<'a> {
     fn judge_by(&self, jit: &Jit, lowered: &Lowered) -> Result<(f64, f64, f64), Failure> {
         let run = |input: &Tensor| lowered.split.run(std::slice::from_ref(input), |core| jit.run(core));
         let outputs = self.samples.inputs.par_iter().map(run).collect::<Result<Vec<_>, Diagnostic>>()?;
-        let integer = verdicts(self.task, &self.samples, &outputs);
-        let count = integer.len().max(1) as f64;
-        let unit = if self.task.metric().larger_is_better() {
-            -100.0
-        } else {
-            100.0 / self.float_value().abs().max(f64::MIN_POSITIVE)
-        };
-        let losses: Vec<f64> =
-            integer.iter().zip(&self.float).map(|(integer, float)| unit * (integer - float)).collect();
-        let drop = losses.iter().sum::<f64>() / count;
-        let variance = losses.iter().map(|loss| (loss - drop).powi(2)).sum::<f64>() / count;
-        Ok((integer.iter().sum::<f64>() / count, drop, (variance / count).sqrt()))
+        let integer = eval::verdicts(self.task, &self.samples, &self.names, &outputs)?;
+        let metric = self.task.metric();
+        let (drop, standard_error) = metric.drop(&self.float, &integer);
+        Ok((metric.value(&integer), drop, standard_error))
     }
 
     /// Samples that are judged.
@@ -91,7 +87,7 @@ impl<'a> Judge<'a> {
     /// Adds what the judge judges by to a key.
     pub fn add_to(&self, key: &mut Key) {
         self.samples.inputs.iter().for_each(|input| key.tensor(input));
-        key.numbers(&self.float);
+        self.float.iter().for_each(|verdict| key.numbers(&verdict.numbers()));
     }
 
     /// Everything that is measured of a choice. `study` holds the float outputs for the
@@ -105,10 +101,6 @@ impl<'a> Judge<'a> {
         let distortion = distortion(&jit, lowered, study, judging)?;
         Ok(Measured { drop, standard_error, samples: self.samples(), distortion })
     }
-}
-
-fn verdicts(task: &Task, samples: &Samples, outputs: &[Vec<Tensor>]) -> Vec<f64> {
-    outputs.iter().enumerate().map(|(index, outputs)| task.judge(samples, index, &outputs[0])).collect()
 }
 
 /// The distortion of the core's outputs against the network's, where these are the same values.

@@ -217,7 +217,7 @@ pub fn weights(core: &Graph, plan: &Plan) -> (u64, f64) {
 /// The weights of a convolution.
 fn weights_of(core: &Graph, node: NodeId) -> Option<&[i32]> {
     match core.node(node).op {
-        Op::QConv(_) => Some(core.constant_of(core.node(node).operands[1])?.ints()),
+        Op::QConv(_) | Op::QDeformConv(_) => Some(core.constant_of(core.node(node).operands[1])?.ints()),
         _ => None,
     }
 }

@@ -109,6 +109,12 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             let kernel = [weights[1] as u32, weights[2] as u32];
             convolution(operand(0), output, kernel, &conv.geometry)
         }
+        Op::QDeformConv(_) => {
+            return refuse(
+                "deformable convolution has no block yet".into(),
+                "use an ordinary convolution in its place",
+            );
+        }
         Op::MaxPool(window) => Kernel::Pool { extent: pool_extent(operand(0), output, window), max: true },
         Op::QAveragePool(pool) => {
             let input = operand(0);
@@ -155,6 +161,7 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             );
         }
         Op::Conv(_)
+        | Op::DeformConv(_)
         | Op::Dense
         | Op::BatchNorm { .. }
         | Op::Unary(_)

@@ -120,6 +120,12 @@ impl<'g> Interpreter<'g> {
             if let (Op::Dense, Weights::Float(packed)) = (&node.op, weights) {
                 return dense::eval_packed(packed, &node.ty, operands);
             }
+            if let (Op::DeformConv(conv), Weights::Float(packed)) = (&node.op, weights) {
+                return conv.eval_packed(packed, &node.ty, operands);
+            }
+            if let (Op::QDeformConv(conv), Weights::Int(packed)) = (&node.op, weights) {
+                return conv.eval_packed(packed, &node.ty, operands);
+            }
             if let (Op::QConv(conv), Weights::Int(packed)) = (&node.op, weights) {
                 return conv.eval_packed(packed, &node.ty, operands);
             }
@@ -138,7 +144,9 @@ fn pack_with(node: &Node, weights: &Tensor) -> Option<Weights> {
     match &node.op {
         Op::Conv(conv) => Some(Weights::Float(conv.pack(weights))),
         Op::Dense => Some(Weights::Float(dense::pack(weights))),
+        Op::DeformConv(conv) => Some(Weights::Float(conv.pack(weights))),
         Op::QConv(conv) => Some(Weights::Int(conv.pack(weights))),
+        Op::QDeformConv(conv) => Some(Weights::Int(conv.pack(weights))),
         Op::Input
         | Op::Constant(_)
         | Op::BatchNorm { .. }

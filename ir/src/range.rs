@@ -1,7 +1,7 @@
 //! Range analysis: the values that integer nodes and their accumulators can take.
 
 use crate::graph::{Graph, Node, NodeId};
-use crate::op::{Op, QAdd, QAveragePool, QMul};
+use crate::op::{Op, QAdd, QAveragePool, QConv, QDeformConv, QMul};
 use crate::tensor::Tensor;
 
 /// Smallest and largest value that a node can take, over all inputs; `None` for float nodes.
@@ -43,6 +43,7 @@ fn own_range(op: &Op, graph: &Graph, node: &Node) -> Option<(i64, i64)> {
     match op {
         Op::Constant(tensor) => bounds(tensor.ints()),
         Op::QConv(conv) => Some((conv.requantize.lo.into(), conv.requantize.hi.into())),
+        Op::QDeformConv(conv) => Some((conv.requantize.lo.into(), conv.requantize.hi.into())),
         Op::QAveragePool(pool) => Some((pool.requantize.lo.into(), pool.requantize.hi.into())),
         Op::QMul(mul) => Some((mul.requantize.lo.into(), mul.requantize.hi.into())),
         Op::QAdd(add) => Some((add.lo.into(), add.hi.into())),
@@ -51,6 +52,7 @@ fn own_range(op: &Op, graph: &Graph, node: &Node) -> Option<(i64, i64)> {
         Op::Input
         | Op::Quantize { .. }
         | Op::Conv(_)
+        | Op::DeformConv(_)
         | Op::Dense
         | Op::BatchNorm { .. }
         | Op::Unary(_)
@@ -76,7 +78,7 @@ fn bounds(values: &[i32]) -> Option<(i64, i64)> {
     Some((i64::from(*values.iter().min()?), i64::from(*values.iter().max()?)))
 }
 
-/// Smallest and largest accumulator of a `QConv`, `QAveragePool`, `QAdd` or `QMul`: the union,
+/// Smallest and largest accumulator of a `QConv`, `QDeformConv`, `QAveragePool`, `QAdd` or `QMul`: the union,
 /// over output channels and inputs, of every sum of some of the terms, so that it holds for
 /// partial sums in any order, with and without the bias. For a `QAdd` the rounding term counts
 /// as a term. It saturates at the range of `i64`.
@@ -86,8 +88,8 @@ pub fn accumulator_range(graph: &Graph, id: NodeId) -> (i64, i64) {
     let node = graph.node(id);
     let operand = |index: usize| value_range(graph, node.operands[index]).unwrap_or((0, 0));
     match &node.op {
-        Op::QConv(conv) => {
-            let x = union(operand(0), i64::from(conv.pad_value));
+        Op::QConv(QConv { pad_value, .. }) | Op::QDeformConv(QDeformConv { pad_value, .. }) => {
+            let x = union(operand(0), i64::from(*pad_value));
             let [weights, bias] = [graph.constant_of(node.operands[1]), graph.constant_of(node.operands[2])];
             match (weights, bias) {
                 (Some(weights), Some(bias)) => convolution_range(weights, bias, x),
@@ -107,6 +109,7 @@ pub fn accumulator_range(graph: &Graph, id: NodeId) -> (i64, i64) {
         Op::Input
         | Op::Constant(_)
         | Op::Conv(_)
+        | Op::DeformConv(_)
         | Op::Dense
         | Op::BatchNorm { .. }
         | Op::Unary(_)
@@ -210,7 +213,7 @@ fn mul_range(mul: &QMul, x0: (i64, i64), x1: (i64, i64)) -> (i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::{Geometry, QConv};
+    use crate::op::Geometry;
     use crate::{Element, Requantize, TensorType};
 
     fn requantize() -> Requantize {

@@ -105,7 +105,9 @@ enum Kind {
 fn kind(node: &Node) -> Kind {
     match &node.op {
         Op::Input | Op::Constant(_) => Kind::Leaf,
-        Op::QConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_) | Op::Table(_) => Kind::Anchor,
+        Op::QConv(_) | Op::QDeformConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_) | Op::Table(_) => {
+            Kind::Anchor
+        }
         Op::MaxPool(_) | Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize { .. } => {
             if node.ty.element.is_int() { Kind::Anchor } else { Kind::Host }
         }
@@ -117,6 +119,7 @@ fn kind(node: &Node) -> Kind {
             }
         }
         Op::Conv(_)
+        | Op::DeformConv(_)
         | Op::Dense
         | Op::BatchNorm { .. }
         | Op::Unary(_)

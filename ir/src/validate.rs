@@ -7,7 +7,7 @@
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{Graph, Node, NodeId};
 use crate::interpret::check_value;
-use crate::op::{Op, QAveragePool, QConv, QMul, shape};
+use crate::op::{Op, QAveragePool, QConv, QDeformConv, QMul, shape};
 use crate::range;
 use crate::tensor::TensorType;
 use std::collections::HashSet;
@@ -19,7 +19,8 @@ pub const MAX_WEIGHT_BITS: u8 = 9;
 ///
 /// # Errors
 /// All faults: operands out of order, types that inference does not give, values outside their
-/// element type, weights that are no constants or too wide, accumulators that leave 32 bits,
+/// element type, weights that are no constants or too wide, offsets that may be out of reach,
+/// accumulators that leave 32 bits,
 /// quantization parameters at odds with the arithmetic, missing outputs.
 pub fn validate(graph: &Graph) -> Result<(), Diagnostics> {
     let mut faults = Vec::new();
@@ -107,6 +108,7 @@ fn check_attributes(op: &Op) -> Result<(), String> {
 /// The zero point that the arithmetic adds is the one that the type states.
 fn check_quantization(node: &Node) -> Result<(), String> {
     let added = if let Op::QConv(QConv { requantize, .. })
+    | Op::QDeformConv(QDeformConv { requantize, .. })
     | Op::QAveragePool(QAveragePool { requantize, .. })
     | Op::QMul(QMul { requantize, .. }) = &node.op
     {
@@ -124,15 +126,18 @@ fn check_quantization(node: &Node) -> Result<(), String> {
     }
 }
 
-/// Weights and bias of integer convolutions are constants of few bits, and no partial sum leaves
-/// 32 bits, for any input.
+/// Weights and bias of integer convolutions are constants of few bits, offsets lie within reach,
+/// and no partial sum leaves 32 bits, for any input.
 fn check_arithmetic(graph: &Graph, id: NodeId) -> Result<(), Diagnostic> {
     let node = graph.node(id);
-    if !matches!(node.op, Op::QConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_)) {
+    if !matches!(node.op, Op::QConv(_) | Op::QDeformConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_)) {
         return Ok(());
     }
-    if matches!(node.op, Op::QConv(_)) {
+    if matches!(node.op, Op::QConv(_) | Op::QDeformConv(_)) {
         check_weights(graph, node).map_err(|message| fault(node, "invalid-graph", message))?;
+    }
+    if let Op::QDeformConv(conv) = &node.op {
+        check_offsets(graph, node, conv)?;
     }
     let (mut lo, mut hi) = range::accumulator_range(graph, id);
     if let Op::QAdd(add) = &node.op {
@@ -146,6 +151,19 @@ fn check_arithmetic(graph: &Graph, id: NodeId) -> Result<(), Diagnostic> {
         return Err(fault(node, "accumulator-overflow", message).help(help));
     }
     Ok(())
+}
+
+/// The offsets cannot leave what the node says that they reach.
+fn check_offsets(graph: &Graph, node: &Node, conv: &QDeformConv) -> Result<(), Diagnostic> {
+    let (least, most) = conv.offset_range();
+    match range::value_range(graph, node.operands[3]) {
+        Some((lo, hi)) if lo < least || hi > most => {
+            let message = format!("the offsets can be {lo} to {hi}, but must lie in {least} to {most}");
+            let help = "clamp what computes the offsets, or raise the reach";
+            Err(fault(node, "offset-out-of-reach", message).help(help))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_weights(graph: &Graph, node: &Node) -> Result<(), String> {

@@ -54,7 +54,7 @@ pub fn place(graph: &Graph) -> Result<Placed, Diagnostic> {
     for id in graph.ids() {
         let node = graph.node(id);
         let mut operands: Vec<NodeId> = node.operands.iter().map(|operand| marked[operand.index()]).collect();
-        if let (Op::Conv(_) | Op::Dense, Some(&w)) = (&node.op, node.operands.get(1))
+        if let (Op::Conv(_) | Op::DeformConv(_) | Op::Dense, Some(&w)) = (&node.op, node.operands.get(1))
             && constant[w.index()] == Some(false)
         {
             operands[1] = match weights.get(&w) {
@@ -163,6 +163,7 @@ fn is_clamp(op: &Op) -> bool {
 fn is_arithmetic(op: &Op) -> bool {
     match op {
         Op::Conv(_)
+        | Op::DeformConv(_)
         | Op::Dense
         | Op::BatchNorm { .. }
         | Op::Unary(_)
@@ -186,6 +187,7 @@ fn is_arithmetic(op: &Op) -> bool {
         | Op::Dequantize
         | Op::DequantizeWeights(_)
         | Op::QConv(_)
+        | Op::QDeformConv(_)
         | Op::QAveragePool(_)
         | Op::QAdd(_)
         | Op::QMul(_)

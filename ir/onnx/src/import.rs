@@ -143,6 +143,7 @@ impl Importer {
             | Op::Site(_)
             | Op::Constant(_)
             | Op::Conv(_)
+            | Op::DeformConv(_)
             | Op::Dense
             | Op::MaxPool(_)
             | Op::AveragePool(_)
@@ -152,6 +153,7 @@ impl Importer {
             | Op::Dequantize
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

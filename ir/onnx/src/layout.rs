@@ -282,6 +282,7 @@ impl Importer {
             }
             Op::Concat { axis } => Op::Concat { axis: order.place(*axis) },
             Op::Conv(_)
+            | Op::DeformConv(_)
             | Op::Dense
             | Op::BatchNorm { .. }
             | Op::PRelu
@@ -296,6 +297,7 @@ impl Importer {
             | Op::ArgMax { .. }
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 pub const OLDEST_OPSET: i64 = 7;
 
 /// Newest operator set that is read.
-pub const NEWEST_OPSET: i64 = 21;
+pub const NEWEST_OPSET: i64 = 22;
 
 /// What the file alone does not say.
 #[derive(Clone, Debug, Default)]

@@ -26,7 +26,7 @@ fn one(opset: i64, operator: &str, shape: &[i64], attributes: Vec<AttributeProto
 #[test]
 fn operator_sets() {
     only(&one(6, "Relu", &[1, 4], vec![]), "unsupported-opset", "older than 7");
-    only(&one(22, "Relu", &[1, 4], vec![]), "unsupported-opset", "newer than 21");
+    only(&one(23, "Relu", &[1, 4], vec![]), "unsupported-opset", "newer than 22");
     let mut model = one(13, "Relu", &[1, 4], vec![]);
     model.proto.opset_import.clear();
     only(&model, "malformed-file", "no version");
@@ -204,4 +204,34 @@ fn sizes_are_bounded() {
     only(&model.node("ConstantOfShape", &["s"], &["y"], vec![]).output("y"), "too-large", "2^24");
     let model = Model::new(13).input("x", &[1, 4]).ints("p", &[0, 1 << 40, 0, 1 << 40]);
     only(&model.node("Pad", &["x", "p"], &["y"], vec![]).output("y"), "invalid-node", "2^24");
+}
+
+/// A deformable convolution of four channels by `[6,4,3,3]` weights.
+fn deformable(offsets: &[i64], attributes: Vec<AttributeProto>) -> Model {
+    Model::new(19)
+        .input("x", &[1, 4, 6, 6])
+        .floats("w", &[6, 4, 3, 3])
+        .input("o", offsets)
+        .node("DeformConv", &["x", "w", "o"], &["y"], attributes)
+        .output("y")
+}
+
+#[test]
+fn deformable_convolutions() {
+    only(&deformable(&[1, 17, 4, 4], vec![]), "invalid-node", "must be [1,18,height,width]");
+    only(&deformable(&[1, 18, 5, 4], vec![]), "invalid-operands", "offsets");
+    only(&deformable(&[1, 54, 4, 4], vec![int("offset_group", 3)]), "invalid-node", "does not divide the 4 channels");
+    only(&deformable(&[1, 18, 4, 4], vec![int("offset_group", 0)]), "invalid-node", "is not positive");
+    only(&deformable(&[1, 18, 4, 4], vec![int("group", -1)]), "invalid-node", "is not positive");
+    only(&deformable(&[1, 18, 4, 4], vec![ints("kernel_shape", &[3, 2])]), "invalid-node", "contradicts the weights");
+    let model = Model::new(19).input("x", &[1, 4, 6, 6]).input("w", &[6, 4, 3, 3]).input("o", &[1, 18, 4, 4]);
+    let dynamic = model.node("DeformConv", &["x", "w", "o"], &["y"], vec![]).output("y");
+    only(&dynamic, "not-constant", "weights");
+    let model = Model::new(19).input("x", &[1, 4, 6]).floats("w", &[6, 4, 3]).input("o", &[1, 6, 4]);
+    let flat = model.node("DeformConv", &["x", "w", "o"], &["y"], vec![]).output("y");
+    only(&flat, "unsupported-node", "two-dimensional");
+    let masked = deformable(&[1, 18, 4, 4], vec![]).input("m", &[1, 8, 4, 4]);
+    let mut masked = masked;
+    masked.graph().node[0].input.extend([String::new(), "m".to_owned()]);
+    only(&masked, "invalid-node", "the mask of shape [1, 8, 4, 4] must be [1,9,height,width]");
 }

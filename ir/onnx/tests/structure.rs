@@ -251,3 +251,29 @@ fn indices_have_no_scale() {
     let faults = import(model.bytes(), &ImportOptions::default()).unwrap_err();
     assert_eq!(faults.0[0].code, "unknown-quantization", "{faults}");
 }
+
+#[test]
+fn offsets_of_a_deformable_convolution_stay_channels_last() {
+    let model = Model::new(22)
+        .input("x", &[1, 4, 6, 5])
+        .floats("v", &[36, 4, 3, 3])
+        .floats("w", &[6, 2, 3, 3])
+        .floats("mask", &[1, 18, 6, 5])
+        .node("Conv", &["x", "v"], &["c"], vec![ints("pads", &[1, 1, 1, 1])])
+        .node("Clip", &["c"], &["o"], vec![])
+        .node(
+            "DeformConv",
+            &["x", "w", "o", "", "mask"],
+            &["d"],
+            vec![ints("pads", &[1, 1, 1, 1]), int("group", 2), int("offset_group", 2)],
+        )
+        .node("Relu", &["d"], &["y"], vec![])
+        .output("y");
+    let graph = graph(&model);
+    // One for the input, shared by both convolutions, and one for the output.
+    assert_eq!(transposes(&graph), 2);
+    let node = graph.nodes().iter().find(|node| matches!(node.op, Op::DeformConv(_))).unwrap();
+    let shapes: Vec<_> = node.operands.iter().map(|&id| graph.node(id).ty.shape.clone()).collect();
+    let expected = [vec![1, 6, 5, 4], vec![6, 3, 3, 2], vec![6], vec![1, 6, 5, 36], vec![1, 6, 5, 18]];
+    assert_eq!(shapes, expected);
+}

@@ -9,6 +9,7 @@ pub mod binary;
 pub(crate) mod broadcast;
 pub mod concat;
 pub mod conv;
+pub mod deform;
 pub mod dense;
 pub mod dequantize_weights;
 pub(crate) mod gather;
@@ -36,6 +37,7 @@ use crate::tensor::{Tensor, TensorType};
 
 pub use binary::Binary;
 pub use conv::{Conv, Geometry};
+pub use deform::{DeformConv, QDeformConv, Sampling};
 pub use dequantize_weights::DequantizeWeights;
 pub use pool::{AveragePool, Window};
 pub use qadd::QAdd;
@@ -58,6 +60,9 @@ pub enum Op {
     // Float, linear.
     /// 2-D convolution: `x [n,h,w,i], w [o,kh,kw,i/groups], [b [o]] -> [n,h',w',o]`.
     Conv(Conv),
+    /// 2-D convolution whose taps read where offsets say:
+    /// `x [n,h,w,i], w [o,kh,kw,i/groups], b [o], offsets [n,h',w',..], [mask] -> [n,h',w',o]`.
+    DeformConv(DeformConv),
     /// Matrix product with a constant matrix: `x [..,k], w [o,k], [b [o]] -> [..,o]`.
     Dense,
     /// Batch normalization over the last axis:
@@ -168,6 +173,10 @@ pub enum Op {
     /// Convolution of integers with requantization:
     /// `x [1,h,w,i] int, w [o,kh,kw,i/groups] int, b [o] i32 -> [1,h',w',o]`.
     QConv(QConv),
+    /// Convolution of integers whose taps read where integer offsets say, with requantization:
+    /// `x [1,h,w,i] int, w [o,kh,kw,i/groups] int, b [o] i32, offsets [1,h',w',..] int ->
+    /// [1,h',w',o]`.
+    QDeformConv(QDeformConv),
     /// Mean of each window by sum and requantization.
     QAveragePool(QAveragePool),
     /// Linear combination of two tensors, the second broadcast over height and width.
@@ -185,6 +194,7 @@ impl Op {
             Self::Input => "input",
             Self::Constant(_) => "constant",
             Self::Conv(_) => "conv",
+            Self::DeformConv(_) => "deform_conv",
             Self::Dense => "dense",
             Self::BatchNorm { .. } => "batch_norm",
             Self::Unary(unary) => unary.name(),
@@ -206,6 +216,7 @@ impl Op {
             Self::Dequantize => "dequantize",
             Self::DequantizeWeights(_) => "dequantize_weights",
             Self::QConv(_) => "qconv",
+            Self::QDeformConv(_) => "qdeform_conv",
             Self::QAveragePool(_) => "qaverage_pool",
             Self::QAdd(_) => "qadd",
             Self::QMul(_) => "qmul",
@@ -224,6 +235,7 @@ impl Op {
         match self {
             Self::Input | Self::Constant(_) => Err(format!("`{}` is not added with operands", self.name())),
             Self::Conv(conv) => conv.infer(operands),
+            Self::DeformConv(conv) => conv.infer(operands),
             Self::Dense => dense::infer(operands),
             Self::BatchNorm { .. } => batch_norm::infer(operands),
             Self::Unary(_) => unary::infer(operands),
@@ -245,6 +257,7 @@ impl Op {
             Self::Dequantize => quantize::infer_dequantize(operands),
             Self::DequantizeWeights(weights) => weights.infer(operands),
             Self::QConv(conv) => conv.infer(operands),
+            Self::QDeformConv(conv) => conv.infer(operands),
             Self::QAveragePool(pool) => pool.infer(operands),
             Self::QAdd(add) => add.infer(operands),
             Self::QMul(mul) => mul.infer(operands),
@@ -258,6 +271,7 @@ impl Op {
             Self::Input => unreachable!("an input has no operands to evaluate"),
             Self::Constant(tensor) => tensor.clone(),
             Self::Conv(conv) => conv.eval(ty, operands),
+            Self::DeformConv(conv) => conv.eval(ty, operands),
             Self::Dense => dense::eval(ty, operands),
             Self::BatchNorm { epsilon } => batch_norm::eval(*epsilon, operands),
             Self::Unary(unary) => unary::eval(*unary, operands),
@@ -279,6 +293,7 @@ impl Op {
             Self::Dequantize => quantize::eval_dequantize(types, operands),
             Self::DequantizeWeights(weights) => weights.eval(operands),
             Self::QConv(conv) => conv.eval(ty, operands),
+            Self::QDeformConv(conv) => conv.eval(ty, operands),
             Self::QAveragePool(pool) => pool.eval(ty, operands),
             Self::QAdd(add) => add.eval(ty, operands),
             Self::QMul(mul) => mul.eval(ty, operands),
@@ -290,7 +305,7 @@ impl Op {
     /// products only.
     pub fn macs(&self, ty: &TensorType, types: &[&TensorType]) -> u64 {
         match self {
-            Self::Conv(_) | Self::QConv(_) | Self::Dense => {
+            Self::Conv(_) | Self::DeformConv(_) | Self::QConv(_) | Self::QDeformConv(_) | Self::Dense => {
                 let weights = types[1];
                 ty.count() as u64 * (weights.count() / weights.shape[0]) as u64
             }

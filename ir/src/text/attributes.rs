@@ -1,6 +1,6 @@
 //! Operators' attributes as text.
 
-use crate::op::{Geometry, Op, Unary, Window};
+use crate::op::{Geometry, Op, Sampling, Unary, Window};
 use crate::quant::Requantize;
 use std::fmt::{Debug, Display};
 
@@ -15,6 +15,11 @@ impl Attributes {
         match op {
             Op::Input | Op::Constant(_) | Op::Dense | Op::Binary(_) | Op::PRelu | Op::Dequantize => {}
             Op::Conv(conv) => list.geometry(&conv.geometry),
+            Op::DeformConv(conv) => {
+                list.geometry(&conv.geometry);
+                list.sampling(conv.sampling);
+                list.debug("modulated", conv.modulated);
+            }
             Op::BatchNorm { epsilon } => list.debug("epsilon", epsilon),
             Op::Unary(unary) => list.unary(*unary),
             Op::MaxPool(window) => list.window(window),
@@ -60,6 +65,14 @@ impl Attributes {
             }
             Op::QConv(conv) => {
                 list.geometry(&conv.geometry);
+                list.debug("pad_value", conv.pad_value);
+                list.requantize(&conv.requantize);
+                list.display("element", conv.element);
+            }
+            Op::QDeformConv(conv) => {
+                list.geometry(&conv.geometry);
+                list.sampling(conv.sampling);
+                list.debug("reach", conv.reach);
                 list.debug("pad_value", conv.pad_value);
                 list.requantize(&conv.requantize);
                 list.display("element", conv.element);
@@ -136,6 +149,16 @@ impl Attributes {
         self.debug("dilations", geometry.dilations);
         self.debug("pads", geometry.pads);
         self.debug("groups", geometry.groups);
+    }
+
+    fn sampling(&mut self, sampling: Sampling) {
+        match sampling {
+            Sampling::Free { offset_groups } => {
+                self.display("sampling", "free");
+                self.debug("offset_groups", offset_groups);
+            }
+            Sampling::Square => self.display("sampling", "square"),
+        }
     }
 
     fn window(&mut self, window: &Window) {

@@ -2,8 +2,8 @@
 
 use super::lexer::{Cursor, Value, element, number, numbers};
 use crate::op::{
-    AveragePool, Binary, Conv, DequantizeWeights, Geometry, Op, QAdd, QAveragePool, QConv, QMul, Site, SiteKind, Table,
-    Unary, Window,
+    AveragePool, Binary, Conv, DeformConv, DequantizeWeights, Geometry, Op, QAdd, QAveragePool, QConv, QDeformConv,
+    QMul, Sampling, Site, SiteKind, Table, Unary, Window,
 };
 use crate::quant::{Quantization, Requantize};
 use crate::tensor::Element;
@@ -48,6 +48,11 @@ impl<'a> Given<'a> {
         }
         Ok(match name {
             "conv" => Op::Conv(Conv { geometry: self.geometry()? }),
+            "deform_conv" => Op::DeformConv(DeformConv {
+                geometry: self.geometry()?,
+                sampling: self.sampling()?,
+                modulated: self.one("modulated")?,
+            }),
             "dense" => Op::Dense,
             "batch_norm" => Op::BatchNorm { epsilon: self.one("epsilon")? },
             "prelu" => Op::PRelu,
@@ -81,6 +86,14 @@ impl<'a> Given<'a> {
             }),
             "qconv" => Op::QConv(QConv {
                 geometry: self.geometry()?,
+                pad_value: self.one("pad_value")?,
+                requantize: self.requantize()?,
+                element: self.element()?,
+            }),
+            "qdeform_conv" => Op::QDeformConv(QDeformConv {
+                geometry: self.geometry()?,
+                sampling: self.sampling()?,
+                reach: self.one("reach")?,
                 pad_value: self.one("pad_value")?,
                 requantize: self.requantize()?,
                 element: self.element()?,
@@ -146,6 +159,14 @@ impl<'a> Given<'a> {
             pads: self.array("pads")?,
             groups: self.one("groups")?,
         })
+    }
+
+    fn sampling(&mut self) -> Result<Sampling, String> {
+        match self.word("sampling")? {
+            "free" => Ok(Sampling::Free { offset_groups: self.one("offset_groups")? }),
+            "square" => Ok(Sampling::Square),
+            other => Err(format!("`{other}` is not a sampling: it is `free` or `square`")),
+        }
     }
 
     fn window(&mut self) -> Result<Window, String> {

@@ -26,6 +26,16 @@ pub fn graph() -> Graph {
     let c4 = graph.constant("c4", Tensor::f32([4], reals(4)), TensorType::f32([4]));
     let c6 = graph.constant("c6", Tensor::f32([6], reals(6)), TensorType::f32([6]));
     add(&mut graph, "conv", Op::Conv(Conv { geometry }), &[x, w, c6]);
+    let moved = |sampling, modulated| Op::DeformConv(DeformConv { geometry, sampling, modulated });
+    let by_tap = TensorType::f32([1, 4, 2, 36]);
+    let offsets = graph.constant("offsets", Tensor::f32([1, 4, 2, 36], reals(288)), by_tap);
+    let mask = graph.constant("mask", Tensor::f32([1, 4, 2, 18], reals(144)), TensorType::f32([1, 4, 2, 18]));
+    let free = moved(Sampling::Free { offset_groups: 2 }, true);
+    add(&mut graph, "deform", free, &[x, w, c6, offsets, mask]);
+    let square_geometry = Geometry { pads: [1; 4], groups: 2, ..Geometry::PLAIN };
+    let square = DeformConv { geometry: square_geometry, sampling: Sampling::Square, modulated: false };
+    let distance = graph.constant("distance", Tensor::f32([1, 4, 4, 1], reals(16)), TensorType::f32([1, 4, 4, 1]));
+    add(&mut graph, "deform square", Op::DeformConv(square), &[x, w, c6, distance]);
     let d = graph.constant("d", Tensor::f32([5, 4], reals(20)), TensorType::f32([5, 4]));
     add(&mut graph, "dense", Op::Dense, &[x, d]);
     let variance = graph.constant("variance", Tensor::f32([4], vec![0.5; 4]), TensorType::f32([4]));
@@ -91,6 +101,21 @@ pub fn graph() -> Graph {
     let ty = TensorType::int([1, 4, 2, 6], Element::I8).quantized(quantization);
     let conv = graph.add_typed("qconv", Op::QConv(qconv), &[q, qw, qb], ty).unwrap();
     add(&mut graph, "dequantize", Op::Dequantize, &[conv]);
+    let deform = |geometry, sampling, reach| {
+        let requantize = requantize(vec![7]);
+        Op::QDeformConv(QDeformConv { geometry, sampling, reach, pad_value: -3, requantize, element: Element::I8 })
+    };
+    let by_tap = (0..144).map(|v| v * 5 % 7 - 3).collect::<Vec<_>>();
+    let by_tap =
+        graph.constant("qoffsets", Tensor::int([1, 4, 2, 18], by_tap), TensorType::int([1, 4, 2, 18], Element::I4));
+    let free = deform(geometry, Sampling::Free { offset_groups: 1 }, 3);
+    add(&mut graph, "qdeform", free, &[q, qw, qb, by_tap]);
+    let channel = Op::Slice { starts: vec![0; 4], sizes: vec![1, 4, 4, 1], steps: vec![1; 4] };
+    let channel = add(&mut graph, "channel", channel, &[q]);
+    let distances =
+        Table { entries: (0..256).map(|v| v % 4).collect(), element: Element::Int { bits: 2, signed: false } };
+    let distances = add(&mut graph, "distances", Op::Table(distances), &[channel]);
+    add(&mut graph, "qdeform square", deform(square_geometry, Sampling::Square, 3), &[q, qw, qb, distances]);
     let pool =
         QAveragePool { window: WINDOW, pad_value: -3, bias: 12, requantize: requantize(vec![9]), element: Element::I8 };
     add(&mut graph, "qpool", Op::QAveragePool(pool), &[q]);

@@ -50,6 +50,7 @@ impl Constancy {
                 Op::Input
                 | Op::Constant(_)
                 | Op::Conv(_)
+                | Op::DeformConv(_)
                 | Op::Dense
                 | Op::BatchNorm { .. }
                 | Op::Binary(_)
@@ -69,6 +70,7 @@ impl Constancy {
                 | Op::Site(_)
                 | Op::DequantizeWeights(_)
                 | Op::QConv(_)
+                | Op::QDeformConv(_)
                 | Op::QAveragePool(_)
                 | Op::QAdd(_)
                 | Op::QMul(_)
@@ -179,12 +181,14 @@ impl Constancy {
             Op::Input
             | Op::Constant(_)
             | Op::Conv(_)
+            | Op::DeformConv(_)
             | Op::Dense
             | Op::Softmax { .. }
             | Op::ArgMax { .. }
             | Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

@@ -169,12 +169,14 @@ impl Analysis<'_> {
             Op::Input
             | Op::Constant(_)
             | Op::Conv(_)
+            | Op::DeformConv(_)
             | Op::Dense
             | Op::BatchNorm { .. }
             | Op::PRelu
             | Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

@@ -70,6 +70,7 @@ pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, Layer> {
             Op::Dense => (1, false),
             Op::Input
             | Op::Constant(_)
+            | Op::DeformConv(_)
             | Op::BatchNorm { .. }
             | Op::Unary(_)
             | Op::Binary(_)
@@ -90,6 +91,7 @@ pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, Layer> {
             | Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

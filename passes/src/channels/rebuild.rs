@@ -159,6 +159,7 @@ impl Rebuild<'_> {
             Op::Input
             | Op::Constant(_)
             | Op::Conv(_)
+            | Op::DeformConv(_)
             | Op::Dense
             | Op::Unary(_)
             | Op::MaxPool(_)
@@ -176,6 +177,7 @@ impl Rebuild<'_> {
             | Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

@@ -18,6 +18,7 @@ mod round;
 mod row;
 mod scale;
 mod statistics;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ mod tests;
 pub use mask::Pruner;
 pub use patch::Patch;
 pub use statistics::{Moments, Statistics};
+pub use windows::Windows;
 
 use serde::{Deserialize, Serialize};
 

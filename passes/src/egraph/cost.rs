@@ -32,7 +32,7 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
     let operand = types.first().map_or(0, |ty| ty.count() as u64);
     match op {
         Op::Input | Op::Constant(_) => 0,
-        Op::Conv(_) | Op::QConv(_) | Op::Dense => op.macs(&ty, &types) + 1,
+        Op::Conv(_) | Op::DeformConv(_) | Op::QConv(_) | Op::QDeformConv(_) | Op::Dense => op.macs(&ty, &types) + 1,
         Op::BatchNorm { .. } => 4 * count + 1,
         Op::Unary(_) | Op::Table(_) => {
             let clamp = matches!(term.name, "relu" | "clip" | "leaky_relu");

@@ -2,9 +2,11 @@
 
 use super::normalise::Model;
 use super::range::Observed;
+use crate::compress::Windows;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, NodeId, Tensor};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,10 +91,11 @@ fn observe_sample(
     let patches = layers
         .iter()
         .map(|&id| {
-            let operand = model.graph.node(id).operands[0];
-            let layer = &model.layers[&id];
-            let patch = layer.patch(&model.graph.node(operand).ty);
-            (id, patch.mean(values[operand.index()].f32s()))
+            let operands = &model.graph.node(id).operands;
+            let value = |position: usize| operands.get(position).map(|operand| values[operand.index()].f32s());
+            let windows = Windows::of(&model.graph, id);
+            let image = windows.image(Cow::Borrowed(value(0).unwrap_or_default()), value(3));
+            (id, windows.patch().mean(&image))
         })
         .collect();
     let kept = if keep { measured.iter().map(|&id| (id, values[id.index()].clone())).collect() } else { Vec::new() };

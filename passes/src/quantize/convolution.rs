@@ -4,12 +4,14 @@
 use super::assign::Grid;
 use super::linear::Weights;
 use super::lower::{Lowering, Value};
+use super::normalise::Deformed;
 use super::requantize;
 use super::weights::{self, Rounded, Surroundings};
-use crate::compress::{self, LayerWeights, Setting, Statistics};
-use lutweave_ir::op::QConv;
+use crate::compress::{self, LayerWeights, Setting, Statistics, Windows};
+use lutweave_ir::op::{QConv, QDeformConv};
 use lutweave_ir::{Diagnostic, Element, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// A channel's scale is corrected if that lowers its error by this share at least.
 const WORTHWHILE: f64 = 0.01;
@@ -26,22 +28,32 @@ struct Layer {
     corrected: bool,
 }
 
+/// What a layer reads besides its constants.
+struct Read {
+    x: Value,
+    /// Where its taps read, if they move.
+    offsets: Option<Value>,
+}
+
 /// An operator with its constants.
 struct Operator {
-    conv: QConv,
+    op: Op,
     weights: Vec<i32>,
     bias: Vec<i32>,
     element: Element,
 }
 
 impl Lowering<'_> {
-    /// A convolution with the clamp that follows it.
+    /// A convolution, deformable or not, with the clamp that follows it.
     pub fn convolution(&mut self, id: NodeId, root: NodeId) -> Result<Value, Diagnostic> {
         let model = self.model;
         let source = &model.layers[&root];
         let name = model.graph.node(root).name.clone();
-        let x = self.integer(model.graph.node(root).operands[0])?;
-        let (grid_x, grid_y) = (self.grid_of(&x), self.grid(id));
+        let operands = &model.graph.node(root).operands;
+        let x = self.integer(operands[0])?;
+        let offsets = operands.get(3).map(|&offsets| self.integer(offsets)).transpose()?;
+        let read = Read { x, offsets };
+        let (grid_x, grid_y) = (self.grid_of(&read.x), self.grid(id));
         let (scale_x, scale_y) = (f64::from(grid_x.quantization.scale), f64::from(grid_y.quantization.scale));
         let setting = self.setting(root);
         let (layer, scales_corrected) = match (&source.weights.given, setting) {
@@ -52,20 +64,21 @@ impl Lowering<'_> {
             }
             (_, setting) => {
                 let setting = setting.unwrap_or(Setting::dense(8));
-                self.compressed(id, root, &x, &setting, &grid_y)?
+                self.compressed(id, root, &read, &setting, &grid_y)?
             }
         };
         let operator = self.operator(id, root, &layer, &grid_x, &grid_y)?;
         let w = self.constant(&format!("{name}.weight"), &source.weights.shape, operator.weights, operator.element);
         let b = self.constant(&format!("{name}.bias"), &[source.weights.outputs()], operator.bias, Element::I32);
-        let entry = self.enter(id, root, "qconv");
+        let entry = self.enter(id, root, operator.op.name());
         entry.weight_bits = Some(element_bits(operator.element));
         entry.scales = layer.rounded.choice;
         entry.setting = setting;
         entry.distortion = layer.rounded.distortion;
         entry.bias_corrected = layer.corrected;
         entry.scales_corrected = scales_corrected;
-        self.emit(&name, Op::QConv(operator.conv), &[&x, &w, &b], Some(&grid_y))
+        let operands: Vec<&Value> = [&read.x, &w, &b].into_iter().chain(&read.offsets).collect();
+        self.emit(&name, operator.op, &operands, Some(&grid_y))
     }
 
     /// How a layer is compressed: as asked for by name, otherwise all weights at a width. `None`
@@ -104,10 +117,16 @@ impl Lowering<'_> {
         let requantize = requantize::requantize(&fitted.factors, &fitted.accumulators, grid_y, self.bounds(id))
             .ok_or_else(unbridgeable)?;
         requantize::alternate_halves(&mut fitted.bias, &requantize);
-        let geometry = self.model.layers[&root].geometry;
-        let conv = QConv { geometry, pad_value: zero_point, requantize, element: grid_y.element };
+        let source = &self.model.layers[&root];
+        let (geometry, pad_value, element) = (source.geometry, zero_point, grid_y.element);
+        let op = match source.deformed {
+            None => Op::QConv(QConv { geometry, pad_value, requantize, element }),
+            Some(Deformed { sampling, reach }) => {
+                Op::QDeformConv(QDeformConv { geometry, sampling, reach, pad_value, requantize, element })
+            }
+        };
         let element = weight_element(layer.bits, &fitted.weights);
-        Ok(Operator { conv, weights: fitted.weights, bias: fitted.bias, element })
+        Ok(Operator { op, weights: fitted.weights, bias: fitted.bias, element })
     }
 
     /// Compresses a layer's weights and corrects bias and scales for the change of the output's
@@ -116,20 +135,17 @@ impl Lowering<'_> {
         &self,
         id: NodeId,
         root: NodeId,
-        x: &Value,
+        read: &Read,
         setting: &Setting,
         grid_y: &Grid,
     ) -> Result<(Layer, usize), Diagnostic> {
         let source = &self.model.layers[&root];
         let Weights { shape, real, bias, .. } = &source.weights;
         let groups = source.geometry.groups;
-        let grid_x = self.grid_of(x);
-        let patch = source.patch(&self.graph.node(x.id).ty);
-        let inputs: Vec<Vec<f32>> = x
-            .samples
-            .iter()
-            .map(|sample| sample.ints().iter().map(|&q| grid_x.quantization.dequantize(q)).collect())
-            .collect();
+        let grid_x = self.grid_of(&read.x);
+        let windows = Windows::of(&self.model.graph, root);
+        let patch = windows.patch();
+        let inputs = self.images(&windows, read);
         // What the float layer gives, its bias aside.
         let reference: Option<Vec<Vec<f32>>> =
             self.shadow.as_ref().and_then(|shadow| shadow.reals(root)).filter(|reals| reals.len() == inputs.len()).map(
@@ -141,8 +157,8 @@ impl Lowering<'_> {
         let expected = self.observations.patches.get(&root);
         let centred = self.options.bias_correction && expected.is_some() && !inputs.is_empty();
         let statistics = match &reference {
-            Some(reference) => Statistics::with_reference(&patch, groups, &inputs, reference, centred),
-            None => Statistics::new(&patch, groups, &inputs, centred),
+            Some(reference) => Statistics::with_reference(patch, groups, &inputs, reference, centred),
+            None => Statistics::new(patch, groups, &inputs, centred),
         };
         let own = LayerWeights { shape: *shape, groups, real };
         let target = if self.options.asymmetric { statistics.target(own) } else { real.clone() };
@@ -187,8 +203,8 @@ impl Lowering<'_> {
             *scale = best.unwrap_or(*scale);
         }
         correct(&mut scaled);
-        let plain_errors = self.channel_errors(id, root, x, &layer, grid_y)?;
-        let scaled_errors = self.channel_errors(id, root, x, &scaled, grid_y)?;
+        let plain_errors = self.channel_errors(id, root, read, &layer, grid_y)?;
+        let scaled_errors = self.channel_errors(id, root, read, &scaled, grid_y)?;
         let mut corrected = 0;
         for (output, (plain, other)) in plain_errors.iter().zip(&scaled_errors).enumerate() {
             if *other < plain * (1.0 - WORTHWHILE) {
@@ -200,34 +216,55 @@ impl Lowering<'_> {
         Ok((layer, corrected))
     }
 
+    /// For every sample the reals that a layer's windows lie on.
+    fn images(&self, windows: &Windows, read: &Read) -> Vec<Vec<f32>> {
+        let reals = |value: &Value, sample: usize| -> Vec<f32> {
+            let quantization = self.grid_of(value).quantization;
+            value.samples[sample].ints().iter().map(|&q| quantization.dequantize(q)).collect()
+        };
+        (0..read.x.samples.len())
+            .into_par_iter()
+            .map(|sample| {
+                let offsets = read.offsets.as_ref().map(|offsets| reals(offsets, sample));
+                windows.image(Cow::Owned(reals(&read.x, sample)), offsets.as_deref()).into_owned()
+            })
+            .collect()
+    }
+
     /// The sum of the squared errors of every output channel against the float graph, after the
     /// clamp, on some samples.
     fn channel_errors(
         &self,
         id: NodeId,
         root: NodeId,
-        x: &Value,
+        read: &Read,
         layer: &Layer,
         grid_y: &Grid,
     ) -> Result<Vec<f64>, Diagnostic> {
         let outputs = layer.bias.len();
         let reals = self.shadow.as_ref().and_then(|shadow| shadow.reals(id));
-        let Some(reals) = reals.filter(|reals| reals.len() == x.samples.len()) else {
+        let Some(reals) = reals.filter(|reals| reals.len() == read.x.samples.len()) else {
             return Ok(vec![0.0; outputs]);
         };
-        let operator = self.operator(id, root, layer, &self.grid_of(x), grid_y)?;
+        let operator = self.operator(id, root, layer, &self.grid_of(&read.x), grid_y)?;
         let shape = self.model.layers[&root].weights.shape;
         let constants = [Tensor::int(shape, operator.weights), Tensor::int([outputs], operator.bias)];
         let types = [TensorType::int(shape, operator.element), TensorType::int([outputs], Element::I32)];
-        let types = [&self.graph.node(x.id).ty, &types[0], &types[1]];
-        let op = Op::QConv(operator.conv);
+        let own = |value: &Value| &self.graph.node(value.id).ty;
+        let offsets = read.offsets.as_ref();
+        let types: Vec<&TensorType> =
+            [own(&read.x), &types[0], &types[1]].into_iter().chain(offsets.map(own)).collect();
+        let op = operator.op;
         let ty = op.infer(&types).map_err(|message| Diagnostic::error("invalid-operands", message).at("conv"))?;
         let judged = JUDGED_SAMPLES.min(reals.len());
         let errors: Vec<Vec<f64>> = (0..judged)
             .into_par_iter()
             .map(|index| {
                 let sample = index * reals.len() / judged;
-                let value = op.eval(&ty, &types, &[&x.samples[sample], &constants[0], &constants[1]]);
+                let moved = offsets.map(|offsets| &offsets.samples[sample]);
+                let operands: Vec<&Tensor> =
+                    [&read.x.samples[sample], &constants[0], &constants[1]].into_iter().chain(moved).collect();
+                let value = op.eval(&ty, &types, &operands);
                 let mut errors = vec![0.0; outputs];
                 for (index, (&q, &real)) in value.ints().iter().zip(reals[sample].f32s()).enumerate() {
                     let error = f64::from(grid_y.quantization.dequantize(q) - real);

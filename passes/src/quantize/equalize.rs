@@ -7,7 +7,7 @@ use super::fuse::Fusion;
 use super::linear::Weights;
 use super::normalise::Model;
 use super::range::{Observed, RangeMethod};
-use crate::compress::{self, LayerWeights, Patch, Rounding, ScaleMethod, Setting, Statistics};
+use crate::compress::{self, LayerWeights, Patch, Rounding, ScaleMethod, Setting, Statistics, Windows};
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op, Tensor};
 use rayon::prelude::*;
@@ -91,7 +91,13 @@ fn pairs(model: &Model, fusion: &Fusion, options: &QuantizeOptions) -> Vec<Pair>
     for (&second, layer) in &model.layers {
         let value = model.graph.node(second).operands[0];
         let groups = layer.geometry.groups;
-        if !live[second.index()] || !free(second) || !alone(value) || !(groups == 1 || layer.weights.shape[3] == 1) {
+        let still = layer.deformed.is_none();
+        if !live[second.index()]
+            || !still
+            || !free(second)
+            || !alone(value)
+            || !(groups == 1 || layer.weights.shape[3] == 1)
+        {
             continue;
         }
         let first = match &fusion.clamps[value.index()] {
@@ -135,7 +141,8 @@ fn best_factors(
     method: RangeMethod,
 ) -> Option<Vec<f64>> {
     let second = &model.layers[&pair.second];
-    let patch = second.patch(&model.graph.node(pair.value).ty);
+    let windows = Windows::of(&model.graph, pair.second);
+    let patch = windows.patch();
     let channels = patch.channels();
     let mut activation = vec![0.0f64; channels];
     for image in images {
@@ -152,10 +159,10 @@ fn best_factors(
         )
     });
     let plain = vec![1.0; channels];
-    let base = error(second, &patch, images, &plain, setting, method);
+    let base = error(second, patch, images, &plain, setting, method);
     let mut best: Option<(f64, Vec<f64>)> = None;
     let errors: Vec<f64> =
-        candidates.par_iter().map(|factors| error(second, &patch, images, factors, setting, method)).collect();
+        candidates.par_iter().map(|factors| error(second, patch, images, factors, setting, method)).collect();
     for (factors, error) in candidates.into_iter().zip(errors) {
         if error < base * WORTHWHILE && best.as_ref().is_none_or(|(least, _)| error < *least) {
             best = Some((error, factors));

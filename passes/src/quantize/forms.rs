@@ -1,6 +1,7 @@
 //! How each operator of the float graph is expressed by the few that integers can.
 
 use super::constant::Folded;
+use super::deform::{self, Deform};
 use super::linear::{self, Linear};
 use super::movement::{self, Movement};
 use lutweave_ir::op::{AveragePool, Binary, Unary, Window};
@@ -66,6 +67,8 @@ pub(super) enum Form {
     Keep,
     /// A weighted sum.
     Linear(Box<Linear>),
+    /// A weighted sum of what offsets point at.
+    Deform(Box<Deform>),
     /// Another shape of a value.
     Reshape(NodeId),
     /// `relu(x) + slope * min(x, 0)` with a slope a channel.
@@ -88,6 +91,7 @@ impl Form {
             Self::Constant => Vec::new(),
             Self::Keep => graph.node(id).operands.clone(),
             Self::Linear(linear) => vec![linear.input],
+            Self::Deform(deform) => vec![deform.linear.input, deform.offsets.source],
             Self::Reshape(source) => vec![*source],
             Self::PRelu(_) | Self::Mean { .. } => vec![graph.node(id).operands[0]],
             Self::Pair(pair) => pair.operands.to_vec(),
@@ -111,6 +115,7 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
     match &node.op {
         Op::Input | Op::Constant(_) => Ok(Form::Keep),
         Op::Conv(conv) => linear::conv(graph, folded, id, conv.geometry).map(into_form),
+        Op::DeformConv(conv) => deform::deform(graph, folded, id, conv).map(|deform| Form::Deform(Box::new(deform))),
         Op::Dense => linear::dense(graph, folded, id).map(into_form),
         Op::BatchNorm { epsilon } => linear::batch_norm(graph, folded, id, *epsilon).map(into_form),
         Op::Unary(unary) => unary_form(*unary),
@@ -149,7 +154,7 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
         Op::DequantizeWeights(_) => {
             Err(Fault::new("dynamic-weights", "it dequantizes weights that are computed at run time"))
         }
-        Op::QConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_) | Op::Table(_) => {
+        Op::QConv(_) | Op::QDeformConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_) | Op::Table(_) => {
             Err(Fault::new("already-integer", "the graph has integer operators already")
                 .help("quantize the graph that the importer made"))
         }

@@ -99,7 +99,7 @@ impl Fusion {
         }
         match &model.graph.node(id).op {
             Op::Conv(_) => !model.layers[&id].moves,
-            Op::AveragePool(_) => true,
+            Op::AveragePool(_) | Op::DeformConv(_) => true,
             Op::Binary(_) => self.sources[id.index()].is_none(),
             _ => false,
         }

@@ -198,7 +198,7 @@ impl Lowering<'_> {
         }
         let root = self.fusion.root(id);
         match &model.graph.node(root).op {
-            Op::Conv(_) => self.convolution(id, root),
+            Op::Conv(_) | Op::DeformConv(_) => self.convolution(id, root),
             Op::AveragePool(pool) => self.average_pool(id, root, pool),
             Op::Binary(binary) => self.pair(id, root, *binary),
             Op::Quantize { .. } => {
@@ -248,6 +248,7 @@ impl Lowering<'_> {
             | Op::ArgMax { .. }
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

@@ -10,6 +10,7 @@ mod assign;
 mod calibrate;
 mod constant;
 mod convolution;
+mod deform;
 mod equalize;
 mod forms;
 mod fuse;

@@ -1,17 +1,17 @@
 //! Rewrites the float graph into the few operators that have an integer counterpart.
 
 use super::constant::{self, Folded};
+use super::deform::{Deform, OFFSET, Offsets, PIXELS};
 use super::forms::{self, Form, Pair};
 use super::linear::{Linear, Weights};
 use super::place::{self, Place};
-use crate::compress::Patch;
-use lutweave_ir::op::{AveragePool, Binary, Conv, Geometry, Unary};
+use lutweave_ir::op::{AveragePool, Binary, Conv, DeformConv, Geometry, Sampling, Unary};
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use std::collections::BTreeMap;
 
 /// A float graph of few operators, each with its place.
 ///
-/// On the chip there are `Conv` with constant weights, `Unary`, `Binary` (`Add`, `Sub` or `Mul`
+/// On the chip there are `Conv` and `DeformConv` with constant weights, `Unary`, `Binary` (`Add`, `Sub` or `Mul`
 /// of two values, or any with a scalar constant), `MaxPool`, `AveragePool` over equal windows,
 /// movement without transpositions, and `Quantize` and `Dequantize`.
 #[derive(Debug)]
@@ -35,14 +35,19 @@ pub(super) struct Layer {
     pub moves: bool,
     /// It stands for a layer of the model that holds trained weights.
     pub trained: bool,
+    /// Where its taps read, if they do not lie still.
+    pub deformed: Option<Deformed>,
+    /// Its result says where the taps of another layer read.
+    pub steers: bool,
 }
 
-impl Layer {
-    /// The windows on the layer's input.
-    pub fn patch(&self, x: &TensorType) -> Patch {
-        let (h, w, c) = x.image().expect("invariant: layers read images");
-        Patch::new([h, w, c], [self.weights.shape[1], self.weights.shape[2]], &self.geometry)
-    }
+/// How the taps of a layer move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deformed {
+    /// What the offsets mean.
+    pub sampling: Sampling,
+    /// Largest magnitude of an offset.
+    pub reach: u32,
 }
 
 /// Normalises a graph.
@@ -58,6 +63,7 @@ pub(super) fn normalise(source: &Graph) -> Result<Model, Diagnostics> {
         folded: &folded,
         model: Model { graph: Graph::new(&source.name), places: Vec::new(), layers: BTreeMap::new() },
         map: vec![None; source.nodes().len()],
+        offsets: BTreeMap::new(),
     };
     for &input in source.inputs() {
         let node = source.node(input);
@@ -89,6 +95,8 @@ struct Builder<'s> {
     folded: &'s [Option<Folded>],
     model: Model,
     map: Vec<Option<NodeId>>,
+    /// Offsets so far: layers may share them.
+    offsets: BTreeMap<Offsets, NodeId>,
 }
 
 impl Builder<'_> {
@@ -165,6 +173,7 @@ impl Builder<'_> {
                 let result = self.linear(&name, linear, trained)?;
                 self.reshape(&format!("{name}.shape"), result, &shape)
             }
+            Form::Deform(deform) => self.deform(&name, deform),
             Form::PRelu(slopes) => self.prelu(id, slopes),
             Form::Mean { view, window } => {
                 let operand = self.value(node.operands[0]);
@@ -187,16 +196,69 @@ impl Builder<'_> {
     }
 
     fn layer(&mut self, name: &str, image: NodeId, linear: &Linear, trained: bool) -> Result<NodeId, Diagnostic> {
-        let weights = &linear.weights;
+        let [w, b] = self.parameters(name, &linear.weights);
+        let id = self.add(name, Op::Conv(Conv { geometry: linear.geometry }), &[image, w, b], Place::Chip)?;
+        let layer = Layer {
+            geometry: linear.geometry,
+            weights: linear.weights.clone(),
+            moves: linear.moves,
+            trained,
+            deformed: None,
+            steers: false,
+        };
+        self.model.layers.insert(id, layer);
+        Ok(id)
+    }
+
+    /// Weights and bias of a layer as constants.
+    fn parameters(&mut self, name: &str, weights: &Weights) -> [NodeId; 2] {
         let real = Tensor::f32(weights.shape, weights.real.clone());
         let bias: Vec<f32> = weights.bias.iter().map(|&b| b as f32).collect();
         let bias = Tensor::f32([bias.len()], bias);
         let w = self.constant(&format!("{name}.weight"), real, TensorType::f32(weights.shape));
         let b = self.constant(&format!("{name}.bias"), bias, TensorType::f32([weights.outputs()]));
-        let id = self.add(name, Op::Conv(Conv { geometry: linear.geometry }), &[image, w, b], Place::Chip)?;
-        let layer = Layer { geometry: linear.geometry, weights: weights.clone(), moves: linear.moves, trained };
+        [w, b]
+    }
+
+    fn deform(&mut self, name: &str, deform: &Deform) -> Result<NodeId, Diagnostic> {
+        let offsets = self.offsets(deform.offsets)?;
+        let linear = &deform.linear;
+        let input = self.value(linear.input);
+        let image = self.reshape(&format!("{name}.image"), input, &linear.view)?;
+        let [w, b] = self.parameters(name, &linear.weights);
+        let (geometry, sampling) = (linear.geometry, deform.sampling);
+        let op = Op::DeformConv(DeformConv { geometry, sampling, modulated: false });
+        let id = self.add(name, op, &[image, w, b, offsets], Place::Chip)?;
+        let layer = Layer {
+            geometry,
+            weights: linear.weights.clone(),
+            moves: false,
+            trained: linear.weights.taps() > 1,
+            deformed: Some(Deformed { sampling, reach: deform.offsets.reach() }),
+            steers: false,
+        };
         self.model.layers.insert(id, layer);
         Ok(id)
+    }
+
+    /// Whole pixels: what the chip reads them as, so that everything that is measured on this
+    /// graph knows of their rounding.
+    fn offsets(&mut self, offsets: Offsets) -> Result<NodeId, Diagnostic> {
+        if let Some(&known) = self.offsets.get(&offsets) {
+            return Ok(known);
+        }
+        let name = format!("{}.offsets", self.source.node(offsets.source).name);
+        let source = self.value(offsets.source);
+        if let Some(layer) = self.model.layers.get_mut(&source) {
+            layer.steers = true;
+        }
+        let clip = Op::Unary(Unary::Clip { lo: offsets.lo as f32, hi: offsets.hi as f32 });
+        let clamped = self.add(&name, clip, &[source], Place::Chip)?;
+        let quantize = Op::Quantize { element: OFFSET, quantization: PIXELS };
+        let whole = self.add(&format!("{name}.whole"), quantize, &[clamped], Place::Chip)?;
+        let real = self.add(&format!("{name}.real"), Op::Dequantize, &[whole], Place::Chip)?;
+        self.offsets.insert(offsets, real);
+        Ok(real)
     }
 
     fn prelu(&mut self, id: NodeId, slopes: &[f32]) -> Result<NodeId, Diagnostic> {

@@ -153,7 +153,16 @@ pub(super) fn is_movement(op: &Op) -> bool {
 
 /// Operators that have no business on the host.
 fn is_heavy(op: &Op) -> bool {
-    matches!(op, Op::Conv(_) | Op::Dense | Op::BatchNorm { .. } | Op::PRelu | Op::MaxPool(_) | Op::AveragePool(_))
+    matches!(
+        op,
+        Op::Conv(_)
+            | Op::DeformConv(_)
+            | Op::Dense
+            | Op::BatchNorm { .. }
+            | Op::PRelu
+            | Op::MaxPool(_)
+            | Op::AveragePool(_)
+    )
 }
 
 /// Operators that the float interpreter alone cannot place on the host either.
@@ -163,6 +172,7 @@ fn is_chip_only(op: &Op) -> bool {
         Op::Site(_)
             | Op::DequantizeWeights(_)
             | Op::QConv(_)
+            | Op::QDeformConv(_)
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)

@@ -27,15 +27,18 @@ pub struct LayerInfo {
     pub depthwise: bool,
     /// No trained layer comes before it, or none after it.
     pub edge: bool,
+    /// Its result says where the taps of a deformable layer read.
+    pub steers: bool,
     /// Width of the weights that the model itself gives as integers.
     pub given_bits: Option<u8>,
 }
 
 impl LayerInfo {
     /// The width of the layer's weights if nothing else is asked for than `bits`: depthwise, first
-    /// and last layers, and those that are not trained, keep 8.
+    /// and last layers, those that are not trained, and those
+    /// whose result moves taps, keep 8.
     pub fn default_bits(&self, bits: u8) -> u8 {
-        if self.depthwise || self.edge || !self.trained { 8 } else { bits }
+        if self.depthwise || self.edge || self.steers || !self.trained { 8 } else { bits }
     }
 }
 
@@ -61,6 +64,7 @@ pub(super) fn info(model: &Model, root: NodeId, edge: bool) -> LayerInfo {
         trained: layer.trained,
         depthwise,
         edge,
+        steers: layer.steers,
         given_bits: layer.weights.given.as_ref().map(|given| given.bits),
     }
 }

@@ -22,6 +22,11 @@ const ALL_ONES: Guard =
 const ALL_ZEROS: Guard =
     Guard { name: "all terms are 0", holds: |egraph, found| egraph.uniform(found.classes[1]) == Some(0.0) };
 
+const ONE_TERM: Guard = Guard {
+    name: "all terms are one finite number",
+    holds: |egraph, found| egraph.uniform(found.classes[1]).is_some_and(f32::is_finite),
+};
+
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
     RuleSpec {
@@ -166,6 +171,23 @@ pub const RULES: &[RuleSpec] = &[
             let scaled = egraph.add_scale(x, g)?;
             let product = egraph.add_op(Op::Binary(Binary::Mul), &[h, g])?;
             egraph.add_bias(scaled, product)
+        },
+        constants: false,
+        generative: false,
+    },
+    RuleSpec {
+        name: "bias-through-clip",
+        class: RuleClass::Real,
+        lhs: "(cbias (clip ?x) ?h)",
+        rhs: "(clip[lo+h, hi+h] (cbias ?x ?h))",
+        guards: &[ONE_TERM],
+        why: "a shift of a clamped value is a clamp of the shifted one; the bias moves towards the layer before",
+        apply: |egraph, found| {
+            let [x, h] = found.vars();
+            let &Op::Unary(Unary::Clip { lo, hi }) = super::op(egraph, found, 1)? else { return None };
+            let shift = *egraph.value(h)?.f32s().first()?;
+            let shifted = egraph.add_bias(x, h)?;
+            egraph.add_op(Op::Unary(Unary::Clip { lo: lo + shift, hi: hi + shift }), &[shifted])
         },
         constants: false,
         generative: false,

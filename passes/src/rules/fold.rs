@@ -196,7 +196,7 @@ pub(super) fn add_pads(pads: &mut [usize; 4], more: [usize; 4]) {
 }
 
 /// Weights times a factor per input channel.
-fn scale_inputs(egraph: &mut EGraph, layer: &Op, w: Id, g: Id) -> Option<Id> {
+pub(super) fn scale_inputs(egraph: &mut EGraph, layer: &Op, w: Id, g: Id) -> Option<Id> {
     let shape = egraph.shape(w).to_vec();
     match layer {
         Op::Conv(conv) if conv.geometry.groups > 1 => {

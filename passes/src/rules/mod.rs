@@ -2,6 +2,7 @@
 
 pub mod affine;
 pub mod boxes;
+pub mod deform;
 pub mod fold;
 pub mod hoist;
 pub mod integer;
@@ -28,6 +29,7 @@ const FLOAT: &[&[RuleSpec]] = &[
     affine::RULES,
     fold::RULES,
     merge::RULES,
+    deform::RULES,
     sum::RULES,
     sum::GENERATIVE,
     join::RULES,

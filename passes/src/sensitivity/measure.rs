@@ -2,9 +2,10 @@
 
 use super::study::{Change, Study};
 use super::{Price, Table, fixed_point};
-use crate::compress::{LayerWeights, Options, Patch, Pruner, Setting, Statistics};
+use crate::compress::{LayerWeights, Options, Pruner, Setting, Statistics, Windows};
 use crate::quantize::SubjectLayer;
 use lutweave_ir::{Diagnostic, Tensor};
+use std::borrow::Cow;
 
 /// Measures settings of layers on a network as it came: all other layers stay as they are.
 /// `settings` gives those of each layer; `done` is called after each layer with their number.
@@ -50,19 +51,25 @@ impl Prepared {
     /// # Errors
     /// An internal error if the layer is not one of the network's.
     pub fn new(study: &Study, original: &Study, layer: &SubjectLayer) -> Result<Self, Diagnostic> {
-        let input = study.graph().node(layer.node).operands[0];
-        let image = study.graph().node(input).ty.image();
-        let (height, width, channels) = image.expect("invariant: layers read images");
-        let [outputs, kernel_height, kernel_width, _] = layer.info.shape;
+        let operands = &study.graph().node(layer.node).operands;
+        let outputs = layer.info.shape[0];
         let groups = layer.info.geometry.groups;
-        let patch = Patch::new([height, width, channels], [kernel_height, kernel_width], &layer.info.geometry);
-        let inputs: Vec<Vec<f32>> = study.values(input).map(|value| value.f32s().to_vec()).collect();
+        let windows = Windows::of(study.graph(), layer.node);
+        let images = study.values(operands[0]).map(|value| Cow::Borrowed(value.f32s()));
+        let inputs: Vec<Vec<f32>> = match operands.get(3) {
+            None => images.map(|image| windows.image(image, None).into_owned()).collect(),
+            Some(&offsets) => {
+                let offsets = study.values(offsets).map(Tensor::f32s);
+                images.zip(offsets).map(|(image, offsets)| windows.image(image, Some(offsets)).into_owned()).collect()
+            }
+        };
+        let patch = windows.patch();
         let bias = original.constant(layer.bias)?.f32s();
         let unbiased = |value: &Tensor| -> Vec<f32> {
             value.f32s().iter().enumerate().map(|(index, y)| y - bias[index % outputs]).collect()
         };
         let results: Vec<Vec<f32>> = original.values(layer.node).map(unbiased).collect();
-        let statistics = Statistics::with_reference(&patch, groups, &inputs, &results, true);
+        let statistics = Statistics::with_reference(patch, groups, &inputs, &results, true);
         let trained = original.constant(layer.weights)?;
         let target = statistics.target(LayerWeights { shape: layer.info.shape, groups, real: trained.f32s() });
         let count = inputs.len().max(1) as f64;

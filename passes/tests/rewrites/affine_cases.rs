@@ -49,8 +49,20 @@ pub const CASES: &[Case] = &[
     Case { name: "two pointwise convolutions", rules: &["merge-pointwise-convs"], build: pointwise_pair },
     Case { name: "two matrix products", rules: &["merge-dense"], build: dense_pair },
     Case { name: "scale after relu", rules: &["scale-through-relu"], build: scaled_relu },
+    Case { name: "bias after a clamp", rules: &["bias-through-clip"], build: shifted_clip },
     Case { name: "padded convolution", rules: &["conv-pad"], build: padded },
 ];
+
+fn shifted_clip(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.image();
+    let (lo, hi) = (m.random.real().min(0.5), m.random.pick(&[0.5, 1.0, f32::INFINITY]));
+    let y = m.unary(Unary::Clip { lo, hi }, x);
+    let channels = m.channels(x);
+    let h = if m.random.flip() { m.scalar(0.75) } else { m.constant(&[channels]) };
+    let y = m.binary(Binary::Add, y, h);
+    m.finish(&[y])
+}
 
 fn normalized(m: &mut Maker, x: NodeId) -> NodeId {
     let c = m.channels(x);

@@ -3,7 +3,7 @@
 use crate::random::Maker;
 use crate::same_function;
 use crate::soundness::Tolerance;
-use lutweave_ir::op::{Binary, Geometry, Unary};
+use lutweave_ir::op::{Binary, DeformConv, Geometry, Sampling, Unary};
 use lutweave_ir::{Graph, NodeId, Op};
 use lutweave_passes::cleanup::simplify;
 
@@ -235,4 +235,70 @@ fn a_pool_of_dequantized_integers_pools_integers() {
     let y = m.add(Op::Quantize { element: lutweave_ir::Element::I8, quantization }, &[y]);
     let graph = m.finish(&[y]);
     assert_eq!(operators(&graph), ["max_pool"]);
+}
+
+/// Offsets as exporters write the square form: a clamped (and rounded) distance less 1, times a
+/// constant template of channels first.
+fn square_offsets(m: &mut Maker, x: NodeId, rounded: bool) -> NodeId {
+    let d = m.conv_of(x, [1, 1], 1, Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 });
+    let d = m.transpose(d, &TO_NCHW);
+    let d = m.unary(Unary::Clip { lo: 0.0, hi: 3.0 }, d);
+    let d = if rounded { m.unary(Unary::Round, d) } else { d };
+    let one = m.scalar(1.0);
+    let e = m.binary(Binary::Sub, d, one);
+    let steps = (0..9).flat_map(|tap| [tap / 3 - 1, tap % 3 - 1].map(|steps: i32| steps as f32)).collect();
+    let template = m.floats(&[1, 18, 1, 1], steps);
+    let offsets = m.binary(Binary::Mul, template, e);
+    m.transpose(offsets, &TO_NHWC)
+}
+
+#[test]
+fn an_exported_square_has_one_distance_a_pixel_and_takes_its_norm() {
+    for rounded in [false, true] {
+        let mut m = Maker::new(13);
+        let x = m.input(&[1, 5, 6, 4]);
+        let offsets = square_offsets(&mut m, x, rounded);
+        let (w, b) = (m.constant(&[4, 3, 3, 1]), m.constant(&[4]));
+        let geometry = Geometry { strides: [1, 1], dilations: [1, 1], pads: [1; 4], groups: 4 };
+        let layer = DeformConv { geometry, sampling: Sampling::Free { offset_groups: 1 }, modulated: false };
+        let y = m.add(Op::DeformConv(layer), &[x, w, b, offsets]);
+        let y = m.transpose(y, &TO_NCHW);
+        let y = channels_first_norm(&mut m, y);
+        let y = m.unary(Unary::Relu, y);
+        let graph = m.finish(&[y]);
+        let round = if rounded { vec!["round"] } else { Vec::new() };
+        let expected = [vec!["clip", "conv", "deform_conv", "relu"], round, vec!["transpose"]].concat();
+        assert_eq!(operators(&graph), expected);
+        let simplified = simplify(&graph).unwrap().graph;
+        let found = simplified.nodes().iter().find_map(|node| match &node.op {
+            Op::DeformConv(layer) => Some((*layer, simplified.node(node.operands[3]).op.name())),
+            _ => None,
+        });
+        let expected = DeformConv { geometry, sampling: Sampling::Square, modulated: false };
+        assert_eq!(found, Some((expected, if rounded { "round" } else { "clip" })));
+    }
+}
+
+#[test]
+fn distances_counted_from_one_go_into_the_layer_that_makes_them() {
+    let mut m = Maker::new(14);
+    let x = m.input(&[1, 5, 6, 2]);
+    let s = m.conv_of(x, [1, 1], 1, Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 });
+    let s = m.unary(Unary::Clip { lo: 0.0, hi: 8.0 }, s);
+    let steps = (0..9).flat_map(|tap| [tap / 3 - 1, tap % 3 - 1].map(|steps: i32| steps as f32)).collect();
+    let template = m.floats(&[18], steps);
+    let offsets = m.binary(Binary::Mul, s, template);
+    let (w, b) = (m.constant(&[3, 3, 3, 2]), m.constant(&[3]));
+    let geometry = Geometry { strides: [1, 1], dilations: [1, 1], pads: [1; 4], groups: 1 };
+    let layer = DeformConv { geometry, sampling: Sampling::Free { offset_groups: 1 }, modulated: false };
+    let y = m.add(Op::DeformConv(layer), &[x, w, b, offsets]);
+    let graph = m.finish(&[y]);
+    assert_eq!(operators(&graph), ["clip", "conv", "deform_conv"]);
+    let bounds = |graph: &Graph| {
+        graph.nodes().iter().find_map(|node| match node.op {
+            Op::Unary(Unary::Clip { lo, hi }) => Some((lo, hi)),
+            _ => None,
+        })
+    };
+    assert_eq!(bounds(&simplify(&graph).unwrap().graph), Some((1.0, 9.0)));
 }

@@ -2,6 +2,7 @@
 
 mod affine_cases;
 mod composed;
+mod deform_cases;
 mod expectations;
 mod explanations;
 mod function_cases;
@@ -42,6 +43,7 @@ const SEEDS: u64 = 40;
 fn cases() -> impl Iterator<Item = &'static Case> {
     [
         affine_cases::CASES,
+        deform_cases::CASES,
         function_cases::CASES,
         merge_cases::CASES,
         movement_cases::CASES,

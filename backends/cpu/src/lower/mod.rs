@@ -98,7 +98,11 @@ impl<'g> Lowering<'g> {
                 self.locations[id.index()] = Some(location);
                 Ok(())
             }
+            Op::QDeformConv(_) => {
+                Err(Diagnostic::error("unsupported-operator", "the CPU backend has no deformable convolution yet"))
+            }
             Op::Conv(_)
+            | Op::DeformConv(_)
             | Op::Dense
             | Op::BatchNorm { .. }
             | Op::Unary(_)

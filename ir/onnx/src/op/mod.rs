@@ -3,6 +3,7 @@
 mod batch_norm;
 mod constant;
 mod conv;
+mod deform_conv;
 mod matmul;
 mod pointwise;
 mod pool;
@@ -92,6 +93,7 @@ pub const OPERATORS: &[Operator] = &[
     constants("ConstantOfShape", constant::constant_of_shape),
     graph("Conv", conv::conv),
     graph("ConvInteger", qlinear::conv_integer),
+    graph("DeformConv", deform_conv::deform_conv),
     graph("DepthToSpace", shape::depth_to_space),
     moving("DequantizeLinear", quantize::dequantize),
     both("Div", |i, n| pointwise::binary(i, n, Binary::Div), fold::div),

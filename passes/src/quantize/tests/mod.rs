@@ -6,6 +6,7 @@ use lutweave_ir::{Quantization, TensorType, interpret};
 use proptest::prelude::*;
 
 mod compression;
+mod deform;
 
 /// A small deterministic generator (splitmix64).
 struct Random(u64);

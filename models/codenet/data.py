@@ -6,10 +6,10 @@ import numpy
 import torch
 from torch.nn import functional
 
-from network import CLASSES, HEIGHT, STRIDE, WIDTH
+from network import CLASSES, HEIGHT, LEAST, REACH, STRIDE, WIDTH
 
 VISIBLE = 0.35  # A box stays if more than this share of it is in view.
-UNDECIDED = 0.05  # Price of a distance halfway between integers, where noise changes it.
+UNDECIDED = 0.05  # Price of a distance halfway between integers, where noise changes it, or 1 out of range.
 SMALLEST = 2.0  # Pixels; thinner rests of boxes are dropped.
 
 
@@ -121,5 +121,7 @@ def loss(results, distances, heatmap, regression, weight):
     total = weight.sum().clamp(min=1)
     size = ((results["size"] - regression[:, :2]).abs() * weight).sum() / total
     offset = ((results["offset"] - regression[:, 2:]).abs() * weight).sum() / total
-    undecided = sum((torch.sin(math.pi * d) ** 2).mean() for d in distances)
+    undecided = sum(
+        (torch.sin(math.pi * d.clamp(LEAST, REACH)) ** 2 + (d - d.clamp(LEAST, REACH)).abs()).mean() for d in distances
+    )
     return focal + size + 0.5 * offset + UNDECIDED * undecided

@@ -5,7 +5,7 @@
 //! Matas, "All you need is a good init", 2016).
 
 use crate::random::splitmix::SplitMix64;
-use lutweave_ir::op::{Conv, Geometry, Unary, Window};
+use lutweave_ir::op::{Conv, DeformConv, Geometry, Sampling, Unary, Window};
 use lutweave_ir::{Op, Tensor, TensorType};
 use lutweave_onnx::write::{Attribute, Writer};
 
@@ -106,7 +106,7 @@ impl Builder {
 
     /// A convolution with its bias, and its ReLU.
     pub fn convolve(&mut self, name: &str, x: &Value, layer: Layer) -> Value {
-        let (weights, y) = self.weights(name, x, layer);
+        let (weights, y) = self.weights(name, x, layer, None);
         let [kernel, stride, pad] = [layer.kernel, layer.stride, layer.kernel / 2].map(|extent| extent as i64);
         let attributes = [
             ("kernel_shape", Attribute::Ints(&[kernel; 2])),
@@ -120,9 +120,6 @@ impl Builder {
 
     /// A depthwise 3x3 layer whose taps of pixel `p` are `p + d(p) * {-1,0,1}^2`, where a pointwise
     /// layer on the same operand computes the distance `d`, rounded and clipped to `0..=reach`.
-    ///
-    /// Its values are taken to be as wide as those of the plain layer, from whose taps its own
-    /// differ in place only.
     pub fn deform(&mut self, name: &str, x: &Value, reach: u8) -> Value {
         let distance = format!("{name}/distance");
         let middle = f64::from(reach) / 2.0;
@@ -143,7 +140,12 @@ impl Builder {
         self.writer.node("Mul", &[&beyond, &template], &[&offsets], &[]);
 
         let layer = Layer::depthwise(x.channels(), 1);
-        let (weights, y) = self.weights(name, x, layer);
+        let whole = |image: &Tensor| {
+            let distances = image.f32s().iter().map(|d| d.round_ties_even().clamp(0.0, f32::from(reach)));
+            Tensor::f32(image.shape.clone(), distances.collect::<Vec<f32>>())
+        };
+        let distances: Vec<Tensor> = d.images.iter().map(whole).collect();
+        let (weights, y) = self.weights(name, x, layer, Some(&distances));
         let attributes = [
             ("kernel_shape", Attribute::Ints(&[3; 2])),
             ("pads", Attribute::Ints(&[1; 4])),
@@ -235,16 +237,29 @@ impl Builder {
     }
 
     /// Draws weights and bias for a layer and writes them: their names, and the layer's result
-    /// before the ReLU, for the plain convolution.
-    fn weights(&mut self, name: &str, x: &Value, layer: Layer) -> ([String; 2], Value) {
+    /// before the ReLU. `distances` are those of a deformable layer on each image.
+    fn weights(
+        &mut self,
+        name: &str,
+        x: &Value,
+        layer: Layer,
+        distances: Option<&[Tensor]>,
+    ) -> ([String; 2], Value) {
         let depth = if layer.depthwise { 1 } else { x.channels() };
         let taps = layer.kernel * layer.kernel;
         let shape = vec![layer.outputs, layer.kernel, layer.kernel, depth];
         let count = layer.outputs * taps * depth;
         let mut weights: Vec<f32> = (0..count).map(|_| self.bell() as f32).collect();
         let drawn = Tensor::f32(shape, weights.clone());
-        let conv = Op::Conv(Conv { geometry: layer.geometry() });
-        let raw: Vec<Tensor> = x.images.iter().map(|image| apply(&conv, &[image, &drawn])).collect();
+        let geometry = layer.geometry();
+        let conv = Op::Conv(Conv { geometry });
+        let deform = Op::DeformConv(DeformConv { geometry, sampling: Sampling::Square, modulated: false });
+        let still = Tensor::f32([layer.outputs], vec![0.0; layer.outputs]);
+        let run = |(index, image): (usize, &Tensor)| match distances {
+            None => apply(&conv, &[image, &drawn]),
+            Some(distances) => apply(&deform, &[image, &drawn, &still, &distances[index]]),
+        };
+        let raw: Vec<Tensor> = x.images.iter().enumerate().map(run).collect();
 
         let scales: Vec<(f64, f64)> = statistics(&raw, layer.outputs)
             .into_iter()

@@ -18,7 +18,7 @@ const HEAD: usize = 64;
 /// Name, mean and spread of the three results. A logit of -2.19 says one cell in ten.
 const HEADS: [(&str, f64, f64); 3] = [("heatmap", -2.19, 1.0), ("size", 10.0, 3.0), ("offset", 0.5, 0.25)];
 /// Height and width of the images that weights are scaled on, and their number.
-const STATISTICS: (usize, u64) = (256, 2);
+const STATISTICS: (usize, u64) = (256, 8);
 
 /// The network of a configuration.
 pub fn build(configuration: &Configuration) -> Builder {

@@ -92,6 +92,19 @@ pub enum Ranges {
     Mse,
 }
 
+/// How free the taps of deformable convolutions are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Deform {
+    /// As the model has them, in whole pixels.
+    Full,
+    /// Every tap its own offset within a reach.
+    Bounded,
+    /// One distance a pixel within a reach.
+    Square,
+    /// The cheapest of these whose metric on the calibration data drops by at most --max-drop.
+    Auto,
+}
+
 /// How layers' shares of weights are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Method {
@@ -133,6 +146,16 @@ pub struct Source {
     /// Calibration samples at most.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub calibration_samples: u32,
+    /// How free the taps of deformable convolutions are left.
+    #[arg(long, default_value = "full")]
+    pub deform: Deform,
+    /// Largest offset or distance of deformable convolutions in pixels; by default 7, and with
+    /// --deform full what the model or the calibration data show.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=127))]
+    pub deform_reach: Option<u32>,
+    /// Split dense deformable convolutions into a filter a channel and a mixture of channels.
+    #[arg(long)]
+    pub deform_depthwise: bool,
     /// Keep channels that never fire and weights that are zero but for rounding.
     #[arg(long)]
     pub keep_dead_channels: bool,

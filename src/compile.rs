@@ -4,6 +4,7 @@ use crate::artefact::{self, FORMAT, Files, Manifest, Port, StoredPlan};
 use crate::cli::{self, Compile, Weights};
 use crate::codesign::record::Record;
 use crate::codesign::{Chosen, Session, choose};
+use crate::deform;
 use crate::eval;
 use crate::executor::{self, Answer, Drive, mismatches};
 use crate::failure::{Failure, show};
@@ -22,7 +23,6 @@ use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Tensor, text};
 use lutweave_passes::prune::{Method, Pruned, Target, prune};
 use lutweave_passes::quantize::{SubjectLayer, subject};
-use lutweave_passes::sensitivity::Loss;
 use std::time::Instant;
 
 /// Samples on which the executors are compared.
@@ -49,7 +49,7 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
     let device = flow::device(&source.device)?;
     let model = model::load(source.model.as_deref(), source.task.as_deref())?;
     let calibration = flow::calibration(&model, source)?;
-    let cleaned = flow::clean(&model, &calibration, source)?;
+    let cleaned = deform::clean(&model, &calibration, source, Some(arguments.max_drop), quiet)?;
     let built = build(&model, &cleaned, &calibration, &device, arguments)?;
     let (lowered, fitted) = (&built.lowered, &built.fitted);
     let core = &lowered.split.core;
@@ -163,8 +163,7 @@ fn prune_layers(
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     };
-    let loss = model.task.as_ref().map_or(Loss::SquaredError, |task| task.metric().loss());
-    let pruned = prune(&subject, calibration, loss, method, target, cleaned.totals, &width, &show);
+    let pruned = prune(&subject, calibration, deform::loss(model), method, target, cleaned.totals, &width, &show);
     bar.finish_and_clear();
     Ok(pruned?)
 }
@@ -243,6 +242,7 @@ impl Product<'_> {
             model_macs: self.cleaned.totals.macs,
             codesign: record.as_ref().map(summary::Choice::of),
             pruning: pruned.clone(),
+            deform: self.cleaned.reshaping.clone(),
             host_ops: host_ops(&lowered.split),
             files: Vec::new(),
             verify: None,

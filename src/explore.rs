@@ -6,6 +6,7 @@ use crate::artefact::{self, Files};
 use crate::cli::Explore;
 use crate::codesign::record::{BudgetUse, Decision, budgets, decisions};
 use crate::codesign::{Answer, Judge, Measured, Session, does_not_fit, fold, front};
+use crate::deform;
 use crate::executor::{self, Drive};
 use crate::failure::Failure;
 use crate::flow;
@@ -86,7 +87,7 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     let device = flow::device(&source.device)?;
     let model = model::load(source.model.as_deref(), source.task.as_deref())?;
     let calibration = flow::calibration(&model, source)?;
-    let cleaned = flow::clean(&model, &calibration, source)?;
+    let cleaned = deform::clean(&model, &calibration, source, None, quiet)?;
     let session = Session::new(&model, &cleaned, &calibration, &device, source, quiet)?;
     let Some(task) = &model.task else { return Err(Diagnostic::error("no-task", "there is no task").into()) };
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);

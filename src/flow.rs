@@ -1,6 +1,7 @@
 //! The flow from a float graph to a circuit: every pass in order.
 
 use crate::cli::{Ranges, Source};
+use crate::deform::{self, Reshaping};
 use crate::failure::Failure;
 use crate::model::Model;
 use crate::progress;
@@ -13,6 +14,7 @@ use lutweave_ir::{Diagnostic, Graph, Op, Tensor};
 use lutweave_passes::channels::{self, Removed, remove_dead};
 use lutweave_passes::cleanup::{RewriteReport, Simplified, simplify, simplify_integer, simplify_sites};
 use lutweave_passes::compress::{Pattern, Setting};
+use lutweave_passes::deform::{Request, is_deformable, reshape};
 use lutweave_passes::fixed;
 use lutweave_passes::prune::Totals;
 use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, Stage, quantize, subject};
@@ -29,6 +31,8 @@ pub struct Cleaned {
     pub rewrites: RewriteReport,
     /// Channels that were removed.
     pub removed: Option<Removed>,
+    /// What was made of deformable layers, if there are any.
+    pub reshaping: Option<Reshaping>,
     /// Where lossy choices are made.
     pub sites: Vec<Site>,
     /// Weights and multiply-accumulates before channels were removed.
@@ -99,16 +103,31 @@ pub fn single_input(graph: &Graph) -> Result<&lutweave_ir::TensorType, Failure> 
     }
 }
 
-/// Cleans a model: exact rewrites, then channels that nobody needs.
+/// Cleans a model: exact rewrites, deformable layers as requested, then channels that nobody needs.
 ///
 /// # Errors
 /// Everything in the model that cannot be compiled.
-pub fn clean(model: &Model, calibration: &[Vec<Tensor>], source: &Source) -> Result<Cleaned, Failure> {
+pub fn clean(
+    model: &Model,
+    calibration: &[Vec<Tensor>],
+    source: &Source,
+    request: &Request,
+) -> Result<Cleaned, Failure> {
     progress::check_interrupt()?;
     let rewrite = if source.no_egraph { fixed::simplify } else { simplify };
     let Simplified { mut graph, report: mut rewrites } = rewrite(&model.graph)?;
     validate(&graph)?;
     progress::check_interrupt()?;
+    let mut reshaping = None;
+    if is_deformable(&graph) {
+        let reshaped = reshape(&graph, calibration, deform::loss(model), request)?;
+        let again = rewrite(&reshaped.graph)?;
+        graph = again.graph;
+        validate(&graph)?;
+        rewrites.cost_after = again.report.cost_after;
+        reshaping = Some(Reshaping { report: reshaped.report, tried: Vec::new() });
+        progress::check_interrupt()?;
+    }
     let totals = Totals::of(&subject(&graph)?);
     let given = gives_weights(&graph);
     let mut removed = None;
@@ -133,7 +152,7 @@ pub fn clean(model: &Model, calibration: &[Vec<Tensor>], source: &Source) -> Res
         sites = placed.sites;
     }
     validate(&graph)?;
-    Ok(Cleaned { graph, rewrites, removed, sites, totals })
+    Ok(Cleaned { graph, rewrites, removed, reshaping, sites, totals })
 }
 
 /// True if a model brings integer weights.

@@ -5,6 +5,7 @@ mod cache;
 mod cli;
 mod codesign;
 mod compile;
+mod deform;
 mod detect;
 mod eval;
 mod executor;

@@ -1,6 +1,7 @@
 //! The closing table of `compile`, and `report.html`.
 
 use crate::codesign::record::{Record, choice_text, setting_text};
+use crate::deform::{Reshaping, prices, step_name, variant_name};
 use crate::flow::{Cleaned, Lowered};
 use crate::listing::table;
 use crate::summary::{Layer, Summary};
@@ -132,6 +133,10 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
         ("weights", format!("{} bytes, {:.1} % zeros", summary.weight_bytes, 100.0 * summary.sparsity)),
         ("on the host", if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") }),
     ];
+    if let Some(reshaping) = &summary.deform {
+        let variant = variant_name(reshaping.report.variant);
+        figures.push(("deformable layers", format!("{variant}; distortion after each step: {}", prices(reshaping))));
+    }
     if let Some(accuracy) = &summary.accuracy {
         let metric = accuracy.metric;
         figures.push((
@@ -200,6 +205,9 @@ pub fn html(
     page.push_str("</table>\n");
     if let Some(record) = record {
         decisions(&mut page, record);
+    }
+    if let Some(reshaping) = &cleaned.reshaping {
+        deformable(&mut page, reshaping);
     }
     if let Some(removed) = &cleaned.removed {
         channels(&mut page, removed);
@@ -285,6 +293,47 @@ fn decisions(page: &mut String, record: &Record) {
 /// An amount of a budget: a whole number, or a small share.
 fn amount(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.5}") }
+}
+
+/// What became of deformable layers, what each step cost, and which variants were tried.
+fn deformable(page: &mut String, reshaping: &Reshaping) {
+    page.push_str(
+        "<h2>Deformable layers</h2>\n<table>\n<tr><th>layer</th><th>taps</th><th>reach</th><th>seen</th><th></th></tr>\n",
+    );
+    for layer in &reshaping.report.layers {
+        let depth = if layer.depthwise { ", depthwise" } else { "" };
+        let bounds = layer.bounds.map_or_else(|| "the image".to_owned(), |[lo, hi]| format!("{lo} to {hi}"));
+        let seen = layer.seen.map_or_else(String::new, |[lo, hi]| format!("{lo:.2} to {hi:.2}"));
+        let note = layer.note.as_deref().map_or_else(String::new, |note| format!("stays free: {note}"));
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}{depth}</td><td>{bounds}</td><td>{seen}</td><td>{}</td></tr>",
+            escape(&layer.name),
+            layer.sampling,
+            escape(&note)
+        );
+    }
+    page.push_str("</table>\n<table>\n<tr><th>step</th><th>distortion of the outputs after it</th></tr>\n");
+    for price in &reshaping.report.prices {
+        let distortion = price.distortion.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.6}"));
+        let _ = writeln!(page, "<tr><td>{}</td><td>{distortion}</td></tr>", step_name(price.step));
+    }
+    page.push_str("</table>\n");
+    if reshaping.tried.is_empty() {
+        return;
+    }
+    page.push_str("<table>\n<tr><th>variant</th><th>drop (points)</th><th>standard error</th><th>accepted</th></tr>\n");
+    for tried in &reshaping.tried {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td></tr>",
+            variant_name(tried.variant),
+            tried.drop,
+            tried.standard_error,
+            if tried.accepted { "yes" } else { "no" }
+        );
+    }
+    page.push_str("</table>\n");
 }
 
 /// What was removed because nobody needs it.

@@ -2,6 +2,7 @@
 
 use crate::codesign::Measured;
 use crate::codesign::record::Record;
+use crate::deform::Reshaping;
 use crate::metric::Metric;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
@@ -134,6 +135,8 @@ pub struct Summary {
     pub codesign: Option<Choice>,
     /// How layers' shares of weights were chosen, if they were pruned.
     pub pruning: Option<Pruned>,
+    /// What was made of deformable layers, if there are any.
+    pub deform: Option<Reshaping>,
     /// Operators that run on the host.
     pub host_ops: Vec<String>,
     /// Files written, relative to the directory.

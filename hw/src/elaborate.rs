@@ -51,11 +51,11 @@ impl Elaboration<'_> {
         // The name of the top module is not available to others.
         self.names.insert(self.design.name.clone());
         for stage in &self.plan.stages {
-            let node = self.graph.node(stage.node);
-            let streams: Vec<Stream> = node.operands[..stage.input_lanes.len()]
-                .iter()
+            let operands = stage.kernel.streams(&self.graph.node(stage.node).operands);
+            let streams: Vec<Stream> = operands
+                .into_iter()
                 .zip(&stage.input_lanes)
-                .map(|(&operand, &lanes)| self.take(operand, lanes))
+                .map(|(operand, &lanes)| self.take(operand, lanes))
                 .collect();
             let output = self.stage(stage, &streams);
             self.publish(stage, output);
@@ -93,9 +93,9 @@ impl Elaboration<'_> {
         let node = self.graph.node(stage.node);
         let mut depths = Vec::new();
         for user in &self.plan.stages {
-            let operands = &self.graph.node(user.node).operands[..user.input_lanes.len()];
-            for (position, operand) in operands.iter().enumerate() {
-                if *operand == stage.node {
+            let operands = user.kernel.streams(&self.graph.node(user.node).operands);
+            for (position, operand) in operands.into_iter().enumerate() {
+                if operand == stage.node {
                     depths.push(depth_of(user.slack[position], output.ty.lanes));
                 }
             }

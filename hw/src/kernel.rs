@@ -1,7 +1,7 @@
 //! The closed set of kernels that hardware is planned in, and the one place that says what the
 //! hardware refuses.
 
-use crate::block::window::Extent;
+use crate::block::window::{Displacement, Extent};
 use lutweave_ir::op::{Geometry, Window as PoolWindow};
 use lutweave_ir::{Diagnostic, Graph, Node, NodeId, Op, TensorType};
 
@@ -12,7 +12,7 @@ pub enum Kernel {
     Input,
     /// Weights and biases: part of the kernels that read them.
     Constant,
-    /// Convolution over windows.
+    /// Convolution over windows, of taps at fixed places or at those that an offsets stream says.
     Convolution {
         /// Sizes; a convolution that sees its whole input at once, or one pixel at a time, has
         /// been reshaped to the smallest window memory.
@@ -87,12 +87,13 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             "only the integer core of a model becomes hardware",
         );
     }
-    let windows = match node.op {
-        Op::QConv(_) => 1,
-        Op::Input | Op::Constant(_) => 0,
-        _ => node.operands.len(),
+    let streams = match node.op {
+        Op::QConv(_) => vec![0],
+        Op::QDeformConv(_) => vec![0, 3],
+        Op::Input | Op::Constant(_) => Vec::new(),
+        _ => (0..node.operands.len()).collect(),
     };
-    for &operand in &node.operands[..windows] {
+    for operand in streams.into_iter().map(|position| node.operands[position]) {
         if matches!(graph.node(operand).op, Op::Constant(_)) {
             return refuse(
                 format!("operand `{}` is a constant", graph.node(operand).name),
@@ -109,11 +110,13 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             let kernel = [weights[1] as u32, weights[2] as u32];
             convolution(operand(0), output, kernel, &conv.geometry)
         }
-        Op::QDeformConv(_) => {
-            return refuse(
-                "deformable convolution has no block yet".into(),
-                "use an ordinary convolution in its place",
-            );
+        Op::QDeformConv(conv) => {
+            let weights = &graph.node(node.operands[1]).ty.shape;
+            let kernel = [weights[1] as u32, weights[2] as u32];
+            let span = [0, 1].map(|axis| conv.span(axis, weights[axis + 1]));
+            let displacement = Some(Displacement { sampling: conv.sampling, span });
+            let extent = Extent { displacement, ..window_extent(operand(0), output, kernel, &conv.geometry) };
+            Kernel::Convolution { extent, groups: conv.geometry.groups as u32 }
         }
         Op::MaxPool(window) => Kernel::Pool { extent: pool_extent(operand(0), output, window), max: true },
         Op::QAveragePool(pool) => {
@@ -180,6 +183,52 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
     })
 }
 
+impl Kernel {
+    /// The operands of its node that are streams: weights and biases are not.
+    pub fn streams(&self, operands: &[NodeId]) -> Vec<NodeId> {
+        match self {
+            Self::Input | Self::Constant => Vec::new(),
+            Self::Convolution { extent, .. } if extent.displacement.is_some() => {
+                operands.first().into_iter().chain(operands.get(3)).copied().collect()
+            }
+            Self::Convolution { .. } => operands.first().copied().into_iter().collect(),
+            Self::Pool { .. }
+            | Self::Global { .. }
+            | Self::Table
+            | Self::Pair { .. }
+            | Self::Concat { .. }
+            | Self::Crop(_)
+            | Self::Pad(_)
+            | Self::Upsample { .. }
+            | Self::Reshape => operands.to_vec(),
+        }
+    }
+
+    /// Lanes of the offsets stream, which comes a pixel a beat, where a second stream moves the
+    /// taps of a convolution.
+    pub fn offset_lanes(&self) -> Option<u32> {
+        match self {
+            Self::Convolution { extent, .. } => extent.displacement.map(|_| extent.offset_lanes()),
+            Self::Input
+            | Self::Constant
+            | Self::Pool { .. }
+            | Self::Global { .. }
+            | Self::Table
+            | Self::Pair { .. }
+            | Self::Concat { .. }
+            | Self::Crop(_)
+            | Self::Pad(_)
+            | Self::Upsample { .. }
+            | Self::Reshape => None,
+        }
+    }
+
+    /// Lanes of an operand stream, by number, where the first has so many.
+    pub fn stream_lanes(&self, stream: usize, first: u32) -> u32 {
+        self.offset_lanes().filter(|_| stream > 0).unwrap_or(first)
+    }
+}
+
 /// Elements of a node's result.
 pub fn elements(node: &Node) -> u64 {
     node.ty.count() as u64
@@ -198,7 +247,6 @@ fn last_three(values: &[usize], default: u32) -> [u32; 3] {
 }
 
 fn convolution(input: [u32; 3], output: [u32; 3], kernel: [u32; 2], geometry: &Geometry) -> Kernel {
-    let pair = |values: [usize; 2]| [values[0] as u32, values[1] as u32];
     let groups = geometry.groups as u32;
     let unpadded = geometry.pads == [0; 4];
     let (input, output, kernel, geometry) =
@@ -212,15 +260,20 @@ fn convolution(input: [u32; 3], output: [u32; 3], kernel: [u32; 2], geometry: &G
         } else {
             (input, output, kernel, *geometry)
         };
-    let extent = Extent {
+    Kernel::Convolution { extent: window_extent(input, output, kernel, &geometry), groups }
+}
+
+fn window_extent(input: [u32; 3], output: [u32; 3], kernel: [u32; 2], geometry: &Geometry) -> Extent {
+    let pair = |values: [usize; 2]| [values[0] as u32, values[1] as u32];
+    Extent {
         input,
         output,
         kernel,
         strides: pair(geometry.strides),
         dilations: pair(geometry.dilations),
         pads: [geometry.pads[0] as u32, geometry.pads[1] as u32],
-    };
-    Kernel::Convolution { extent, groups }
+        displacement: None,
+    }
 }
 
 fn pool_extent(input: [u32; 3], output: [u32; 3], window: &PoolWindow) -> Extent {
@@ -232,5 +285,6 @@ fn pool_extent(input: [u32; 3], output: [u32; 3], window: &PoolWindow) -> Extent
         strides: pair(window.strides),
         dilations: pair(window.dilations),
         pads: [window.pads[0] as u32, window.pads[1] as u32],
+        displacement: None,
     }
 }

@@ -4,6 +4,7 @@ pub mod channels;
 pub mod cleanup;
 pub mod codesign;
 pub mod compress;
+pub mod deform;
 pub mod egraph;
 pub mod explain;
 pub mod fixed;

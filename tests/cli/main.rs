@@ -4,6 +4,7 @@ mod artefacts;
 mod codesign;
 mod commands;
 mod damage;
+mod deform;
 mod interrupt;
 mod screens;
 mod support;

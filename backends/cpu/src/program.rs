@@ -82,6 +82,48 @@ pub(crate) struct Fill {
     pub widen: bool,
 }
 
+/// How offsets move taps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moves {
+    /// Every tap has a vertical and a horizontal offset.
+    ByTap { dilations: [usize; 2] },
+    /// One distance a window: taps lie that far from each other around the window's centre.
+    ByDistance,
+}
+
+/// Copies what the moved taps of every window read, side by side: for each output pixel all taps
+/// in turn, each with all channels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gather {
+    pub source: Location,
+    pub offsets: Location,
+    pub target: Location,
+    /// Rows and columns of the image.
+    pub image: [usize; 2],
+    pub channels: usize,
+    /// Rows and columns of windows.
+    pub output: [usize; 2],
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+    /// Padding at the top and left.
+    pub pads: [usize; 2],
+    pub moves: Moves,
+    /// What the byte 0 of an offset stands for.
+    pub least: i32,
+    /// ROM offset of the pixel that is read outside the image.
+    pub border: usize,
+}
+
+impl Gather {
+    /// Offsets of a pixel.
+    pub fn lanes(&self) -> usize {
+        match self.moves {
+            Moves::ByTap { .. } => 2 * self.kernel[0] * self.kernel[1],
+            Moves::ByDistance => 1,
+        }
+    }
+}
+
 /// How accumulators become output bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requantizer {
@@ -277,6 +319,7 @@ pub(crate) struct Lookup {
 pub(crate) enum Kernel {
     Copy(Copy),
     Fill(Fill),
+    Gather(Gather),
     Dense(Dense),
     Depthwise(Depthwise),
     Pool(Pool),
@@ -296,6 +339,7 @@ impl Kernel {
         match self {
             Self::Copy(copy) => vec![copy.source, copy.target],
             Self::Fill(fill) => vec![fill.target],
+            Self::Gather(gather) => vec![gather.source, gather.offsets, gather.target],
             Self::Dense(dense) => vec![dense.source, dense.target],
             Self::Depthwise(depthwise) => vec![depthwise.source, depthwise.target],
             Self::Pool(pool) => vec![pool.source, pool.target],

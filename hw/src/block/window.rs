@@ -4,13 +4,20 @@
 //! positions and issues a window as soon as its last pixel is there and the queue has room for
 //! the result. Both run at the same time; a row is given back to the writer when the reader has
 //! issued the last window that reads it.
+//!
+//! Where a second stream moves the taps ([`Displacement`]), a window's taps are read one at a
+//! time, and a row is needed as long as any offset within reach could lead to it.
+
+mod displaced;
 
 use super::queue::ReservedQueue;
 use super::requantize::{Parameters, Requantizer};
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, when};
 use crate::rtl::engine::{EngineShape, Multiplier, NofM, ParallelTaps, Products, Reduce, Step};
-use crate::rtl::expr::{Expr, add, all, and, eq, lt, not, or, sub};
+use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{MemoryStyle, Module, Statement, Ty};
+use displaced::{Decision, Displacer, Placement, wrapped};
+use lutweave_ir::op::Sampling;
 use serde::{Deserialize, Serialize};
 
 /// Sizes of a window operation. Vertical before horizontal.
@@ -28,12 +35,42 @@ pub struct Extent {
     pub dilations: [u32; 2],
     /// Padding at top and left.
     pub pads: [u32; 2],
+    /// What moves the taps, if an offsets stream does.
+    pub displacement: Option<Displacement>,
+}
+
+/// How an offsets stream, one beat an output pixel, moves the taps of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Displacement {
+    /// What the offsets mean; one offset group.
+    pub sampling: Sampling,
+    /// Per axis, first and last coordinate that taps can read, from the start of their window.
+    pub span: [(i64, i64); 2],
 }
 
 impl Extent {
-    /// Rows that a window spans, less one.
-    fn span(&self, axis: usize) -> u32 {
-        (self.kernel[axis] - 1) * self.dilations[axis]
+    /// First and last coordinate along an axis for which the memory holds pixels while a window
+    /// is read, from the window's start; the first is not positive.
+    fn span(&self, axis: usize) -> (i64, i64) {
+        match self.displacement {
+            None => (0, i64::from(self.kernel[axis] - 1) * i64::from(self.dilations[axis])),
+            Some(displacement) => {
+                let (first, last) = displacement.span[axis];
+                (first.min(0), last)
+            }
+        }
+    }
+
+    /// Elements of an offsets beat; 0 without an offsets stream.
+    pub fn offset_lanes(&self) -> u32 {
+        let kernel = self.kernel.map(|extent| extent as usize);
+        self.displacement.map_or(0, |displacement| displacement.sampling.channels(kernel) as u32)
+    }
+
+    /// Rows beyond that of a window's own position that the ring takes in while the window waits
+    /// for its offsets.
+    pub fn rows_of_lead(&self) -> u32 {
+        (self.span(0).1 - i64::from(self.pads[0])).clamp(0, i64::from(self.input[0])) as u32
     }
 
     /// Whether a convolution with so many groups computes every channel from itself alone.
@@ -41,9 +78,13 @@ impl Extent {
         groups > 1 && groups == self.input[2] && groups == self.output[2]
     }
 
-    /// Rows of the ring: those of a window, and those that arrive while it is read.
+    /// Rows of the ring: those of a window, and those that arrive while it is read. Where taps
+    /// are moved, no more of a window than the image has.
     pub fn ring_rows(&self) -> u32 {
-        self.span(0) + 1 + self.strides[0]
+        let (first, last) = self.span(0);
+        let window = (last - first + 1) as u32;
+        let held = if self.displacement.is_some() { window.min(self.input[0]) } else { window };
+        held + self.strides[0]
     }
 }
 
@@ -121,12 +162,22 @@ pub struct Window<'a> {
     pub pad_value: i64,
     /// Lane type of the input.
     pub input: Ty,
+    /// Lane type of the offsets stream; that of the input where there is none.
+    pub offsets: Ty,
     /// Lane type of the output.
     pub output: Ty,
     /// Lane type of the accumulators; holds every partial sum.
     pub accumulator: Ty,
     /// Width of the wider operand of a hardware multiplier.
     pub multiplier_width: u32,
+}
+
+/// The taps of a window.
+enum Taps {
+    /// Where the step number says.
+    Fixed(Level),
+    /// Where offsets say.
+    Displaced(Displacer),
 }
 
 /// Counts that follow from extent, folding and computation.
@@ -199,7 +250,9 @@ impl Window<'_> {
 
     /// The engine without its weights.
     pub fn engine_shape(&self) -> EngineShape {
-        let Extent { input: [height, width, channels], kernel, dilations, .. } = self.extent;
+        let Extent { input: [height, width, channels], kernel, dilations, displacement, .. } = self.extent;
+        // A moved tap is a window of its own.
+        let (kernel, dilations) = if displacement.is_some() { ([1, 1], [1, 1]) } else { (kernel, dilations) };
         EngineShape {
             word: self.input.by(self.folding.lanes),
             rows: self.extent.ring_rows(),
@@ -259,8 +312,24 @@ impl Window<'_> {
     pub fn queue_depth(&self, engine_latency: u32, requantizer_latency: u32) -> u32 {
         let beats = self.folding.outputs / self.folding.stream;
         let steps = self.nest().steps();
-        let latency = steps + engine_latency + beats + requantizer_latency + 4;
+        let displacing = self.extent.displacement.map_or(0, |_| displaced::STAGES);
+        let latency = steps + displacing + engine_latency + beats + requantizer_latency + 4;
         ((latency.div_ceil(steps) + 1) * beats).next_power_of_two().max(4)
+    }
+
+    /// For each output row, complete rows that its windows need beyond the first one, and rows
+    /// that are not needed after them; for the image rows where the windows begin.
+    fn rows_by_output(&self, top_of: impl Fn(u32) -> i64) -> [Vec<i64>; 2] {
+        let Extent { input: [height, ..], output: [out_height, ..], strides, .. } = self.extent;
+        let span = self.extent.span(0).1;
+        let base_of = |y: u32| top_of(y).clamp(0, i64::from(height));
+        let needs = (0..out_height).map(|y| {
+            let bottom = (top_of(y) + span).min(i64::from(height) - 1);
+            if bottom < base_of(y) { -i64::from(height.max(strides[0])) - 1 } else { bottom - base_of(y) }
+        });
+        let freed =
+            (0..out_height).map(|y| if y + 1 == out_height { i64::from(height) } else { base_of(y + 1) } - base_of(y));
+        [needs.collect(), freed.collect()]
     }
 
     /// The module.
@@ -273,6 +342,8 @@ impl Window<'_> {
         let word_count = channels / folding.lanes;
         let mut b = Builder::new(self.name, self.summary.clone());
         let input = b.input("in", self.input.by(folding.lanes));
+        let displacer =
+            extent.displacement.map(|displacement| Displacer::new(&mut b, &extent, displacement, self.offsets));
 
         // Writer.
         let write_word = Level::new(&mut b, "write_word", word_count);
@@ -281,39 +352,51 @@ impl Window<'_> {
         // Complete rows from the first row still needed on; negative while skipped rows arrive.
         let rows_ahead =
             b.register("rows_ahead", Ty::range(-i64::from(height.max(extent.strides[0])), i64::from(rows)), 0);
-        let ready = b.ready(input, lt(rows_ahead, i64::from(rows)));
+        // The same less what is needed by steps only that are on their way to the engine.
+        let rows_kept = if displacer.is_some() {
+            let ty = b.ty(&rows_ahead.into());
+            b.register("rows_kept", ty, 0)
+        } else {
+            rows_ahead
+        };
+        let ready = b.ready(input, lt(rows_kept, i64::from(rows)));
         let fill = b.wire("fill", and(input.valid, ready));
         let row_done = b.wire("row_done", all([fill.into(), write_word.at_end(), write_column.at_end()]));
 
         // Reader.
         let word = Level::new(&mut b, "word", nest.words);
-        let tap = Level::new(&mut b, "tap", nest.taps);
+        let taps = match displacer {
+            None => Taps::Fixed(Level::new(&mut b, "tap", nest.taps)),
+            Some(displacer) => Taps::Displaced(displacer),
+        };
         let result = Level::new(&mut b, "result", nest.results);
         let mut group = Level::new(&mut b, "group", nest.groups);
         let mut column = Level::new(&mut b, "column", out_width);
         let mut row = Level::new(&mut b, "row", out_height);
 
-        let span = [i64::from(extent.span(0)), i64::from(extent.span(1))];
         let top_of = |y: u32| i64::from(y * extent.strides[0]) - i64::from(extent.pads[0]);
         let left_of = |x: u32| i64::from(x * extent.strides[1]) - i64::from(extent.pads[1]);
         let top = b.register("top", Ty::range(top_of(0).min(0), top_of(out_height - 1).max(0)), top_of(0));
         let left = b.register("left", Ty::range(left_of(0).min(0), left_of(out_width - 1).max(0)), left_of(0));
-        let start_ring = (i64::from(rows) - i64::from(extent.pads[0] % rows)) % i64::from(rows);
-        let ring = b.register("ring", Ty::holding(u64::from(rows - 1)), start_ring);
-
-        // First row needed by the windows of output row y, and complete rows needed beyond it.
-        let base_of = |y: u32| top_of(y).clamp(0, i64::from(height));
-        let needs: Vec<i64> = (0..out_height)
-            .map(|y| {
-                let bottom = (top_of(y) + span[0]).min(i64::from(height) - 1);
-                if bottom < base_of(y) { -i64::from(height.max(extent.strides[0])) - 1 } else { bottom - base_of(y) }
-            })
-            .collect();
-        let freed: Vec<i64> = (0..out_height)
-            .map(|y| if y + 1 == out_height { i64::from(height) } else { base_of(y + 1) } - base_of(y))
-            .collect();
-        let rows_needed = by_counter(&row.value(), &needs);
-        let columns_needed = Expr::Clamp(Box::new(add(left, span[1] + 1)), 0, i64::from(width));
+        let ring_ty = Ty::holding(u64::from(rows - 1));
+        let row_at_end = row.at_end();
+        // Where windows begin in the ring; the first row that they need, complete rows needed
+        // beyond it, and rows that the last window of an output row frees.
+        let (ring, base, rows_needed, freed) = if extent.displacement.is_some() {
+            let ring = b.register("ring", ring_ty, 0);
+            let from = |top: Expr| Expr::Clamp(Box::new(add(top, extent.span(0).0)), 0, i64::from(height));
+            let base = b.wire("base", from(top.into()));
+            let bottom = Expr::Clamp(Box::new(add(top, extent.span(0).1)), -1, i64::from(height) - 1);
+            let next = from(add(top, i64::from(extent.strides[0])));
+            let next = b.wire("next_base", mux(row_at_end.clone(), i64::from(height), next));
+            (ring, base, sub(bottom, base), sub(next, base))
+        } else {
+            let start_ring = (i64::from(rows) - i64::from(extent.pads[0] % rows)) % i64::from(rows);
+            let ring = b.register("ring", ring_ty, start_ring);
+            let [needs, freed] = self.rows_by_output(top_of);
+            (ring, ring, by_counter(&row.value(), &needs), by_counter(&row.value(), &freed))
+        };
+        let columns_needed = Expr::Clamp(Box::new(add(left, extent.span(1).1 + 1)), 0, i64::from(width));
         let columns_needed = b.wire("columns_needed", columns_needed);
         let rows_needed = b.wire("rows_needed", rows_needed);
         let available = b.wire(
@@ -340,12 +423,20 @@ impl Window<'_> {
 
         let first = (steps > 1).then(|| b.register("first", Ty::BIT, 1));
         let first_value = first.map_or(Expr::Const(1), Expr::Signal);
-        let start = b.wire("start", and(available, queue.has_free(beats)));
+        let mut ready_to_start = and(available, queue.has_free(beats));
+        if let Taps::Displaced(displacer) = &taps {
+            ready_to_start = and(ready_to_start, displacer.is_known());
+        }
+        let start = b.wire("start", ready_to_start);
         let issue = match first {
             Some(first) => b.wire("issue", or(not(first), start)),
             None => start,
         };
-        let last = b.wire("last", and(word.at_end(), tap.at_end()));
+        let last_tap = match &taps {
+            Taps::Fixed(tap) => tap.at_end(),
+            Taps::Displaced(displacer) => displacer.at_end(),
+        };
+        let last = b.wire("last", and(word.at_end(), last_tap));
         let row_end =
             b.wire("row_end", all([issue.into(), last.into(), result.at_end(), group.at_end(), column.at_end()]));
 
@@ -364,32 +455,66 @@ impl Window<'_> {
             word.value()
         };
 
-        let step = Step {
-            ring: ring.into(),
-            row: top.into(),
-            column: left.into(),
-            group: word_value,
-            tap: tap.value(),
-            address: address_value,
-            first: first_value.clone(),
-            last: last.into(),
+        let mut pixel_served = Vec::new();
+        let (taps, decided, placed) = match taps {
+            Taps::Fixed(tap) => {
+                let step = Step {
+                    ring: ring.into(),
+                    row: top.into(),
+                    column: left.into(),
+                    group: word_value,
+                    tap: tap.value(),
+                    address: address_value,
+                    first: first_value.clone(),
+                    last: last.into(),
+                };
+                (vec![tap], Statement::Issue { engine, step }, None)
+            }
+            Taps::Displaced(displacer) => {
+                let decision = Decision {
+                    top,
+                    left,
+                    base,
+                    ring,
+                    group: word_value,
+                    address: address_value,
+                    first: first_value.clone(),
+                    last: last.into(),
+                    freed: mux(row_end, freed.clone(), 0),
+                };
+                let pixel_end = all([issue.into(), last.into(), result.at_end(), group.at_end()]);
+                let pixel_end = b.wire("pixel_end", pixel_end);
+                pixel_served = displacer.serve(&mut b, pixel_end);
+                let Placement { launch, valid, step, freed } = displacer.place(&mut b, rows, decision);
+                (displacer.levels(), launch, Some((valid, step, freed)))
+            }
         };
         column.on_step.push(set(left, add(left, i64::from(extent.strides[1]))));
         column.on_wrap.push(set(left, left_of(0)));
         row.on_step.push(set(top, add(top, i64::from(extent.strides[0]))));
-        row.on_step.push(set(ring, add_modulo(ring, extent.strides[0], rows)));
         row.on_wrap.push(set(top, top_of(0)));
-        let next_frame =
-            (i64::from(height) - i64::from((out_height - 1) * extent.strides[0])).rem_euclid(i64::from(rows));
-        row.on_wrap.push(set(ring, add_modulo(ring, next_frame as u32, rows)));
-        let freed = by_counter(&row.value(), &freed);
+        if extent.displacement.is_some() {
+            let next = set(ring, wrapped(add(ring, freed.clone()), rows));
+            row.on_step.push(next.clone());
+            row.on_wrap.push(next);
+        } else {
+            row.on_step.push(set(ring, add_modulo(ring, extent.strides[0], rows)));
+            let next_frame =
+                (i64::from(height) - i64::from((out_height - 1) * extent.strides[0])).rem_euclid(i64::from(rows));
+            row.on_wrap.push(set(ring, add_modulo(ring, next_frame as u32, rows)));
+        }
 
-        let mut issued = vec![Statement::Issue { engine, step }];
+        let mut issued = vec![decided];
         if let Some(first) = first {
             issued.push(set(first, last));
         }
         issued.extend(advance(vec![address]));
-        let mut levels = if nest.depthwise { vec![tap, result] } else { vec![word, tap, result, group] };
+        let mut levels = if nest.depthwise { Vec::new() } else { vec![word] };
+        levels.extend(taps);
+        levels.push(result);
+        if !nest.depthwise {
+            levels.push(group);
+        }
         levels.extend([column, row]);
         issued.extend(advance(levels));
 
@@ -412,6 +537,14 @@ impl Window<'_> {
                 vec![when(row_done, vec![set(rows_ahead, add(rows_ahead, 1))])],
             ),
         ];
+        statements.extend(pixel_served);
+        if let Some((valid, step, freed)) = placed {
+            statements.push(branch(
+                valid,
+                vec![Statement::Issue { engine, step }, set(rows_kept, add(sub(rows_kept, freed), row_done))],
+                vec![when(row_done, vec![set(rows_kept, add(rows_kept, 1))])],
+            ));
+        }
 
         let (push, data) = match requantizer {
             None => (engine_valid, engine_result),

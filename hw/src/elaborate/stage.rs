@@ -9,6 +9,7 @@ use crate::block::upsample::Upsample;
 use crate::block::window::{Computation, Extent, Folding, Window};
 use crate::kernel::Kernel;
 use crate::rtl::{Module, Ty};
+use lutweave_ir::op::{QConv, QDeformConv};
 use lutweave_ir::range::accumulator_range;
 use lutweave_ir::{Element, Graph, NodeId, Op};
 
@@ -55,7 +56,7 @@ impl<'a> WindowParts<'a> {
             | Kernel::Reshape => return None,
         };
         let (biases, accumulator) = match &node.op {
-            Op::QConv(_) => {
+            Op::QConv(_) | Op::QDeformConv(_) => {
                 let biases = graph.constant_of(node.operands[2]).expect("invariant: biases are constant");
                 let (lo, hi) = accumulator_range(graph, id);
                 (biases.ints().iter().map(|&bias| i64::from(bias)).collect(), Ty::range(lo.min(0), hi.max(0)))
@@ -69,7 +70,9 @@ impl<'a> WindowParts<'a> {
             _ => (Vec::new(), lane_type(node.ty.element)),
         };
         let weight_bits = match node.op {
-            Op::QConv(_) => graph.constant_of(node.operands[1]).map_or(2, |weights| weight_bits(weights.ints())),
+            Op::QConv(_) | Op::QDeformConv(_) => {
+                graph.constant_of(node.operands[1]).map_or(2, |weights| weight_bits(weights.ints()))
+            }
             _ => 0,
         };
         Some(Self {
@@ -113,15 +116,16 @@ impl<'a> WindowParts<'a> {
         };
         let input = lane_type(self.graph.node(node.operands[0]).ty.element);
         let (computation, pad_value) = match &node.op {
-            Op::QConv(conv) => {
+            Op::QConv(QConv { requantize, pad_value, .. })
+            | Op::QDeformConv(QDeformConv { requantize, pad_value, .. }) => {
                 let weights = self.graph.constant_of(node.operands[1]).map(|weights| weights.ints());
                 let computation = Computation::Convolution {
                     groups: self.groups,
                     weights: if self.assumed { None } else { weights },
                     weight_bits: self.weight_bits,
-                    parameters: parameters(&conv.requantize, self.biases.len()),
+                    parameters: parameters(requantize, self.biases.len()),
                 };
-                (computation, i64::from(conv.pad_value))
+                (computation, i64::from(*pad_value))
             }
             Op::QAveragePool(pool) => {
                 let channels = self.extent.input[2] as usize;
@@ -143,6 +147,7 @@ impl<'a> WindowParts<'a> {
             computation,
             pad_value,
             input,
+            offsets: node.operands.get(3).map_or(input, |&offsets| lane_type(self.graph.node(offsets).ty.element)),
             output: lane_type(node.ty.element),
             accumulator: self.accumulator,
             multiplier_width: self.multiplier_width,

@@ -3,7 +3,7 @@
 use super::fold::{Fold, Styles, folds};
 use super::form::WeightForm;
 use super::price::priced;
-use super::{Plan, Stage, operand_streams, slack};
+use super::{Plan, Stage, slack};
 use crate::cost::{Resources, pairs_fit};
 use crate::device::Device;
 use crate::elaborate::lane_type;
@@ -86,7 +86,7 @@ pub fn every_option(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightFor
 pub fn form_of(graph: &Graph, id: NodeId, kernel: &Kernel) -> WeightForm {
     let node = graph.node(id);
     match (kernel, &node.op) {
-        (Kernel::Convolution { extent, groups }, Op::QConv(_)) => {
+        (Kernel::Convolution { extent, groups }, Op::QConv(_) | Op::QDeformConv(_)) => {
             let weights = graph.constant_of(node.operands[1]).expect("invariant: weights are constant");
             let shape = [extent.output[2], extent.kernel[0], extent.kernel[1], extent.input[2] / groups];
             WeightForm::of(weights.ints(), &shape.map(|extent| extent as usize), *groups as usize)
@@ -152,13 +152,14 @@ pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Devi
             products: 0,
         };
         let fold = choices.get(&id).filter(|_| kernel != Kernel::Reshape).map_or(passed, |choice| choice.fold);
-        let streams = operand_streams(&kernel, node.operands.len());
+        let streams = kernel.streams(&node.operands).len();
+        let input_lanes = (0..streams).map(|stream| kernel.stream_lanes(stream, fold.input_lanes)).collect();
         let types: Vec<_> = node.operands.iter().map(|&operand| &graph.node(operand).ty).collect();
         stages.push(Stage {
             node: id,
             kernel,
             folding: fold.folding,
-            input_lanes: vec![fold.input_lanes; streams],
+            input_lanes,
             output_lanes: fold.output_lanes,
             cycles: fold.cycles,
             multipliers: fold.multipliers,

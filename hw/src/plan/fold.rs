@@ -98,9 +98,13 @@ const WIDEST: u32 = 2048;
 /// Most products in a cycle of one engine.
 const MOST_PRODUCTS: u32 = 8 * WIDEST;
 
-/// Taps of a step for each way to read several.
-fn parallels([height, width]: [u32; 2]) -> Vec<(ParallelTaps, u32)> {
+/// Taps of a step for each way to read several. Taps that are moved are read one at a time.
+fn parallels(extent: &Extent) -> Vec<(ParallelTaps, u32)> {
+    let [height, width] = extent.kernel;
     let mut parallels = vec![(ParallelTaps::One, 1)];
+    if extent.displacement.is_some() {
+        return parallels;
+    }
     if width > 1 {
         parallels.push((ParallelTaps::Row, width));
     }
@@ -114,13 +118,15 @@ fn parallels([height, width]: [u32; 2]) -> Vec<(ParallelTaps, u32)> {
 fn busy(extent: &Extent, lanes: u32, steps_of_pixel: u32) -> u64 {
     let area = |[height, width, _]: [u32; 3]| u64::from(height) * u64::from(width);
     let writer = area(extent.input) * u64::from(extent.input[2] / lanes);
+    // Offsets come every second cycle at most.
+    let steps_of_pixel = if extent.displacement.is_some() { steps_of_pixel.max(2) } else { steps_of_pixel };
     writer.max(area(extent.output) * u64::from(steps_of_pixel))
 }
 
 fn pools(extent: &Extent) -> Vec<Fold> {
     let channels = extent.input[2];
     let mut table = Vec::new();
-    for (parallel, taps) in parallels(extent.kernel) {
+    for (parallel, taps) in parallels(extent) {
         let tap_steps = extent.kernel[0] * extent.kernel[1] / taps;
         for lanes in divisors(channels) {
             if taps * lanes <= WIDEST {
@@ -152,7 +158,7 @@ impl Convolution<'_> {
         let channels = self.extent.input[2];
         let depthwise = self.extent.is_depthwise(self.groups);
         let mut table = Vec::new();
-        for (parallel, taps) in parallels(self.extent.kernel) {
+        for (parallel, taps) in parallels(self.extent) {
             if depthwise {
                 for lanes in divisors(channels).into_iter().filter(|lanes| taps * lanes <= WIDEST) {
                     self.add(&mut table, parallel, taps, lanes, lanes, true);

@@ -98,20 +98,3 @@ impl Plan {
 pub fn fewest_multipliers(graph: &Graph) -> u32 {
     graph.ids().filter(|&id| matches!(kernel_of(graph, id), Ok(Kernel::Convolution { .. }))).count() as u32
 }
-
-/// Operands of a kernel that are streams: weights and biases are not.
-fn operand_streams(kernel: &Kernel, operands: usize) -> usize {
-    match kernel {
-        Kernel::Input | Kernel::Constant => 0,
-        Kernel::Convolution { .. } => 1,
-        Kernel::Pool { .. }
-        | Kernel::Global { .. }
-        | Kernel::Table
-        | Kernel::Pair { .. }
-        | Kernel::Concat { .. }
-        | Kernel::Crop(_)
-        | Kernel::Pad(_)
-        | Kernel::Upsample { .. }
-        | Kernel::Reshape => operands,
-    }
-}

@@ -5,10 +5,14 @@
 //! the shorter ones get queues that hold what the longest can. Then a fork above is never
 //! blocked by a full queue while the longer path still waits for input, so the network cannot
 //! deadlock and the join does not slow it down.
+//!
+//! A convolution whose taps a second stream moves is a join that takes its image in for some rows
+//! before it needs the first offsets, and must have all rows within reach before it takes them:
+//! the offsets' queue holds what is computed meanwhile.
 
+use super::Stage;
 use super::choice::{form_of, kernels};
 use super::fold::{Styles, folds};
-use super::{Stage, operand_streams};
 use crate::cost::{Resources, queue_memory};
 use crate::device::Device;
 use crate::elaborate::lane_type;
@@ -19,8 +23,18 @@ use std::collections::BTreeMap;
 /// The most that queues at the joins of a graph can hold, whatever is chosen for its stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinQueues {
-    /// For each join, and each of its operands: elements, and bits of one.
-    elements: BTreeMap<NodeId, Vec<(u64, u32)>>,
+    /// For each join, its queues.
+    queues: BTreeMap<NodeId, Vec<JoinQueue>>,
+}
+
+/// The queue before one operand of a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct JoinQueue {
+    elements: u64,
+    /// Bits of an element.
+    bits: u32,
+    /// Lanes of the operand, if they are always the same.
+    lanes: Option<u32>,
 }
 
 impl JoinQueues {
@@ -35,7 +49,7 @@ impl JoinQueues {
             .map(|(node, kernel)| {
                 let form = form_of(graph, node, &kernel);
                 let table = folds(graph, node, &kernel, &form, device, Styles::Usual);
-                let streams = operand_streams(&kernel, graph.node(node).operands.len());
+                let streams = kernel.streams(&graph.node(node).operands).len();
                 let cycles = match kernel {
                     Kernel::Reshape => 0,
                     _ => table.iter().map(|fold| fold.cycles).min().unwrap_or(0),
@@ -59,19 +73,24 @@ impl JoinQueues {
         stages.iter_mut().for_each(|stage| stage.cycles = bottleneck);
         assign(graph, &mut stages);
         let joins = stages.into_iter().filter(|stage| stage.slack.len() > 1);
-        let elements = joins.map(|stage| {
-            let operands = &graph.node(stage.node).operands;
-            let bits = operands.iter().map(|operand| lane_type(graph.node(*operand).ty.element).bits);
-            (stage.node, stage.slack.iter().copied().zip(bits).collect())
+        let queues = joins.map(|stage| {
+            let operands = stage.kernel.streams(&graph.node(stage.node).operands);
+            let queue = |(position, (&elements, operand)): (usize, (&u64, NodeId))| JoinQueue {
+                elements,
+                bits: lane_type(graph.node(operand).ty.element).bits,
+                lanes: stage.kernel.offset_lanes().filter(|_| position > 0),
+            };
+            (stage.node, stage.slack.iter().zip(operands).enumerate().map(queue).collect())
         });
-        Ok(Self { elements: elements.collect() })
+        Ok(Self { queues: queues.collect() })
     }
 
     /// Memory of the queues before a join whose operands come in so many lanes; nothing for other
     /// nodes.
     pub fn price(&self, join: NodeId, lanes: u32, device: &Device) -> Resources {
         let mut total = Resources::default();
-        for &(elements, bits) in self.elements.get(&join).into_iter().flatten() {
+        for &JoinQueue { elements, bits, lanes: fixed } in self.queues.get(&join).into_iter().flatten() {
+            let lanes = fixed.unwrap_or(lanes);
             total += queue_memory(bits * lanes, elements.div_ceil(u64::from(lanes)) as u32, device);
         }
         total
@@ -79,7 +98,7 @@ impl JoinQueues {
 
     /// Elements that wait for each operand of a join at most; none for other nodes.
     pub fn elements(&self, join: NodeId) -> impl Iterator<Item = u64> + '_ {
-        self.elements.get(&join).into_iter().flatten().map(|(elements, _)| *elements)
+        self.queues.get(&join).into_iter().flatten().map(|queue| queue.elements)
     }
 }
 
@@ -91,15 +110,22 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
     for stage in stages.iter_mut() {
         let id = stage.node;
         let node = graph.node(id);
-        let operands: Vec<NodeId> = node.operands[..stage.input_lanes.len()].to_vec();
-        let longest = operands.iter().map(|operand| depth[operand.index()]).fold(0.0, f64::max);
+        let operands = stage.kernel.streams(&node.operands);
+        let before = |position: usize| depth[operands[position].index()];
+        let longest = (0..operands.len()).map(before).fold(0.0, f64::max);
         // What every operand leaves waiting while the others give their part.
         let turn = match &stage.kernel {
             Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
             _ => 0.0,
         };
         for (position, operand) in operands.iter().enumerate() {
-            let frames = longest - depth[operand.index()] + turn;
+            // What the path of this operand holds, the stage included, and what the longest does.
+            let own = before(position) + taken_early(&stage.kernel, position).least;
+            let most = |other: usize| match other {
+                other if other == position => own,
+                other => before(other) + taken_early(&stage.kernel, other).most,
+            };
+            let frames = (0..operands.len()).map(most).fold(0.0, f64::max) - own + turn;
             if operands.len() > 1 && frames > 0.0 {
                 let frame = elements(graph.node(*operand));
                 let row = graph.node(*operand).ty.image().map_or(0, |(_, width, channels)| width * channels) as u64;
@@ -108,7 +134,29 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
                 stage.slack[position] = MARGIN;
             }
         }
-        depth[id.index()] = longest + held(stage, longest, bottleneck as f64);
+        let bottleneck = bottleneck as f64;
+        depth[id.index()] = match stage.kernel.offset_lanes() {
+            Some(_) => (before(0) + held(stage, before(0), bottleneck)).max(before(1) + latency(bottleneck)),
+            None => longest + held(stage, longest, bottleneck),
+        };
+    }
+}
+
+/// Frames of an operand that a stage takes in before it needs another operand.
+struct Early {
+    /// It takes at least so much.
+    least: f64,
+    /// It needs at most so much.
+    most: f64,
+}
+
+fn taken_early(kernel: &Kernel, position: usize) -> Early {
+    match kernel {
+        Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position == 0 => {
+            let share = |rows: u32| f64::from(rows) / f64::from(extent.input[0]);
+            Early { least: share(extent.rows_of_lead()), most: share(extent.ring_rows() + 1) }
+        }
+        _ => Early { least: 0.0, most: 0.0 },
     }
 }
 
@@ -120,7 +168,6 @@ const LATENCY: f64 = 64.0;
 
 /// Frames that a stage holds at most. `before` is what the path to it holds.
 fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
-    let latency = LATENCY / bottleneck.max(LATENCY);
     let rows = match &stage.kernel {
         Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => {
             if extent.input[0] == 1 && before >= 1.0 {
@@ -136,7 +183,12 @@ fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
         Kernel::Pad(_) | Kernel::Crop(_) => row_share(&stage.kernel).min(1.0),
         Kernel::Table | Kernel::Pair { .. } | Kernel::Input | Kernel::Constant | Kernel::Reshape => 0.0,
     };
-    rows + latency
+    rows + latency(bottleneck)
+}
+
+/// The delay of a block in frames.
+fn latency(bottleneck: f64) -> f64 {
+    LATENCY / bottleneck.max(LATENCY)
 }
 
 /// Largest part of a frame that a crop swallows, or a padding adds, in one piece.

@@ -118,6 +118,7 @@ impl<'o> Builder<'o> {
             Step::Reshape => self.find(|x, _| !x.raw).or_else(|| self.find(|_, _| true)),
             Step::Transpose => self.find(|x, ty| !x.raw && ty.shape.len() == 4).or_else(|| self.image()),
             Step::Convolution
+            | Step::Deformable
             | Step::Dense
             | Step::AveragePool
             | Step::MaxPool
@@ -131,6 +132,7 @@ impl<'o> Builder<'o> {
         let x = x.expect("invariant: the first input is an image");
         match step {
             Step::Convolution => self.convolution(x),
+            Step::Deformable => self.deformable(x),
             Step::Dense => self.dense(x),
             Step::AveragePool => self.average_pool(x),
             Step::MaxPool => self.max_pool(x),
@@ -240,6 +242,18 @@ impl<'o> Builder<'o> {
         let raw = layout && self.values[values[0].0].raw;
         self.values.push(Activation { node, spread, used: false, raw });
         Value(self.values.len() - 1)
+    }
+
+    /// Images of the same height and width as a value, itself among them.
+    pub fn of_one_size(&self, x: Value) -> Vec<Value> {
+        let size = &self.ty(x).shape[1..3];
+        let same = |y: &Value| self.ty(*y).shape.len() == 4 && self.ty(*y).shape[1..3] == *size;
+        (0..self.values.len()).map(Value).filter(same).collect()
+    }
+
+    /// Takes the value that was computed last out of those that steps choose from.
+    pub fn withdraw(&mut self) -> NodeId {
+        self.values.pop().expect("invariant: there are inputs").node
     }
 
     /// The last values and some that are used further. No input is an output.

@@ -3,11 +3,12 @@
 use super::builder::{Builder, MOST_CHANNELS, Target, Value};
 use super::pooling::Sweep;
 use super::rescaling;
+use super::spread::Spread;
 use lutweave_ir::op::{Geometry, QConv};
-use lutweave_ir::{Element, Op, Tensor};
+use lutweave_ir::{Element, NodeId, Op, Requantize, Tensor};
 
 /// A convolution with more weights than this gets a kernel of one tap.
-const MOST_WEIGHTS: usize = 4096;
+pub const MOST_WEIGHTS: usize = 4096;
 
 /// A larger image is averaged before a dense layer.
 const MOST_FLATTENED: usize = 128;
@@ -26,6 +27,19 @@ pub struct Filter {
     pub channels: usize,
 }
 
+/// Constants of a convolution, and how its result spreads.
+#[derive(Clone, Debug)]
+pub struct Weighted {
+    /// Weights `[o, kh, kw, i / groups]`.
+    pub weights: NodeId,
+    /// Bias.
+    pub bias: NodeId,
+    /// From accumulator to result.
+    pub requantize: Requantize,
+    /// Of the result.
+    pub spread: Spread,
+}
+
 impl Filter {
     /// A filter of one tap and one group.
     fn pointwise(channels: usize) -> Self {
@@ -42,8 +56,19 @@ impl Builder<'_> {
         let horizontal =
             if self.random.chance(50) { Sweep::random(&mut self.random, width, 5, true) } else { vertical };
         let horizontal = if horizontal.fits(width) { horizontal } else { Sweep::POINT };
+        let (groups, channels) = self.grouping(inputs);
+        let weights = vertical.kernel * horizontal.kernel * channels * (inputs / groups);
+        let [vertical, horizontal] = if weights > MOST_WEIGHTS { [Sweep::POINT; 2] } else { [vertical, horizontal] };
+        let geometry = Sweep::geometry(vertical, horizontal, groups);
+        let filter = Filter { kernel: [vertical.kernel, horizontal.kernel], geometry, channels };
+        let target = self.target();
+        self.convolve(x, filter, target)
+    }
+
+    /// Groups and output channels of a convolution of so many inputs.
+    pub fn grouping(&mut self, inputs: usize) -> (usize, usize) {
         let divisors: Vec<usize> = (2..inputs).filter(|groups| inputs.is_multiple_of(*groups)).collect();
-        let (groups, channels) = match self.random.below(10) {
+        match self.random.below(10) {
             0..=2 => (inputs, inputs),
             3 if inputs * 2 <= MOST_CHANNELS => (inputs, inputs * 2),
             4 | 5 if !divisors.is_empty() => {
@@ -51,13 +76,7 @@ impl Builder<'_> {
                 (groups, groups * self.random.between(1, (MOST_CHANNELS / groups).clamp(1, 3)))
             }
             _ => (1, self.channels()),
-        };
-        let weights = vertical.kernel * horizontal.kernel * channels * (inputs / groups);
-        let [vertical, horizontal] = if weights > MOST_WEIGHTS { [Sweep::POINT; 2] } else { [vertical, horizontal] };
-        let geometry = Sweep::geometry(vertical, horizontal, groups);
-        let filter = Filter { kernel: [vertical.kernel, horizontal.kernel], geometry, channels };
-        let target = self.target();
-        self.convolve(x, filter, target)
+        }
     }
 
     /// A convolution whose result has the operand's height and width.
@@ -93,7 +112,16 @@ impl Builder<'_> {
         self.pointwise(x, channels, target)
     }
 
-    fn convolve(&mut self, x: Value, filter: Filter, target: Target) -> Value {
+    /// A convolution by a filter.
+    pub fn convolve(&mut self, x: Value, filter: Filter, target: Target) -> Value {
+        let Weighted { weights, bias, requantize, spread } = self.weighted(x, filter, target);
+        let op =
+            QConv { geometry: filter.geometry, pad_value: self.zero_point(x), requantize, element: target.element };
+        self.apply(Op::QConv(op), &[x], &[weights, bias], Some(target), spread)
+    }
+
+    /// The constants of a convolution of a value.
+    pub fn weighted(&mut self, x: Value, filter: Filter, target: Target) -> Weighted {
         let inputs = self.extents(x)[2];
         let shape = [filter.channels, filter.kernel[0], filter.kernel[1], inputs / filter.geometry.groups];
         let bits = self.random.pick(&self.options.weight_bits);
@@ -115,11 +143,9 @@ impl Builder<'_> {
             deviations.push(deviation);
         }
         let (requantize, spread) = rescaling::per_channel(&mut self.random, &deviations, target);
-        let op =
-            QConv { geometry: filter.geometry, pad_value: self.zero_point(x), requantize, element: target.element };
         let weights = self.constant("weights", Tensor::int(shape, weights), Element::Int { bits, signed: true });
         let bias = self.constant("bias", Tensor::int([filter.channels], bias), Element::I32);
-        self.apply(Op::QConv(op), &[x], &[weights, bias], Some(target), spread)
+        Weighted { weights, bias, requantize, spread }
     }
 
     /// Weights by output channel: dense or sparse, rarely with a channel of zeros.

@@ -7,6 +7,7 @@
 
 mod builder;
 mod convolution;
+mod deformable;
 mod inputs;
 mod movement;
 mod pointwise;
@@ -32,6 +33,8 @@ use std::ops::RangeInclusive;
 pub enum Step {
     /// A convolution: dense, depthwise, grouped or pointwise.
     Convolution,
+    /// A convolution whose taps move where another convolution or a table says.
+    Deformable,
     /// A pointwise convolution of a tensor flattened to `[1,1,1,k]`.
     Dense,
     /// Average pooling of windows or of the whole image.
@@ -64,8 +67,9 @@ pub enum Step {
 
 impl Step {
     /// Every step but [`Step::Transpose`], which has no streaming circuit.
-    pub const STREAMING: [Self; 14] = [
+    pub const STREAMING: [Self; 15] = [
         Self::Convolution,
+        Self::Deformable,
         Self::Dense,
         Self::AveragePool,
         Self::MaxPool,
@@ -94,7 +98,7 @@ impl Step {
             | Self::Reshape
             | Self::Transpose => 1,
             Self::Add | Self::Multiply => 2,
-            Self::Residual | Self::Concat => 3,
+            Self::Deformable | Self::Residual | Self::Concat => 3,
             Self::Dense | Self::SqueezeExcite => 4,
         }
     }
@@ -109,7 +113,7 @@ impl Step {
         match self {
             Self::Convolution => 10,
             Self::Residual => 5,
-            Self::Add | Self::Multiply | Self::Concat => 4,
+            Self::Deformable | Self::Add | Self::Multiply | Self::Concat => 4,
             Self::AveragePool | Self::MaxPool | Self::SqueezeExcite | Self::Table | Self::Slice => 3,
             Self::Dense | Self::Pad | Self::Resize | Self::Reshape | Self::Transpose => 2,
         }

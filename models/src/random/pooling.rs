@@ -42,6 +42,13 @@ impl Sweep {
         Self::POINT
     }
 
+    /// An undilated sweep of another kernel; equal padding on both sides becomes half the kernel.
+    pub fn of_kernel(self, kernel: usize) -> Self {
+        let equal = self.before == self.after && self.before > 0;
+        let pads = if equal { [kernel / 2; 2] } else { [self.before, self.after] };
+        Self { kernel, dilation: 1, before: pads[0], after: pads[1], ..self }
+    }
+
     /// Whether there is a window and every window has a tap inside.
     pub fn fits(self, extent: usize) -> bool {
         let reach = self.dilation * (self.kernel - 1) + 1;

@@ -140,7 +140,7 @@ fn alternative(member: &Member) -> Alternative {
 
 fn members(graph: &Graph, node: NodeId, kernel: &Kernel, table: Option<&Table>, device: &Device) -> Vec<Member> {
     let weights = match (&graph.node(node).op, graph.node(node).operands.get(1)) {
-        (Op::QConv(_), Some(&weights)) => graph.node(weights).ty.count() as u64,
+        (Op::QConv(_) | Op::QDeformConv(_), Some(&weights)) => graph.node(weights).ty.count() as u64,
         _ => 0,
     };
     let of_form = |form: &WeightForm, setting: Option<Setting>, distortion: u64| -> Vec<Member> {

@@ -11,6 +11,8 @@ pub(super) const PIXELS: Quantization = Quantization { scale: 1.0, zero_point: 0
 /// Element type of offsets, and the largest magnitude that it holds of either sign.
 pub(super) const OFFSET: Element = Element::I8;
 const FARTHEST: i32 = 127;
+/// Stands for no bound: further than any image.
+const UNBOUNDED: i32 = 1 << 20;
 
 /// A deformable convolution.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ pub(super) struct Deform {
 
 /// Whole numbers made from a value: rounded to the nearest, then clamped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Offsets {
+pub(crate) struct Offsets {
     /// The value.
     pub source: NodeId,
     /// Smallest offset.
@@ -42,9 +44,19 @@ impl Offsets {
 
     /// The same, within bounds too: what one clamp after another leaves.
     fn after_clamp(self, lo: f32, hi: f32) -> Self {
-        // Rounding keeps order, so that it can come first; no offset is larger than `FARTHEST`.
-        let whole = |bound: f32| (bound.round_ties_even().clamp(-1e6, 1e6) as i32).clamp(self.lo, self.hi);
+        // Rounding keeps order, so that it can come first.
+        let whole = |bound: f32| (bound.round_ties_even() as i32).clamp(self.lo, self.hi);
         Self { lo: whole(lo), hi: whole(hi), ..self }
+    }
+
+    /// The same, and then clamped.
+    fn before_clamp(self, lo: i32, hi: i32) -> Self {
+        Self { lo: self.lo.clamp(lo, hi), hi: self.hi.clamp(lo, hi), ..self }
+    }
+
+    /// The model itself bounds the offsets to either side.
+    pub fn bounded(&self) -> bool {
+        self.lo > -UNBOUNDED && self.hi < UNBOUNDED
     }
 }
 
@@ -60,8 +72,9 @@ pub(super) fn deform(graph: &Graph, folded: &[Option<Folded>], id: NodeId, conv:
     }
     let groups = conv.sampling.offset_groups();
     if groups != 1 {
-        return Err(Fault::new("unsupported-offset-groups", format!("it has {groups} offset groups"))
-            .help("train with one offset group: all channels of a pixel are read at one place"));
+        return Err(Fault::new("unsupported-offset-groups", format!("it has {groups} offset groups")).help(
+            "train with one offset group, or compile with `--deform square`, which fits one distance a pixel to all",
+        ));
     }
     let linear = linear::conv(graph, folded, id, conv.geometry)?;
     let operand = node.operands[3];
@@ -72,9 +85,19 @@ pub(super) fn deform(graph: &Graph, folded: &[Option<Folded>], id: NodeId, conv:
     let kernel = [linear.weights.shape[1], linear.weights.shape[2]];
     let span = span(&conv.geometry, kernel, conv.sampling, &graph.node(node.operands[0]).ty, &node.ty);
     let lo = if conv.sampling == Sampling::Square { 0 } else { -span };
-    let offsets = peel(graph, Offsets { source: operand, lo, hi: span });
+    let offsets = stated(graph, folded, operand).before_clamp(lo, span);
+    Ok(Deform { linear, sampling: conv.sampling, offsets })
+}
+
+/// What a graph itself says of offsets.
+pub(crate) fn stated_offsets(graph: &Graph, offsets: NodeId) -> Offsets {
+    stated(graph, &super::constant::fold(graph), offsets)
+}
+
+fn stated(graph: &Graph, folded: &[Option<Folded>], offsets: NodeId) -> Offsets {
+    let offsets = peel(graph, Offsets { source: offsets, lo: -UNBOUNDED, hi: UNBOUNDED });
     let (least, most) = interval(graph, folded, offsets.source);
-    Ok(Deform { linear, sampling: conv.sampling, offsets: offsets.after_clamp(least, most) })
+    offsets.after_clamp(least, most)
 }
 
 /// The offset from which on no tap that it moves is inside the image, or the largest that there is.

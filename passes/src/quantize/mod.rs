@@ -10,7 +10,7 @@ mod assign;
 mod calibrate;
 mod constant;
 mod convolution;
-mod deform;
+pub(crate) mod deform;
 mod equalize;
 mod forms;
 mod fuse;

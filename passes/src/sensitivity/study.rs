@@ -88,6 +88,11 @@ impl Study {
         self.values.iter().step_by(2).map(move |values| &values[id.index()])
     }
 
+    /// The values of a node for all samples.
+    pub fn all_values(&self, id: NodeId) -> impl Iterator<Item = &Tensor> {
+        self.values.iter().map(move |values| &values[id.index()])
+    }
+
     /// Mean loss of the outputs against those of the network as it came, if some constants were
     /// changed.
     ///

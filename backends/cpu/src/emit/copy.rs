@@ -40,7 +40,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn copy_run(&mut self, run: usize, add: u8, source: Value, target: Value) {
+    pub(super) fn copy_run(&mut self, run: usize, add: u8, source: Value, target: Value) {
         // Carries must not cross bytes, so what is no whole vector moves byte by byte.
         let pieces: &[Type] = if add == 0 { &[I64, I32, I16, I8] } else { &[I8] };
         self.runs(run, &[(source, 1), (target, 1)], pieces, &mut |emitter, current, at, ty| {

@@ -7,6 +7,7 @@
 mod copy;
 mod dense;
 mod depthwise;
+mod gather;
 mod pointwise;
 mod pool;
 pub(crate) mod requantize;
@@ -54,6 +55,7 @@ pub(crate) fn emit(
         match kernel {
             Kernel::Copy(copy) => emitter.copy(copy),
             Kernel::Fill(fill) => emitter.fill(fill),
+            Kernel::Gather(gather) => emitter.gather(gather),
             Kernel::Dense(dense) => emitter.dense(dense),
             Kernel::Depthwise(depthwise) => emitter.depthwise(depthwise),
             Kernel::Pool(pool) => emitter.pool(pool),

@@ -4,7 +4,7 @@ use super::window::{Bordered, Layout, Sliding};
 use super::{ByteRange, Lowering, byte_range, images};
 use crate::program::{BLOCK, Dense, Depthwise, Kernel, Location, Requantizer, Walk};
 use lutweave_ir::op::QConv;
-use lutweave_ir::{Diagnostic, NodeId};
+use lutweave_ir::{Diagnostic, NodeId, Requantize};
 
 /// Taps of a window that a depthwise kernel unrolls; larger windows loop over rows.
 const UNROLLED_TAPS: usize = 25;
@@ -53,43 +53,69 @@ struct Placed {
     requantizer: Requantizer,
 }
 
+/// What a convolution is beside how its windows slide.
+#[derive(Clone, Copy)]
+pub(super) struct Filter<'a> {
+    pub groups: usize,
+    pub pad_value: i32,
+    pub requantize: &'a Requantize,
+}
+
 impl Lowering<'_> {
     pub(super) fn convolution(&mut self, id: NodeId, conv: &QConv) -> Result<(), Diagnostic> {
-        let graph = self.graph;
-        let node = graph.node(id);
+        let node = self.graph.node(id);
         let [_, h, w, c] = images(self.operand_type(node, 0))?;
-        let [_, height, width, channels] = images(&node.ty)?;
-        let input = byte_range(self.operand_type(node, 0).element)?;
-        let output = byte_range(node.ty.element)?;
+        let [_, height, width, _] = images(&node.ty)?;
         let kernel = &self.operand_type(node, 1).shape;
-        let kernel = [kernel[1], kernel[2], kernel[3]];
-        let source = self.data(node.operands[0])?;
-        let weights = self.constant(node.operands[1], "weight operand")?;
-        let biases = self.constant(node.operands[2], "bias operand")?;
-        self.accumulator(id)?;
-        let constants = fold(weights, biases, kernel, input, self.capabilities.dot4)?;
         let geometry = &conv.geometry;
         let sliding = Sliding {
             image: [h, w, c],
             output: [height, width],
-            kernel: [kernel[0], kernel[1]],
+            kernel: [kernel[1], kernel[2]],
             strides: geometry.strides,
             dilations: geometry.dilations,
             pads: [geometry.pads[0], geometry.pads[1]],
         };
-        let depthwise = geometry.groups > 1 && geometry.groups == channels && kernel[2] == 1;
+        let source = self.data(node.operands[0])?;
+        let filter = Filter { groups: geometry.groups, pad_value: conv.pad_value, requantize: &conv.requantize };
+        self.filtered(id, Vec::new(), source, sliding, filter)
+    }
+
+    /// Windows that slide over an image at `source`, after kernels that make it, times the
+    /// weights of a node.
+    pub(super) fn filtered(
+        &mut self,
+        id: NodeId,
+        mut kernels: Vec<Kernel>,
+        source: Location,
+        sliding: Sliding,
+        filter: Filter,
+    ) -> Result<(), Diagnostic> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let [height, width] = sliding.output;
+        let [_, _, _, channels] = images(&node.ty)?;
+        let input = byte_range(self.operand_type(node, 0).element)?;
+        let output = byte_range(node.ty.element)?;
+        let depth = self.operand_type(node, 1).shape[3];
+        let kernel = [sliding.kernel[0], sliding.kernel[1], depth];
+        let weights = self.constant(node.operands[1], "weight operand")?;
+        let biases = self.constant(node.operands[2], "bias operand")?;
+        self.accumulator(id)?;
+        let constants = fold(weights, biases, kernel, input, self.capabilities.dot4)?;
+        let groups = filter.groups;
+        let depthwise = groups > 1 && groups == channels && depth == 1;
         let layout = Layout {
-            groups: if depthwise { 1 } else { geometry.groups },
+            groups: if depthwise { 1 } else { groups },
             widen: !depthwise && !constants.dot4,
-            border: (conv.pad_value - input.least) as u8,
+            border: (filter.pad_value - input.least) as u8,
         };
-        let mut kernels = Vec::new();
         let bordered = self.bordered(&mut kernels, source, &sliding, layout);
         let walk = Walk {
             rows: height,
             columns: width,
-            source_row: geometry.strides[0] * bordered.width * bordered.pixel,
-            source_column: geometry.strides[1] * bordered.pixel,
+            source_row: sliding.strides[0] * bordered.width * bordered.pixel,
+            source_column: sliding.strides[1] * bordered.pixel,
             target_row: width * channels,
             target_column: channels,
         }
@@ -103,7 +129,7 @@ impl Lowering<'_> {
             })
             .collect();
         let bounds = &constants.bounds;
-        let requantizer = self.requantizer(&conv.requantize, &slots, output, true, |channel| bounds[channel]);
+        let requantizer = self.requantizer(filter.requantize, &slots, output, true, |channel| bounds[channel]);
         let biases = slots
             .iter()
             .map(|slot| slot.map_or(0, |channel| constants.biases[channel].wrapping_add(requantizer.carried())));
@@ -113,7 +139,7 @@ impl Lowering<'_> {
         kernels.push(if depthwise {
             Kernel::Depthwise(self.depthwise(&constants, &placed, channels * pixels))
         } else {
-            Kernel::Dense(self.dense(&constants, &placed, geometry.groups, per_group))
+            Kernel::Dense(self.dense(&constants, &placed, groups, per_group))
         });
         self.push(kernels);
         Ok(())

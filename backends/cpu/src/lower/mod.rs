@@ -1,6 +1,7 @@
 //! From graph to kernels.
 
 mod convolution;
+mod deformable;
 mod movement;
 mod pointwise;
 mod pool;
@@ -83,6 +84,7 @@ impl<'g> Lowering<'g> {
             // Constants enter the ROM when an operator reads them as data.
             Op::Constant(_) => Ok(()),
             Op::QConv(conv) => self.convolution(id, conv),
+            Op::QDeformConv(conv) => self.deformable_convolution(id, conv),
             Op::QAveragePool(pool) => self.average_pool(id, pool),
             Op::MaxPool(window) => self.max_pool(id, window),
             Op::QAdd(add) => self.add(id, add),
@@ -97,9 +99,6 @@ impl<'g> Lowering<'g> {
                 let location = self.data(node.operands[0])?;
                 self.locations[id.index()] = Some(location);
                 Ok(())
-            }
-            Op::QDeformConv(_) => {
-                Err(Diagnostic::error("unsupported-operator", "the CPU backend has no deformable convolution yet"))
             }
             Op::Conv(_)
             | Op::DeformConv(_)

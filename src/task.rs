@@ -1,4 +1,6 @@
-//! Task files: what a model is for and how it is judged.
+//! Tasks: what a model is for and how it is judged.
+
+mod spec;
 
 use crate::detect::average_precision::Matches;
 use crate::detect::decode::{Decode, Outputs};
@@ -9,7 +11,7 @@ use crate::metric::{Metric, Verdict};
 use crate::samples::{Archive, Array};
 use lutweave_ir::{Diagnostic, Element, Tensor, TensorType};
 use lutweave_models::BuiltIn;
-use serde::Deserialize;
+use spec::{Labels, Spec, Window, fault, parse};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -25,66 +27,6 @@ pub struct Task {
 enum Place {
     Directory(PathBuf),
     BuiltIn(&'static BuiltIn),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Spec {
-    model: Option<String>,
-    metric: Metric,
-    calibration: Window,
-    evaluation: Window,
-    input: Input,
-    output: Option<Affine>,
-    labels: Option<Labels>,
-    decode: Option<Decode>,
-}
-
-/// Which samples of a file: all, or those of some splits, and of these a run.
-#[derive(Clone, Debug, Deserialize)]
-struct Window {
-    file: String,
-    #[serde(default)]
-    start: usize,
-    /// All from `start` on if absent.
-    count: Option<usize>,
-    /// Values of the array `split_array`; samples with others are left out.
-    split: Option<Vec<i64>>,
-    #[serde(default = "split_array")]
-    split_array: String,
-}
-
-fn split_array() -> String {
-    "split".to_owned()
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Input {
-    array: String,
-    layout: String,
-    model_layout: String,
-    channels: Option<String>,
-    mean: Vec<f64>,
-    std: Vec<f64>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Affine {
-    mean: Vec<f64>,
-    std: Vec<f64>,
-}
-
-/// Arrays of what is true: a class a sample, or boxes `[m,4]` (left, top, right, bottom in pixels)
-/// with their classes `[m]`, of which sample `i` owns those from `box_offsets[i]` to
-/// `box_offsets[i+1]`.
-#[derive(Clone, Debug, Deserialize)]
-struct Labels {
-    array: Option<String>,
-    boxes: Option<String>,
-    box_class: Option<String>,
-    box_offsets: Option<String>,
-    /// Names of the classes.
-    #[serde(default)]
-    classes: Vec<String>,
 }
 
 /// Which window of samples.
@@ -368,88 +310,9 @@ impl Task {
     }
 }
 
-impl Window {
-    /// Positions of at most `limit` samples in a file of `total`.
-    fn choose<R: std::io::Read + std::io::Seek>(
-        &self,
-        archive: &mut Archive<R>,
-        total: usize,
-        limit: usize,
-    ) -> Result<Vec<usize>, Failure> {
-        let mut candidates: Vec<usize> = (0..total).collect();
-        if let Some(wanted) = &self.split {
-            let splits = archive.array(&self.split_array)?;
-            if splits.values.len() != total {
-                let message = format!("{} splits for {total} samples", splits.values.len());
-                return Err(fault(&self.split_array, message));
-            }
-            candidates.retain(|&index| wanted.iter().any(|&split| splits.values[index] == split as f64));
-        }
-        let found = candidates.len();
-        let end = self.count.map_or(found, |count| self.start.saturating_add(count));
-        if end > found || self.start >= end {
-            let message = format!("samples {} to {end} are asked for, the file has {found}", self.start);
-            return Err(fault(&self.file, message));
-        }
-        Ok(candidates[self.start..end].iter().copied().take(limit).collect())
-    }
-}
-
-impl Labels {
-    /// Names of the arrays of boxes, their classes, and where each sample's begin.
-    fn of_boxes(&self) -> Option<[&str; 3]> {
-        Some([self.boxes.as_deref()?, self.box_class.as_deref()?, self.box_offsets.as_deref()?])
-    }
-}
-
 fn reals(tensor: &Tensor) -> Vec<f64> {
     match &tensor.data {
         lutweave_ir::Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
         lutweave_ir::Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
     }
-}
-
-fn parse(text: &str, name: &str) -> Result<Spec, Failure> {
-    let spec: Spec = toml::from_str(text).map_err(|error| {
-        Failure::from(
-            Diagnostic::error("bad-task", error.to_string().trim().to_owned())
-                .at(name)
-                .help("see the README for the format of task files"),
-        )
-    })?;
-    let affines = [(&spec.input.mean, &spec.input.std)];
-    let outputs = spec.output.iter().map(|affine| (&affine.mean, &affine.std));
-    for (mean, std) in affines.into_iter().chain(outputs) {
-        let sound = |values: &[f64]| matches!(values.len(), 1 | 3) && values.iter().all(|value| value.is_finite());
-        if !sound(mean) || !sound(std) || std.contains(&0.0) {
-            return Err(fault(name, "mean and std are one or three finite numbers each, std not 0".to_owned()));
-        }
-    }
-    for layout in [&spec.input.layout, &spec.input.model_layout] {
-        if !matches!(layout.as_str(), "NHWC" | "NCHW" | "NC") {
-            return Err(fault(name, format!("layout `{layout}` is not NHWC, NCHW or NC")));
-        }
-    }
-    let labels = spec.labels.as_ref();
-    match spec.metric {
-        Metric::Top1 if labels.is_none_or(|labels| labels.array.is_none()) => {
-            return Err(fault(name, "metric top1 needs [labels] with an array".to_owned()));
-        }
-        Metric::Ap50 | Metric::Map if labels.and_then(Labels::of_boxes).is_none() => {
-            let message = format!("metric {} needs [labels] with boxes, box_class and box_offsets", spec.metric.name());
-            return Err(fault(name, message));
-        }
-        Metric::Ap50 | Metric::Map if spec.decode.is_none() => {
-            return Err(fault(name, format!("metric {} needs [decode]", spec.metric.name())));
-        }
-        Metric::Top1 | Metric::Mse | Metric::Ap50 | Metric::Map => {}
-    }
-    if let Some(decode) = &spec.decode {
-        decode.check().map_err(|message| fault(name, message))?;
-    }
-    Ok(spec)
-}
-
-fn fault(name: &str, message: String) -> Failure {
-    Diagnostic::error("bad-data", message).at(name).into()
 }

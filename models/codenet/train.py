@@ -49,6 +49,7 @@ def quantized_network(network, cells, epochs, seed):
     """W4A8-aware fine-tuning. Ranges follow the weights in the first half, then stay."""
     network = copy.deepcopy(network)
     quantization.prepare(network)
+    network.to(memory_format=torch.channels_last)
     pixels = cells.pixels(cells.indices(0)[:CALIBRATION_IMAGES])
 
     def backend(epoch):

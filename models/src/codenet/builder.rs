@@ -238,13 +238,7 @@ impl Builder {
 
     /// Draws weights and bias for a layer and writes them: their names, and the layer's result
     /// before the ReLU. `distances` are those of a deformable layer on each image.
-    fn weights(
-        &mut self,
-        name: &str,
-        x: &Value,
-        layer: Layer,
-        distances: Option<&[Tensor]>,
-    ) -> ([String; 2], Value) {
+    fn weights(&mut self, name: &str, x: &Value, layer: Layer, distances: Option<&[Tensor]>) -> ([String; 2], Value) {
         let depth = if layer.depthwise { 1 } else { x.channels() };
         let taps = layer.kernel * layer.kernel;
         let shape = vec![layer.outputs, layer.kernel, layer.kernel, depth];

@@ -88,7 +88,7 @@ fn models_are_exported() {
 fn detections_are_drawn() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let [compiled, drawn] = ["out", "boxes"].map(|name| text(&folder.path().join(name)));
-    let summary = json(&["compile", "codenet-bccd-plain", "--device", "ultra96", "--no-verify", "-o", &compiled]);
+    let summary = json(&["compile", "codenet-bccd-plain", "--multipliers", "240", "--no-verify", "-o", &compiled]);
     assert_eq!(summary["model"], "codenet-bccd-plain");
     let result = json(&["run", &compiled, "--draw", &drawn, "--samples", "2"]);
     assert_eq!(names(Path::new(&drawn)), ["0000.png", "0001.png", "detections.json"]);

@@ -150,32 +150,47 @@ impl DeformConv {
     }
 
     pub(crate) fn eval_packed(&self, packed: &Packed<f32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        let [x, weights, bias, offsets] = [operands[0], operands[1], operands[2], operands[3]];
-        let windows = Windows::new(&self.geometry, x, weights, ty);
+        let windows = Windows::new(&self.geometry, operands[0], operands[1], ty);
+        let read = |at: At, tap: [usize; 2], pixel: &mut [f32]| self.read(&windows, operands, at, tap, pixel);
+        let y = windows.convolve(packed, operands[2].f32s(), 0.0, read);
+        Tensor::f32(ty.shape.clone(), y)
+    }
+
+    /// What the taps of all windows read, side by side: `[n*h'*kh,w'*kw,i]`, scaled by the mask
+    /// if there is one. `ty` is the type of the result. The convolution of that with the kernel's
+    /// extents as strides, and no padding, is the result.
+    pub fn taps(&self, ty: &TensorType, operands: &[&Tensor]) -> Vec<f32> {
+        let windows = Windows::new(&self.geometry, operands[0], operands[1], ty);
+        let [images, height, _] = windows.result;
+        let mut taps = vec![0.0; images * height * windows.row_of_taps()];
+        for (index, row) in taps.chunks_exact_mut(windows.row_of_taps()).enumerate() {
+            let read = |at: At, tap: [usize; 2], pixel: &mut [f32]| self.read(&windows, operands, at, tap, pixel);
+            windows.gather(index / height, index % height, row, read);
+        }
+        taps
+    }
+
+    /// Stores what a tap reads.
+    fn read(&self, windows: &Windows, operands: &[&Tensor], at: At, tap: [usize; 2], pixel: &mut [f32]) {
         let groups = self.sampling.offset_groups();
         let depth = windows.channels / groups;
-        let y = windows.convolve(packed, bias.f32s(), 0.0, |at, tap, pixel| {
-            let image = windows.image_of(x.f32s(), at);
-            let offsets = windows.at(offsets.f32s(), at);
-            let scales = self.modulated.then(|| windows.at(operands[4].f32s(), at));
-            for (group, pixel) in pixel.chunks_exact_mut(depth).enumerate() {
-                let number = group * windows.kernel[0] * windows.kernel[1] + tap[0] * windows.kernel[1] + tap[1];
-                let position = [0, 1].map(|axis| match self.sampling {
-                    Sampling::Free { .. } => {
-                        windows.coordinate(axis, at, tap[axis]) as f32 + offsets[2 * number + axis]
-                    }
-                    Sampling::Square => {
-                        let (centre, steps) = windows.about_centre(axis, at, tap[axis]);
-                        centre as f32 + steps as f32 * offsets[0]
-                    }
-                });
-                windows.bilinear(image, position, group * depth, pixel);
-                if let Some(scales) = scales {
-                    pixel.iter_mut().for_each(|value| *value *= scales[number]);
+        let image = windows.image_of(operands[0].f32s(), at);
+        let offsets = windows.at(operands[3].f32s(), at);
+        let scales = self.modulated.then(|| windows.at(operands[4].f32s(), at));
+        for (group, pixel) in pixel.chunks_exact_mut(depth).enumerate() {
+            let number = group * windows.kernel[0] * windows.kernel[1] + tap[0] * windows.kernel[1] + tap[1];
+            let position = [0, 1].map(|axis| match self.sampling {
+                Sampling::Free { .. } => windows.coordinate(axis, at, tap[axis]) as f32 + offsets[2 * number + axis],
+                Sampling::Square => {
+                    let (centre, steps) = windows.about_centre(axis, at, tap[axis]);
+                    centre as f32 + steps as f32 * offsets[0]
                 }
+            });
+            windows.bilinear(image, position, group * depth, pixel);
+            if let Some(scales) = scales {
+                pixel.iter_mut().for_each(|value| *value *= scales[number]);
             }
-        });
-        Tensor::f32(ty.shape.clone(), y)
+        }
     }
 }
 
@@ -311,21 +326,31 @@ impl Windows {
         read: impl Fn(At, [usize; 2], &mut [T]),
     ) -> Vec<T> {
         let [images, height, width] = self.result;
-        let line = width * self.kernel[1];
         let side_by_side = Geometry { strides: self.kernel, groups: self.groups, ..Geometry::PLAIN };
-        let mut taps = vec![T::default(); self.kernel[0] * line * self.channels];
+        let extents = [1, self.kernel[0], width * self.kernel[1], self.channels];
+        let mut taps = vec![T::default(); self.row_of_taps()];
         let mut y = Vec::new();
         for image in 0..images {
             for row in 0..height {
-                for (index, pixel) in taps.chunks_exact_mut(self.channels).enumerate() {
-                    let (tap_row, place) = (index / line, index % line);
-                    read([image, row, place / self.kernel[1]], [tap_row, place % self.kernel[1]], pixel);
-                }
-                let extents = [1, self.kernel[0], line, self.channels];
+                self.gather(image, row, &mut taps, &read);
                 y.extend(convolve::convolve(&taps, extents, packed, &side_by_side, Some(bias), pad));
             }
         }
         y
+    }
+
+    /// Number of values that the taps of a row of windows read.
+    fn row_of_taps(&self) -> usize {
+        self.kernel[0] * self.result[2] * self.kernel[1] * self.channels
+    }
+
+    /// Lays the taps of a row of windows side by side, `[kh,w'*kw,i]`.
+    fn gather<T>(&self, image: usize, row: usize, taps: &mut [T], read: impl Fn(At, [usize; 2], &mut [T])) {
+        let line = self.result[2] * self.kernel[1];
+        for (index, pixel) in taps.chunks_exact_mut(self.channels).enumerate() {
+            let (tap_row, place) = (index / line, index % line);
+            read([image, row, place / self.kernel[1]], [tap_row, place % self.kernel[1]], pixel);
+        }
     }
 
     /// What a tensor with the extents of the result holds for one position.

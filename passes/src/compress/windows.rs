@@ -14,19 +14,12 @@ pub struct Windows {
 
 /// Lays what the taps of a deformable convolution read side by side, `[h'*kh,w'*kw,c]`: its
 /// windows then stand next to each other.
-///
-/// The taps are read by the operator itself, with weights that pass one tap of one channel each.
 #[derive(Clone, Debug)]
 struct Gather {
-    op: Op,
-    /// Types of the operand, the weights, the bias, the offsets.
-    types: [TensorType; 4],
-    /// `[1,h',w',c*kh*kw]`.
+    conv: DeformConv,
     result: TensorType,
-    weights: Tensor,
-    bias: Tensor,
-    kernel: [usize; 2],
-    channels: usize,
+    /// Shapes of the operand, the weights and the offsets.
+    shapes: [Vec<usize>; 3],
 }
 
 impl Windows {
@@ -46,9 +39,10 @@ impl Windows {
                 Self { patch: Patch::new([height, width, channels], kernel, &conv.geometry), gather: None }
             }
             Op::DeformConv(conv) => {
-                let gather = Gather::new(conv, x, kernel, &graph.node(node.operands[3]).ty);
-                let extents = [gather.result.shape[1] * kernel[0], gather.result.shape[2] * kernel[1], channels];
+                let shapes = [0, 1, 3].map(|position| graph.node(node.operands[position]).ty.shape.clone());
+                let extents = [node.ty.shape[1] * kernel[0], node.ty.shape[2] * kernel[1], channels];
                 let geometry = Geometry { strides: kernel, groups: conv.geometry.groups, ..Geometry::PLAIN };
+                let gather = Gather { conv: *conv, result: node.ty.clone(), shapes };
                 Self { patch: Patch::new(extents, kernel, &geometry), gather: Some(gather) }
             }
             op => unreachable!("invariant: `{}` is no layer with windows", op.name()),
@@ -71,36 +65,12 @@ impl Windows {
 }
 
 impl Gather {
-    fn new(conv: &DeformConv, x: &TensorType, kernel: [usize; 2], offsets: &TensorType) -> Self {
-        let channels = x.shape[3];
-        let taps = kernel[0] * kernel[1];
-        let shape = [channels * taps, kernel[0], kernel[1], 1];
-        let mut weights = vec![0.0; channels * taps * taps];
-        weights.chunks_exact_mut(taps).enumerate().for_each(|(output, row)| row[output % taps] = 1.0);
-        let geometry = Geometry { groups: channels, ..conv.geometry };
-        let op = Op::DeformConv(DeformConv { geometry, sampling: conv.sampling, modulated: false });
-        let types = [x.clone(), TensorType::f32(shape), TensorType::f32([channels * taps]), offsets.clone()];
-        let result = op.infer(&types.each_ref()).expect("invariant: the layer's own operands fit");
-        let (weights, bias) = (Tensor::f32(shape, weights), Tensor::f32([channels * taps], vec![0.0; channels * taps]));
-        Self { op, types, result, weights, bias, kernel, channels }
-    }
-
     fn image(&self, x: &[f32], offsets: &[f32]) -> Vec<f32> {
-        let x = Tensor::f32(self.types[0].shape.clone(), x.to_vec());
-        let offsets = Tensor::f32(self.types[3].shape.clone(), offsets.to_vec());
-        let read = self.op.eval(&self.result, &self.types.each_ref(), &[&x, &self.weights, &self.bias, &offsets]);
-        let [width, row] = [self.result.shape[2], self.result.shape[2] * self.kernel[1] * self.channels];
-        let taps = self.kernel[0] * self.kernel[1];
-        let mut image = vec![0.0; read.count()];
-        for (position, window) in read.f32s().chunks_exact(self.channels * taps).enumerate() {
-            let start = position / width * self.kernel[0] * row + position % width * self.kernel[1] * self.channels;
-            for (index, &value) in window.iter().enumerate() {
-                let (channel, tap) = (index / taps, index % taps);
-                let place = tap / self.kernel[1] * row + tap % self.kernel[1] * self.channels;
-                image[start + place + channel] = value;
-            }
-        }
-        image
+        let tensor = |position: usize, values: &[f32]| Tensor::f32(self.shapes[position].clone(), values.to_vec());
+        // What taps read does not depend on the weights.
+        let weights = Tensor::f32(self.shapes[1].clone(), vec![0.0; self.shapes[1].iter().product()]);
+        let bias = Tensor::f32([self.shapes[1][0]], vec![0.0; self.shapes[1][0]]);
+        self.conv.taps(&self.result, &[&tensor(0, x), &weights, &bias, &tensor(2, offsets)])
     }
 }
 

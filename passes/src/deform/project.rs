@@ -2,7 +2,7 @@
 
 use super::edit::{Edit, Layer};
 use crate::quantize::deform::stated_offsets;
-use crate::rules::deform::template;
+use crate::rules::template::template;
 use lutweave_ir::op::{Conv, DeformConv, Geometry, Sampling, Unary};
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op};
 

@@ -60,7 +60,7 @@ fn request(variant: Variant) -> Request {
 /// Weights and bias of offsets that are a square already, at a distance of about two.
 fn square_offsets() -> (Vec<f32>, Vec<f32>) {
     let row = [0.3, -0.2, 0.25, 0.1];
-    let template = crate::rules::deform::template(3, 1);
+    let template = crate::rules::template::template(3, 1);
     (template.iter().flat_map(|steps| row.map(|w| w * steps)).collect(), template.clone())
 }
 
@@ -157,7 +157,7 @@ proptest! {
             Interpreter::new(graph).run_all(&input).unwrap()[id.index()].clone()
         };
         let (offsets, distances) = (value(&graph, "offsets"), value(&rebuilt, "deformed.distance"));
-        let template = crate::rules::deform::template(3, 1);
+        let template = crate::rules::template::template(3, 1);
         for (row, &d) in offsets.f32s().chunks_exact(18).zip(distances.f32s()) {
             let error = |d: f32| -> f64 {
                 row.iter().zip(&template).map(|(o, t)| f64::from(o - t * (d - 1.0)).powi(2)).sum()

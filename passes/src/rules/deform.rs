@@ -1,6 +1,6 @@
-//! Deformable convolutions with less freedom than they have: ordinary convolutions, and the square
-//! form with one distance a pixel (Huang et al., "CoDeNet", 2021).
+//! Deformable convolutions whose taps do not move, and what goes into their weights.
 
+use super::fold::{PADDED_WITH_ZERO, add_pads, scale_inputs, spatial_pads};
 use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
@@ -40,21 +40,6 @@ const ONE_WHOLE_DISTANCE: Guard = Guard {
     },
 };
 
-const FACTORS_ARE_A_SQUARE: Guard = Guard {
-    name: "the factors are a multiple of the square's",
-    holds: |egraph, found| {
-        let square = || {
-            let (layer, [side, _]) = layer(egraph, found, 0)?;
-            let factors = egraph.value(found.classes[4])?;
-            let groups = layer.sampling.offset_groups();
-            let unit = unit(factors.f32s(), side)?;
-            let template = template(side, groups);
-            Some(template.iter().zip(factors.f32s()).all(|(&steps, &factor)| steps * unit == factor))
-        };
-        square().unwrap_or(true)
-    },
-};
-
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
     RuleSpec {
@@ -87,17 +72,6 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[ONE_WHOLE_DISTANCE],
         why: "a distance that never changes is a dilation; at distance 0 all taps read the centre",
         apply: one_distance,
-        constants: false,
-        generative: false,
-    },
-    RuleSpec {
-        name: "deform-square",
-        class: RuleClass::Real,
-        lhs: "(deform_conv ?x ?w ?b (mul ?e !t))",
-        rhs: "(deform_conv[square] ?x ?w ?b unit*e+dilation)",
-        guards: &[FACTORS_ARE_A_SQUARE],
-        why: "offsets that grow with the way from the centre have one distance a pixel",
-        apply: square,
         constants: false,
         generative: false,
     },
@@ -138,6 +112,23 @@ pub const RULES: &[RuleSpec] = &[
         generative: false,
     },
     RuleSpec {
+        name: "deform-pad",
+        class: RuleClass::Real,
+        lhs: "(deform_conv (pad ?x) ?w ?b ?o)",
+        rhs: "(deform_conv[pads added] ?x ?w ?b ?o)",
+        guards: &[PADDED_WITH_ZERO],
+        why: "what lies outside reads 0, also between the pixels of the border",
+        apply: |egraph, found| {
+            let [x, w, b, o] = found.vars();
+            let pads = spatial_pads(op(egraph, found, 1)?)?;
+            let (mut layer, _) = layer(egraph, found, 0)?;
+            add_pads(&mut layer.geometry.pads, pads);
+            egraph.add_op(Op::DeformConv(layer), &[x, w, b, o])
+        },
+        constants: false,
+        generative: false,
+    },
+    RuleSpec {
         name: "deform-scale-in",
         class: RuleClass::Real,
         lhs: "(deform_conv (cscale ?x ?g) ?w ?b ?o)",
@@ -148,7 +139,7 @@ pub const RULES: &[RuleSpec] = &[
             let [x, g, w, b, o] = found.vars();
             let layer = op(egraph, found, 0)?.clone();
             let Op::DeformConv(DeformConv { geometry, .. }) = layer else { return None };
-            let w = super::fold::scale_inputs(egraph, &Op::Conv(Conv { geometry }), w, g)?;
+            let w = scale_inputs(egraph, &Op::Conv(Conv { geometry }), w, g)?;
             egraph.add_op(layer, &[x, w, b, o])
         },
         constants: false,
@@ -157,7 +148,7 @@ pub const RULES: &[RuleSpec] = &[
 ];
 
 /// The deformable convolution at a position of the pattern, and its kernel's extents.
-fn layer(egraph: &EGraph, found: &Match, position: usize) -> Option<(DeformConv, [usize; 2])> {
+pub(super) fn layer(egraph: &EGraph, found: &Match, position: usize) -> Option<(DeformConv, [usize; 2])> {
     let Some(&Op::DeformConv(layer)) = op(egraph, found, position) else { return None };
     let &[_, height, width, _] = egraph.shape(*found.terms[position].children.get(1)?) else { return None };
     Some((layer, [height, width]))
@@ -300,46 +291,4 @@ fn one_distance(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     geometry.dilations = [distance as usize; 2];
     geometry.pads.iter_mut().for_each(|pad| *pad += more);
     egraph.add_op(Op::Conv(Conv { geometry }), &[x, w, b])
-}
-
-/// For each offset group and tap of a square kernel of odd extent, how many steps from the centre
-/// it lies: down, then right.
-pub(crate) fn template(side: usize, groups: usize) -> Vec<f32> {
-    let centre = (side / 2) as f32;
-    let taps = (0..groups * side * side).map(|number| [number / side % side, number % side]);
-    taps.flat_map(|tap| tap.map(|steps| steps as f32 - centre)).collect()
-}
-
-/// The factor of the tap one step down from the centre.
-fn unit(factors: &[f32], side: usize) -> Option<f32> {
-    let centre = side / 2;
-    factors.get(2 * ((centre + 1) * side + centre)).copied()
-}
-
-fn square(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let [x, w, b, e, t] = found.vars();
-    let (layer, [side, width]) = layer(egraph, found, 0)?;
-    let Sampling::Free { offset_groups } = layer.sampling else { return None };
-    let [vertical, horizontal] = layer.geometry.dilations;
-    // A kernel of one tap has no square: its offsets are a shift.
-    if side != width || side % 2 == 0 || side == 1 || vertical != horizontal {
-        return None;
-    }
-    let factors = egraph.value(t)?;
-    let distances = egraph.shape(e).to_vec();
-    if factors.count() != 2 * side * side * offset_groups || distances.len() != 4 || distances[3] != 1 {
-        return None;
-    }
-    let spread = (side / 2) * (vertical - 1);
-    let mut pads = layer.geometry.pads;
-    for pad in &mut pads {
-        *pad = pad.checked_sub(spread)?;
-    }
-    let unit = egraph.add_floats(&[1], vec![unit(factors.f32s(), side)?])?;
-    let dilation = egraph.add_floats(&[1], vec![vertical as f32])?;
-    let scaled = if egraph.uniform(unit) == Some(1.0) { e } else { egraph.add_scale(e, unit)? };
-    let d = egraph.add_bias(scaled, dilation)?;
-    let geometry = Geometry { dilations: [1, 1], pads, ..layer.geometry };
-    let op = DeformConv { geometry, sampling: Sampling::Square, modulated: layer.modulated };
-    egraph.add_op(Op::DeformConv(op), &[x, w, b, d])
 }

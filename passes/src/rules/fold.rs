@@ -26,7 +26,7 @@ pub(super) const INNER_HAS_NO_PADDING: Guard = Guard {
     holds: |egraph, found| geometry(egraph, found, 1).is_none_or(|inner| inner.pads == [0; 4]),
 };
 
-const PADDED_WITH_ZERO: Guard = Guard {
+pub(super) const PADDED_WITH_ZERO: Guard = Guard {
     name: "the padding is 0",
     holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad { value: 0.0, .. })),
 };

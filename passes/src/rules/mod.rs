@@ -19,6 +19,7 @@ pub mod reshape;
 pub mod shuffle;
 pub mod sites;
 pub mod sum;
+pub mod template;
 
 use crate::egraph::{EGraph, Facts, Match, RuleSpec};
 use egg::Id;
@@ -30,6 +31,7 @@ const FLOAT: &[&[RuleSpec]] = &[
     fold::RULES,
     merge::RULES,
     deform::RULES,
+    template::RULES,
     sum::RULES,
     sum::GENERATIVE,
     join::RULES,

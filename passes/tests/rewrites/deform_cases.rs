@@ -2,19 +2,23 @@
 
 use crate::Case;
 use crate::random::Maker;
-use lutweave_ir::op::{Binary, DeformConv, Geometry, Sampling, Unary};
+use lutweave_ir::op::{Binary, Conv, DeformConv, Geometry, Sampling, Unary};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
     Case { name: "deformable with a constant mask", rules: &["deform-still-mask"], build: still_mask },
     Case { name: "deformable with constant offsets", rules: &["deform-still-offsets"], build: still_offsets },
     Case { name: "square with a constant distance", rules: &["deform-one-distance"], build: one_distance },
-    Case { name: "offsets by a template", rules: &["deform-square"], build: by_template },
+    Case { name: "offsets by a template", rules: &["deform-square", "template-after-bias"], build: by_template },
+    Case { name: "offsets by a layer of multiples", rules: &["deform-square-layer"], build: by_layer },
+    Case { name: "functions of widened products", rules: &["template-after-function"], build: widened },
+    Case { name: "terms on widened products", rules: &["template-after-bias"], build: shifted },
     Case {
         name: "deformable between scales and biases",
         rules: &["deform-scale-out", "deform-bias-out", "deform-scale-in"],
         build: between_scales,
     },
+    Case { name: "deformable on a padded image", rules: &["deform-pad"], build: padded },
 ];
 
 /// A deformable layer under construction: its operand, kernel, geometry and offset groups.
@@ -155,6 +159,84 @@ fn by_template(seed: u64) -> Graph {
     let e = if m.random.flip() { m.binary(Binary::Sub, d, one) } else { d };
     let t = m.floats(&[1, 1, 1, factors.len()], factors);
     let offsets = if m.random.flip() { m.binary(Binary::Mul, t, e) } else { m.binary(Binary::Mul, e, t) };
+    let y = layer.add(&mut m, layer.x, offsets, None);
+    m.finish(&[y])
+}
+
+fn by_layer(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let side = m.random.pick(&[3, 3, 5]);
+    let mut layer = Layer::random(&mut m, [side, side]);
+    layer.geometry.strides = [1, 1];
+    layer.geometry.dilations = [m.random.from(1, 2); 2];
+    let even = layer.geometry.dilations[0] * (side / 2);
+    layer.geometry.pads = [even; 4];
+    let (centre, depth) = ((side / 2) as f32, m.channels(layer.x));
+    let template = |number: usize| [number / side % side, number % side].map(|tap| tap as f32 - centre);
+    let steps: Vec<f32> = (0..layer.taps()).flat_map(template).collect();
+    let filter: Vec<f32> = (0..depth).map(|_| m.random.pick(&[0.25, -0.5, 0.125])).collect();
+    let mut filters: Vec<f32> = steps.iter().flat_map(|steps| filter.iter().map(move |w| w * steps)).collect();
+    let mut bias: Vec<f32> = steps.iter().map(|steps| steps * 0.5).collect();
+    match m.random.from(0, 5) {
+        0 => {
+            let at = m.random.from(0, filters.len() - 1);
+            filters[at] += 0.5;
+        }
+        1 => {
+            let at = m.random.from(0, bias.len() - 1);
+            bias[at] += 0.5;
+        }
+        _ => {}
+    }
+    let v = m.floats(&[steps.len(), 1, 1, depth], filters);
+    let a = m.floats(&[steps.len()], bias);
+    let geometry = Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 };
+    let offsets = m.add(Op::Conv(Conv { geometry }), &[layer.x, v, a]);
+    let y = layer.add(&mut m, layer.x, offsets, None);
+    m.finish(&[y])
+}
+
+/// A product of one channel and a constant of several.
+fn product(m: &mut Maker, choices: &[f32]) -> (NodeId, usize) {
+    let (height, width, channels) = (m.random.from(2, 3), m.random.from(2, 3), m.random.from(2, 6));
+    let e = m.input(&[1, height, width, 1]);
+    let factors = (0..channels).map(|_| m.random.pick(choices)).collect();
+    let t = m.floats(&[1, 1, 1, channels], factors);
+    (m.binary(Binary::Mul, e, t), channels)
+}
+
+fn widened(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let choices = m.random.pick(&[&[-1.0, 0.0, 1.0][..], &[-1.0, 1.0, 0.5]]);
+    let (y, _) = product(&mut m, choices);
+    let hi = m.random.pick(&[1.0, 0.75]);
+    let y = if m.random.flip() { m.unary(Unary::Round, y) } else { m.unary(Unary::Clip { lo: -1.0, hi }, y) };
+    m.finish(&[y])
+}
+
+fn shifted(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let (y, channels) = product(&mut m, &[-1.0, 0.0, 1.0, 2.0]);
+    let t = m.graph.node(m.graph.node(y).operands[1]).op.clone();
+    let Op::Constant(t) = t else { unreachable!("the second operand is constant") };
+    let mut terms: Vec<f32> = t.f32s().iter().map(|t| t * -0.5).collect();
+    if m.random.flip() {
+        let at = m.random.from(0, channels - 1);
+        terms[at] += 1.0;
+    }
+    let h = m.floats(&[channels], terms);
+    let y = m.binary(Binary::Add, y, h);
+    m.finish(&[y])
+}
+
+fn padded(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let mut layer = Layer::random(&mut m, [3, 3]);
+    let value = m.random.pick(&[0.0, 0.0, 1.0]);
+    let op = Op::Pad { before: vec![0, 1, 2, 0], after: vec![0, 0, 1, 0], value };
+    layer.x = m.add(op, &[layer.x]);
+    let offsets = layer.field(&m, 2 * layer.taps());
+    let offsets = m.input(&offsets);
     let y = layer.add(&mut m, layer.x, offsets, None);
     m.finish(&[y])
 }

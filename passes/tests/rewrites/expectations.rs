@@ -302,3 +302,39 @@ fn distances_counted_from_one_go_into_the_layer_that_makes_them() {
     };
     assert_eq!(bounds(&simplify(&graph).unwrap().graph), Some((1.0, 9.0)));
 }
+
+#[test]
+fn a_square_is_found_however_it_is_written() {
+    let steps: Vec<f32> = (0..9).flat_map(|tap| [tap / 3 - 1, tap % 3 - 1].map(|steps: i32| steps as f32)).collect();
+    for spelling in 0..4 {
+        let mut m = Maker::new(15);
+        let x = m.input(&[1, 5, 6, 2]);
+        let plain = Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 };
+        let template = m.floats(&[18], steps.clone());
+        let offsets = if spelling == 3 {
+            // A layer that holds the template itself.
+            let weights = steps.iter().flat_map(|steps| [0.5 * steps, -0.25 * steps]).collect();
+            let (w, b) = (m.floats(&[18, 1, 1, 2], weights), m.floats(&[18], steps.clone()));
+            m.add(Op::Conv(lutweave_ir::op::Conv { geometry: plain }), &[x, w, b])
+        } else {
+            let e = m.conv_of(x, [1, 1], 1, plain);
+            let offsets = m.binary(Binary::Mul, e, template);
+            match spelling {
+                0 => m.unary(Unary::Clip { lo: -2.0, hi: 2.0 }, offsets),
+                1 => m.unary(Unary::Round, offsets),
+                _ => m.binary(Binary::Sub, offsets, template),
+            }
+        };
+        let (w, b) = (m.constant(&[3, 3, 3, 2]), m.constant(&[3]));
+        let geometry = Geometry { pads: [1; 4], ..plain };
+        let layer = DeformConv { geometry, sampling: Sampling::Free { offset_groups: 1 }, modulated: false };
+        let y = m.add(Op::DeformConv(layer), &[x, w, b, offsets]);
+        let graph = m.finish(&[y]);
+        let names = operators(&graph);
+        assert!(!names.contains(&"mul"), "{spelling}: {names:?}");
+        let simplified = simplify(&graph).unwrap().graph;
+        let square =
+            |node: &lutweave_ir::Node| matches!(&node.op, Op::DeformConv(layer) if layer.sampling == Sampling::Square);
+        assert!(simplified.nodes().iter().any(square), "{spelling}: {names:?}");
+    }
+}

@@ -19,13 +19,15 @@ def decode(heatmap, size, offset):
             other = padded[:, row : row + height, column : column + width]
             if (row, column) != (1, 1):
                 peak &= heatmap > other if (row, column) < (1, 1) else heatmap >= other
-    found = numpy.flatnonzero(peak)
-    found = found[numpy.argsort(-heatmap.ravel()[found], kind="stable")][:LIMIT]
-    kind, cell = found // (height * width), found % (height * width)
+    # Equal logits rank by row, column, class.
+    found = numpy.flatnonzero(peak.transpose(1, 2, 0))
+    logits = heatmap.transpose(1, 2, 0).ravel()
+    found = found[numpy.argsort(-logits[found], kind="stable")][:LIMIT]
+    kind, cell = found % classes, found // classes
     centre = numpy.stack([cell % width, cell // width]) + offset.reshape(2, -1)[:, cell]
     half = numpy.exp(size.reshape(2, -1)[:, cell]) / 2
     boxes = numpy.concatenate([centre - half, centre + half]).T * STRIDE
-    return boxes, 1 / (1 + numpy.exp(-heatmap.ravel()[found])), kind
+    return boxes, 1 / (1 + numpy.exp(-logits[found])), kind
 
 
 def overlaps(box, boxes):

@@ -112,7 +112,7 @@ def main():
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder for the results")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for finished stages")
     parser.add_argument("--epochs", type=int, default=110, help="in floating point")
-    parser.add_argument("--fine-epochs", type=int, default=24, help="with simulated integers")
+    parser.add_argument("--fine-epochs", type=int, default=16, help="with simulated integers")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
 

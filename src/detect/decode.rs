@@ -1,5 +1,6 @@
 //! A detector's outputs to detections.
 
+use super::yolox::Yolox;
 use super::{Bounds, Detection};
 use lutweave_ir::{Data, Diagnostic, Tensor};
 use serde::Deserialize;
@@ -10,6 +11,8 @@ use serde::Deserialize;
 pub enum Decode {
     /// Objects as points: see [`CenterNet`].
     Centernet(CenterNet),
+    /// A box a cell, on several grids: see [`Yolox`].
+    Yolox(Yolox),
 }
 
 /// Outputs of a network with their names.
@@ -21,6 +24,21 @@ pub struct Outputs<'a> {
     pub values: &'a [Tensor],
 }
 
+impl<'a> Outputs<'a> {
+    /// The output of a name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn find(&self, name: &str) -> Result<&'a Tensor, Diagnostic> {
+        let position = self.names.iter().position(|known| known == name);
+        position.and_then(|position| self.values.get(position)).ok_or_else(|| {
+            Diagnostic::error("bad-task", "the model has no such output")
+                .at(name)
+                .help(format!("its outputs are: {}", self.names.join(", ")))
+        })
+    }
+}
+
 impl Decode {
     /// Detections of one image, best first.
     ///
@@ -29,6 +47,7 @@ impl Decode {
     pub fn detections(&self, outputs: &Outputs) -> Result<Vec<Detection>, Diagnostic> {
         match self {
             Self::Centernet(decode) => decode.detections(outputs),
+            Self::Yolox(decode) => decode.detections(outputs),
         }
     }
 
@@ -39,6 +58,7 @@ impl Decode {
     pub fn check(&self) -> Result<(), String> {
         match self {
             Self::Centernet(decode) => decode.check(),
+            Self::Yolox(decode) => decode.check(),
         }
     }
 }
@@ -96,12 +116,7 @@ struct Map {
 
 impl Map {
     fn find(outputs: &Outputs, name: &str) -> Result<Self, Diagnostic> {
-        let position = outputs.names.iter().position(|known| known == name).ok_or_else(|| {
-            Diagnostic::error("bad-task", "the model has no such output")
-                .at(name)
-                .help(format!("its outputs are: {}", outputs.names.join(", ")))
-        })?;
-        let tensor = &outputs.values[position];
+        let tensor = outputs.find(name)?;
         let [1, channels, height, width] = tensor.shape[..] else {
             let message = format!("its shape {:?} is not [1,channels,height,width]", tensor.shape);
             return Err(Diagnostic::error("bad-task", message).at(name));

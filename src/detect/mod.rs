@@ -4,6 +4,8 @@
 pub mod average_precision;
 pub mod decode;
 pub mod draw;
+pub mod suppress;
+pub mod yolox;
 
 /// An axis-parallel box in pixels of the model's input.
 #[derive(Clone, Copy, Debug, PartialEq)]

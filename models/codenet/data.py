@@ -6,10 +6,9 @@ import numpy
 import torch
 from torch.nn import functional
 
-from network import CLASSES, HEIGHT, LEAST, REACH, STRIDE, WIDTH
+from network import CLASSES, HEIGHT, STRIDE, WIDTH
 
 VISIBLE = 0.35  # A box stays if more than this share of it is in view.
-UNDECIDED = 0.05  # Price of a distance halfway between integers, where noise changes it, or 1 out of range.
 SMALLEST = 2.0  # Pixels; thinner rests of boxes are dropped.
 
 
@@ -61,9 +60,9 @@ def augmented(image, boxes, classes, random):
     )
     fill = image.mean((1, 2), keepdim=True)
     view = functional.grid_sample((image - fill)[None], grid, align_corners=False)[0] + fill
-    gain = torch.from_numpy(random.uniform(0.9, 1.1, (3, 1, 1)).astype(numpy.float32))
-    bias = torch.from_numpy(random.uniform(-12, 12, (3, 1, 1)).astype(numpy.float32))
-    noise = torch.from_numpy(random.normal(0, random.uniform(0, 2), view.shape).astype(numpy.float32))
+    gain = torch.from_numpy(random.uniform(0.8, 1.2, (3, 1, 1)).astype(numpy.float32))
+    bias = torch.from_numpy(random.uniform(-20, 20, (3, 1, 1)).astype(numpy.float32))
+    noise = torch.from_numpy(random.normal(0, random.uniform(0, 4), view.shape).astype(numpy.float32))
     view = (view * gain + bias + noise).clamp(0, 255)
 
     back = numpy.linalg.inv(linear)
@@ -96,7 +95,7 @@ def targets(boxes, classes):
     for index in numpy.argsort(-sides.prod(1), kind="stable"):
         x, y = (boxes[index, :2] + boxes[index, 2:]) / (2 * STRIDE)
         column, row = min(int(x), width - 1), min(int(y), height - 1)
-        deviation = (2 * int(gaussian_radius(sides[index, 1], sides[index, 0])) + 1) / 6
+        deviation = (2 * gaussian_radius(sides[index, 1], sides[index, 0]) + 1) / 6
         peak = numpy.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * deviation**2))
         peak[peak < 1e-4] = 0
         numpy.maximum(heatmap[classes[index]], peak, out=heatmap[classes[index]])
@@ -110,8 +109,8 @@ def targets(boxes, classes):
     return heatmap, regression, weight
 
 
-def loss(results, distances, heatmap, regression, weight):
-    """CenterNet's focal loss, L1 on log size and offset, and what draws distances to integers."""
+def loss(results, heatmap, regression, weight):
+    """CenterNet's focal loss, and L1 on log size and offset."""
     logits = results["heatmap"]
     probability = torch.sigmoid(logits).clamp(1e-4, 1 - 1e-4)
     positive = (heatmap == 1).to(logits.dtype)
@@ -121,7 +120,4 @@ def loss(results, distances, heatmap, regression, weight):
     total = weight.sum().clamp(min=1)
     size = ((results["size"] - regression[:, :2]).abs() * weight).sum() / total
     offset = ((results["offset"] - regression[:, 2:]).abs() * weight).sum() / total
-    undecided = sum(
-        (torch.sin(math.pi * d.clamp(LEAST, REACH)) ** 2 + (d - d.clamp(LEAST, REACH)).abs()).mean() for d in distances
-    )
-    return focal + size + 0.5 * offset + UNDECIDED * undecided
+    return focal + size + 0.5 * offset

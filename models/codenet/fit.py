@@ -60,8 +60,7 @@ def fit(network, backend_of, cells, epochs, rate, decay, seed, label):
         began, total, count = time.process_time(), 0.0, 0
         backend = backend_of(epoch)
         for view, heatmap, regression, weight in batches(cells, indices, random):
-            backend.distances = []
-            value = data.loss(network.run(backend, view), backend.distances, heatmap, regression, weight)
+            value = data.loss(network.run(backend, view), heatmap, regression, weight)
             optimizer.zero_grad()
             value.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)

@@ -12,7 +12,7 @@ from torch.nn import functional
 HEIGHT, WIDTH = 144, 192
 CLASSES = ["RBC", "WBC", "Platelets"]
 STRIDE = 4
-LEAST, REACH = 1, 4  # Distances lie in LEAST..REACH; with a distance of 1 a layer is the plain one.
+REACH = 4  # Distances lie in 0..REACH.
 STEM = 24
 STAGES = [(48, 4), (96, 8), (192, 4)]  # Channels and units of each backbone stage.
 NECK = 128
@@ -59,28 +59,27 @@ class Deformable(nn.Module):
         super().__init__()
         self.layer = Layer(channels, channels, 3, depthwise=True, relu=False)
         self.distance = Layer(channels, 1, relu=False, norm=False, bits=8)
-        # Some spread from the start: distances that are all alike stay alike.
-        nn.init.normal_(self.distance.weight, std=0.5 / channels**0.5)
-        nn.init.constant_(self.distance.bias, 2.0)
+        nn.init.normal_(self.distance.weight, std=0.01)
+        nn.init.ones_(self.distance.bias)
 
 
 def square(x, weight, selection):
-    """The deformable layer without its bias. `selection` [n,REACH,h,w] holds the share of each
-    integer distance from 1 on in each pixel: one-hot for integer distances. Exact for those;
-    between integers it interpolates results of neighbouring distances."""
+    """The deformable layer without its bias. `selection` [n,REACH+1,h,w] holds the share of each
+    integer distance in each pixel: one-hot for integer distances. Exact for those; between
+    integers it interpolates results of neighbouring distances."""
     channels = x.shape[1]
-    y = 0
-    for distance in range(1, REACH + 1):
+    y = selection[:, :1] * (x * weight.sum((1, 2, 3))[None, :, None, None])
+    for distance in range(1, selection.shape[1]):
         taps = functional.conv2d(x, weight, padding=distance, dilation=distance, groups=channels)
-        y = y + selection[:, distance - 1 : distance] * taps
+        y = y + selection[:, distance : distance + 1] * taps
     return y
 
 
-def shares(d, rounded):
-    """Shares of the integer distances of `d`, [n,1,h,w] -> [n,REACH,h,w]. If `rounded`, one-hot
-    forward and, straight through the rounding, the gradient of the interpolation backward."""
-    d = d.clamp(LEAST, REACH)
-    grid = torch.arange(1, REACH + 1, dtype=d.dtype)[None, :, None, None]
+def shares(distance, rounded):
+    """Shares of the integer distances, [n,1,h,w] -> [n,REACH+1,h,w]. If `rounded`, one-hot forward
+    and, straight through the rounding, the gradient of the interpolation backward."""
+    d = distance.clamp(0, REACH)
+    grid = torch.arange(REACH + 1, dtype=d.dtype)[None, :, None, None]
     between = functional.relu(1 - (d - grid).abs())
     if not rounded:
         return between
@@ -88,10 +87,10 @@ def shares(d, rounded):
 
 
 class Float:
-    """Computes in floating point. `distances` collects the distances before clamping and rounding."""
+    """Computes in floating point."""
 
     def __init__(self, rounded):
-        self.rounded, self.distances = rounded, []
+        self.rounded = rounded
 
     def image(self, pixels):
         return pixels / 255
@@ -108,8 +107,8 @@ class Float:
         return self.finish(layer, y)
 
     def deform(self, block, x):
-        self.distances.append(self.convolve(block.distance, x))
-        return self.finish(block.layer, square(x, block.layer.weight, shares(self.distances[-1], self.rounded)))
+        distance = self.convolve(block.distance, x)
+        return self.finish(block.layer, square(x, block.layer.weight, shares(distance, self.rounded)))
 
     def split(self, x, channels):
         return x[:, :channels], x[:, channels:]

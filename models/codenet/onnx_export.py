@@ -8,7 +8,7 @@ import numpy
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from network import HEIGHT, LEAST, REACH, WIDTH
+from network import HEIGHT, REACH, WIDTH
 from quantization import integers, parameters
 
 OPSET = 21  # The first with INT4; DeformConv is of 19.
@@ -68,13 +68,13 @@ class Writer:
         return self.rounded(layer, y)
 
     def distance(self, layer, x):
-        """Integer distances LEAST..REACH."""
+        """Integer distances 0..REACH."""
         name = self.names[id(layer)]
         y = self.layer("Conv", layer, [x, *self.kernel(layer, x)], f"{name}/conv")
         return self.clipped(name, self.node("Round", [y], f"{name}/round"))
 
     def clipped(self, name, y):
-        limits = [self.constant("least", numpy.float32(LEAST)), self.constant("reach", numpy.float32(REACH))]
+        limits = [self.constant("least_distance", numpy.float32(0)), self.constant("reach", numpy.float32(REACH))]
         return self.node("Clip", [y, *limits], f"{name}/clip")
 
     def deform(self, block, x):

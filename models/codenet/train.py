@@ -25,7 +25,7 @@ from fit import fit
 from network import CLASSES, HEADS, Detector, Float
 from onnx_export import QuantizedWriter, Writer
 
-CONTINUOUS = 0.85  # Share of the epochs before distances are rounded.
+CONTINUOUS = 0.5  # Share of the epochs before distances are rounded.
 RATE, FINE_RATE = 3e-3, 3e-4
 CALIBRATION_IMAGES = 64  # Of the train split, for activation ranges.
 SHIPPED = {"calibration": 8, "test": 4}  # Images in samples.npz.
@@ -111,8 +111,8 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="the blood-cell set (.npz)")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder for the results")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for finished stages")
-    parser.add_argument("--epochs", type=int, default=110, help="in floating point")
-    parser.add_argument("--fine-epochs", type=int, default=16, help="with simulated integers")
+    parser.add_argument("--epochs", type=int, default=120, help="in floating point")
+    parser.add_argument("--fine-epochs", type=int, default=20, help="with simulated integers")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
 

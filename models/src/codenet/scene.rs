@@ -27,11 +27,12 @@ pub fn draw(size: usize, classes: usize, random: &mut SplitMix64) -> Scene {
     for row in 0..size {
         for column in 0..size {
             let (y, x) = (row as f64 / size as f64, column as f64 / size as f64);
-            for channel in 0..3 {
+            let shade = |channel: usize| {
                 let top = corners[0][channel] * (1.0 - x) + corners[1][channel] * x;
                 let bottom = corners[2][channel] * (1.0 - x) + corners[3][channel] * x;
-                pixels.push(top * (1.0 - y) + bottom * y + random.real(-20.0, 20.0));
-            }
+                top * (1.0 - y) + bottom * y
+            };
+            pixels.extend((0..3).map(|channel| shade(channel) + random.real(-20.0, 20.0)));
         }
     }
     let mut objects = Vec::new();

@@ -122,6 +122,15 @@ pub enum Method {
     Erk,
 }
 
+/// What is pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pattern {
+    /// Single weights, anywhere in the layers.
+    Free,
+    /// Whole channels, which leave the network; their neighbours shrink.
+    Channels,
+}
+
 /// A model and how it is prepared: shared by the commands that compile.
 #[derive(Debug, Args)]
 pub struct Source {
@@ -176,13 +185,16 @@ pub struct Compile {
     /// With --weights auto: points (percent for errors) of the metric that the choice may cost.
     #[arg(long, value_name = "POINTS", default_value_t = 1.0, allow_negative_numbers = true)]
     pub max_drop: f64,
-    /// Prune this share of the weights, anywhere in the layers.
+    /// Prune this share of the weights.
     #[arg(long, value_name = "SHARE", conflicts_with = "keep_macs", value_parser = share)]
     pub sparsity: Option<f64>,
     /// Prune until this share of the multiply-accumulates is left.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub keep_macs: Option<f64>,
-    /// With --sparsity or --keep-macs: how layers' shares are chosen.
+    /// With --sparsity or --keep-macs: what is pruned.
+    #[arg(long, default_value = "free")]
+    pub pattern: Pattern,
+    /// With --sparsity or --keep-macs, and free weights: how layers' shares are chosen.
     #[arg(long, default_value = "rd")]
     pub method: Method,
     /// Clock in MHz for the time figures; by default the device's.

@@ -10,7 +10,7 @@ use crate::executor::{self, Answer, Drive, mismatches};
 use crate::failure::{Failure, show};
 use crate::flow::{self, Cleaned, Lowered};
 use crate::model::{self, Model, output_names};
-use crate::progress;
+use crate::prune;
 use crate::report;
 use crate::summary::{self, Accuracy, Agreement, Summary};
 use crate::task::Section;
@@ -21,8 +21,8 @@ use lutweave_hw::fit::Fitted;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Tensor, text};
-use lutweave_passes::prune::{Method, Pruned, Target, prune};
-use lutweave_passes::quantize::{SubjectLayer, subject};
+use lutweave_passes::channels::Until;
+use lutweave_passes::prune::Pruned;
 use std::time::Instant;
 
 /// Samples on which the executors are compared.
@@ -37,6 +37,9 @@ const BENCH_FRAMES: usize = 2;
 /// Evaluation samples for the accuracy that `compile` reports; `eval` judges all.
 const ACCURACY_SAMPLES: usize = 500;
 
+/// Multiply-accumulates, as a share, that must go with channels for a second choice.
+const WORTH_A_LOOK: f64 = 0.9;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -49,8 +52,8 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
     let device = flow::device(&source.device)?;
     let model = model::load(source.model.as_deref(), source.task.as_deref())?;
     let calibration = flow::calibration(&model, source)?;
-    let cleaned = deform::clean(&model, &calibration, source, Some(arguments.max_drop), quiet)?;
-    let built = build(&model, &cleaned, &calibration, &device, arguments)?;
+    let mut cleaned = deform::clean(&model, &calibration, source, Some(arguments.max_drop), quiet)?;
+    let built = build(&model, &mut cleaned, &calibration, &device, arguments)?;
     let (lowered, fitted) = (&built.lowered, &built.fitted);
     let core = &lowered.split.core;
     check_design(fitted)?;
@@ -102,20 +105,20 @@ struct Built {
     pruned: Option<Pruned>,
 }
 
-/// Quantizes, prunes and folds as asked.
+/// Quantizes, prunes and folds as asked. Channels that are given up leave the cleaned graph.
 fn build(
     model: &Model,
-    cleaned: &Cleaned,
+    cleaned: &mut Cleaned,
     calibration: &[Vec<Tensor>],
     device: &Device,
     arguments: &Compile,
 ) -> Result<Built, Failure> {
     let (source, quiet) = (&arguments.source, arguments.format.json);
-    let target = match (arguments.sparsity, arguments.keep_macs) {
-        (Some(sparsity), _) => Some(Target::Weights(1.0 - sparsity)),
-        (_, Some(kept)) => Some(Target::Macs(kept)),
-        (None, None) => None,
-    };
+    let target = prune::target(arguments);
+    if let (cli::Pattern::Channels, Some(target)) = (arguments.pattern, target) {
+        *cleaned = prune::channels(model, cleaned, calibration, Until::Kept(target, cleaned.totals), quiet)?;
+    }
+    let target = target.filter(|_| arguments.pattern == cli::Pattern::Free);
     let bits = match (arguments.weights, target) {
         (Weights::Auto, Some(_)) => {
             return Err(Failure::Usage(
@@ -124,48 +127,52 @@ fn build(
             ));
         }
         (Weights::Auto, None) => {
-            let session = Session::new(model, cleaned, calibration, device, source, quiet)?;
-            let Chosen { lowered, fitted, record } = choose(&session, arguments.max_drop)?;
+            let Chosen { lowered, fitted, record } =
+                choose_with_channels(model, cleaned, calibration, device, arguments)?;
             return Ok(Built { lowered, fitted, record: Some(record), pruned: None });
         }
         (Weights::Eight, _) => 8,
         (Weights::Four, _) => 4,
     };
-    let pruned = target.map(|target| prune_layers(model, cleaned, calibration, target, bits, arguments)).transpose()?;
+    let pruned =
+        target.map(|target| prune::weights(model, cleaned, calibration, target, bits, arguments)).transpose()?;
     let settings = pruned.as_ref().map(|pruned| &pruned.settings);
     let lowered = flow::lower(cleaned, calibration, bits, settings, source, quiet)?;
     let fitted = flow::build(&lowered.split.core, device, source.multipliers)?;
     Ok(Built { lowered, fitted, record: None, pruned })
 }
 
-/// Chooses the share of weights that each layer keeps.
-fn prune_layers(
+/// Chooses settings and foldings; then again for a network that gave up the channels whose loss
+/// costs less than half of what the first choice does, if that saves work worth a second look. The
+/// faster choice is taken.
+fn choose_with_channels(
     model: &Model,
-    cleaned: &Cleaned,
+    cleaned: &mut Cleaned,
     calibration: &[Vec<Tensor>],
-    target: Target,
-    bits: u8,
+    device: &Device,
     arguments: &Compile,
-) -> Result<Pruned, Failure> {
-    let method = match arguments.method {
-        cli::Method::Rd => Method::Rd,
-        cli::Method::RdOnce => Method::RdOnce,
-        cli::Method::Uniform => Method::Uniform,
-        cli::Method::Magnitude => Method::Magnitude,
-        cli::Method::Lamp => Method::Lamp,
-        cli::Method::Erk => Method::Erk,
+) -> Result<Chosen, Failure> {
+    let (source, quiet) = (&arguments.source, arguments.format.json);
+    let ask = |cleaned: &Cleaned| {
+        let session = Session::new(model, cleaned, calibration, device, source, quiet)?;
+        choose(&session, arguments.max_drop)
     };
-    let subject = subject(&cleaned.graph)?;
-    let width = |layer: &SubjectLayer| layer.info.default_bits(bits);
-    let bar = progress::bar("prune", 1, arguments.format.json);
-    let show = |done: usize, total: usize| {
-        progress::exit_if_interrupted();
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    };
-    let pruned = prune(&subject, calibration, deform::loss(model), method, target, cleaned.totals, &width, &show);
-    bar.finish_and_clear();
-    Ok(pruned?)
+    let chosen = ask(cleaned)?;
+    let until = Until::Distortion(0.5 * chosen.record.predicted_distortion);
+    let smaller = prune::channels(model, cleaned, calibration, until, quiet)?;
+    let left = smaller.given_up.last().map_or(cleaned.totals.macs, |step| step.macs);
+    if left as f64 > WORTH_A_LOOK * cleaned.macs()? as f64 {
+        return Ok(chosen);
+    }
+    match ask(&smaller) {
+        Ok(other) if other.record.cycles < chosen.record.cycles => {
+            *cleaned = smaller;
+            Ok(other)
+        }
+        // What the smaller network costs may leave nothing to choose.
+        Ok(_) | Err(Failure::Refused(_)) => Ok(chosen),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// An elaborated design that is not sound is a fault of the compiler, not of the model.
@@ -243,6 +250,7 @@ impl Product<'_> {
             codesign: record.as_ref().map(summary::Choice::of),
             pruning: pruned.clone(),
             deform: self.cleaned.reshaping.clone(),
+            channels: self.cleaned.given_up.clone(),
             host_ops: host_ops(&lowered.split),
             files: Vec::new(),
             verify: None,

@@ -8,7 +8,6 @@ use crate::model::Model;
 use crate::task::Section;
 use lutweave_ir::{Diagnostic, Tensor};
 use lutweave_passes::deform::{Report, Request, Step, Variant, is_deformable};
-use lutweave_passes::sensitivity::Loss;
 use serde::Serialize;
 
 /// What was made of a model's deformable layers.
@@ -48,11 +47,6 @@ fn request(source: &Source) -> Option<Request> {
         Deform::Auto => return None,
     };
     Some(Request { variant, reach: source.deform_reach, depthwise: source.deform_depthwise })
-}
-
-/// How errors of the outputs are counted where prices are measured.
-pub fn loss(model: &Model) -> Loss {
-    model.task.as_ref().map_or(Loss::SquaredError, |task| task.metric().loss())
 }
 
 /// Cleans a model and reshapes its deformable layers. With `--deform auto` the cheapest variant is
@@ -96,7 +90,7 @@ pub fn clean(
     for variant in CHEAPEST_FIRST {
         let mut cleaned = flow::clean(model, calibration, source, &all(variant))?;
         let lowered = flow::lower(&cleaned, calibration, 8, None, source, quiet)?;
-        let (_, drop, standard_error) = judge.judge(&lowered)?;
+        let (drop, standard_error) = judge.judge(&lowered)?.drop;
         let accepted = drop <= max_drop || variant == Variant::Full;
         tried.push(Tried { variant, drop, standard_error, accepted });
         if accepted {

@@ -5,7 +5,7 @@ mod plot;
 use crate::artefact::{self, Files};
 use crate::cli::Explore;
 use crate::codesign::record::{BudgetUse, Decision, budgets, decisions};
-use crate::codesign::{Answer, Judge, Measured, Session, does_not_fit, fold, front};
+use crate::codesign::{Answer, Judge, Judged, Measured, Session, does_not_fit, fold, front};
 use crate::deform;
 use crate::executor::{self, Drive};
 use crate::failure::Failure;
@@ -143,7 +143,7 @@ fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Fai
     let core = &lowered.split.core;
     let samples = random_samples(core, FRAMES);
     let circuit = executor::run_wasm(&lutweave_wasm::emit(&fitted.design), core, &samples, Drive::default())?;
-    let (value, drop, drop_standard_error) = judge.judge(&lowered)?;
+    let Judged { value, drop: (drop, drop_standard_error), .. } = judge.judge(&lowered)?;
     let (weight_bytes, sparsity) = summary::weights(core, &fitted.plan);
     let predicted = real(design.distortion);
     Ok(Point {

@@ -1,17 +1,18 @@
 //! The flow from a float graph to a circuit: every pass in order.
 
 use crate::cli::{Ranges, Source};
-use crate::deform::{self, Reshaping};
+use crate::deform::Reshaping;
 use crate::failure::Failure;
 use crate::model::Model;
 use crate::progress;
+use crate::prune;
 use crate::task::Section;
 use lutweave_hw::device::{self, Device};
 use lutweave_hw::fit::{Fitted, fit};
 use lutweave_ir::split::{Split, split};
 use lutweave_ir::validate::validate;
 use lutweave_ir::{Diagnostic, Graph, Op, Tensor};
-use lutweave_passes::channels::{self, Removed, remove_dead};
+use lutweave_passes::channels::{self, Removed, Step, remove_dead};
 use lutweave_passes::cleanup::{RewriteReport, Simplified, simplify, simplify_integer, simplify_sites};
 use lutweave_passes::compress::{Pattern, Setting};
 use lutweave_passes::deform::{Request, is_deformable, reshape};
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A float model after clean-up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cleaned {
     /// The graph that is quantized.
     pub graph: Graph,
@@ -37,6 +38,18 @@ pub struct Cleaned {
     pub sites: Vec<Site>,
     /// Weights and multiply-accumulates before channels were removed.
     pub totals: Totals,
+    /// Channels that were given up at a loss.
+    pub given_up: Vec<Step>,
+}
+
+impl Cleaned {
+    /// Multiply-accumulates of the layers whose weights may be chosen.
+    ///
+    /// # Errors
+    /// Everything in the graph that cannot be compiled.
+    pub fn macs(&self) -> Result<u64, Failure> {
+        Ok(Totals::of(&subject(&self.graph)?).macs)
+    }
 }
 
 /// A model on its way to a circuit.
@@ -120,7 +133,7 @@ pub fn clean(
     progress::check_interrupt()?;
     let mut reshaping = None;
     if is_deformable(&graph) {
-        let reshaped = reshape(&graph, calibration, deform::loss(model), request)?;
+        let reshaped = reshape(&graph, calibration, prune::loss(model), request)?;
         let again = rewrite(&reshaped.graph)?;
         graph = again.graph;
         validate(&graph)?;
@@ -152,7 +165,7 @@ pub fn clean(
         sites = placed.sites;
     }
     validate(&graph)?;
-    Ok(Cleaned { graph, rewrites, removed, reshaping, sites, totals })
+    Ok(Cleaned { graph, rewrites, removed, reshaping, sites, totals, given_up: Vec::new() })
 }
 
 /// True if a model brings integer weights.

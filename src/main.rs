@@ -18,6 +18,7 @@ mod listing;
 mod metric;
 mod model;
 mod progress;
+mod prune;
 mod report;
 mod run;
 mod samples;

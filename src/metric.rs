@@ -117,24 +117,28 @@ impl Metric {
     /// and the standard error of that. Samples are paired, so only those whose verdicts differ
     /// count: for detections by the jackknife over images.
     pub fn drop(self, before: &[Verdict], after: &[Verdict]) -> (f64, f64) {
-        let count = after.len().max(1) as f64;
         let unit =
             if self.larger_is_better() { -100.0 } else { 100.0 / self.value(before).abs().max(f64::MIN_POSITIVE) };
         if self.rules().is_none() {
-            let losses: Vec<f64> =
-                after.iter().zip(before).map(|(after, before)| unit * (after.number() - before.number())).collect();
-            let drop = losses.iter().sum::<f64>() / count;
-            let variance = losses.iter().map(|loss| (loss - drop).powi(2)).sum::<f64>() / count;
-            return (drop, (variance / count).sqrt());
+            let losses = after.iter().zip(before).map(|(after, before)| unit * (after.number() - before.number()));
+            return mean(&losses.collect::<Vec<f64>>());
         }
         let drop = unit * (self.value(after) - self.value(before));
         let without: Vec<f64> = (0..after.len())
             .map(|index| unit * (self.value(&but(after, index)) - self.value(&but(before, index))))
             .collect();
-        let mean = without.iter().sum::<f64>() / count;
-        let squares: f64 = without.iter().map(|value| (value - mean).powi(2)).sum();
-        (drop, ((count - 1.0) / count * squares).sqrt())
+        // The jackknife: the square is (n-1)/n times the sum of squares about the mean.
+        let count = without.len().max(1) as f64;
+        (drop, mean(&without).1 * (count * (count - 1.0)).sqrt())
     }
+}
+
+/// A mean and its standard error.
+pub fn mean(values: &[f64]) -> (f64, f64) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    (mean, (variance / count).sqrt())
 }
 
 /// All verdicts but one.

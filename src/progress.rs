@@ -48,3 +48,14 @@ pub fn bar(what: &str, length: usize, quiet: bool) -> ProgressBar {
     bar.set_prefix(what.to_owned());
     bar
 }
+
+/// A count of steps whose number is not known; `quiet` shows nothing.
+pub fn count(what: &str, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    bar.set_style(
+        ProgressStyle::with_template("{prefix:>14} {pos} steps {elapsed}").expect("the template is constant"),
+    );
+    bar.set_prefix(what.to_owned());
+    bar
+}

@@ -8,6 +8,7 @@ use crate::summary::{Layer, Summary};
 use lutweave_hw::device::Device;
 use lutweave_ir::op::SiteKind;
 use lutweave_passes::channels::Removed;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -73,8 +74,14 @@ fn choice_figures(record: &Record) -> Vec<(&'static str, String)> {
         (
             "drop on calibration",
             format!(
-                "{:.2} points (standard error {:.2}, {} samples), {} allowed",
-                measured.drop, measured.standard_error, measured.samples, record.max_drop
+                "{:.2} points (standard error {:.2}, {} samples){}, {} allowed",
+                measured.drop,
+                measured.standard_error,
+                measured.samples,
+                measured.expected.map_or_else(String::new, |(drop, error)| format!(
+                    ", {drop:.2} (standard error {error:.2}) expected of others"
+                )),
+                record.max_drop
             ),
         ),
         (
@@ -136,6 +143,14 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
     if let Some(reshaping) = &summary.deform {
         let variant = variant_name(reshaping.report.variant);
         figures.push(("deformable layers", format!("{variant}; distortion after each step: {}", prices(reshaping))));
+    }
+    if let Some(last) = summary.channels.last() {
+        let kept = 100.0 * last.macs as f64 / summary.model_macs.max(1) as f64;
+        let layers = summary.channels.iter().flat_map(|step| &step.layers).collect::<BTreeSet<_>>().len();
+        figures.push((
+            "channels given up",
+            format!("of {layers} layers, {kept:.1} % of the MACs left, distortion {:.4}", last.distortion),
+        ));
     }
     if let Some(accuracy) = &summary.accuracy {
         let metric = accuracy.metric;
@@ -272,18 +287,19 @@ fn decisions(page: &mut String, record: &Record) {
     }
     page.push_str(
         "</table>\n<h2>Choices tried</h2>\n<table>\n<tr><th>allowed distortion</th><th>predicted</th><th>measured</th>\
-         <th>cycles</th><th>drop (points)</th><th>standard error</th><th>accepted</th></tr>\n",
+         <th>cycles</th><th>drop (points)</th><th>standard error</th><th>expected of others</th><th>accepted</th></tr>\n",
     );
     for round in &record.rounds {
         let _ = writeln!(
             page,
-            "<tr><td>{:.5}</td><td>{:.5}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td></tr>",
+            "<tr><td>{:.5}</td><td>{:.5}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{}</td></tr>",
             round.allowed,
             round.predicted,
             round.measured.distortion.map_or_else(String::new, |distortion| format!("{distortion:.5}")),
             round.cycles,
             round.measured.drop,
             round.measured.standard_error,
+            round.measured.expected.map_or_else(String::new, |(drop, error)| format!("{drop:.2} ± {error:.2}")),
             if round.accepted { "yes" } else { "no" }
         );
     }

@@ -10,6 +10,7 @@ use lutweave_hw::kernel::Kernel;
 use lutweave_hw::plan::{Plan, Stage};
 use lutweave_hw::rtl::{NofM, ParallelTaps};
 use lutweave_ir::{Graph, NodeId, Op};
+use lutweave_passes::channels::Step;
 use lutweave_passes::prune::Pruned;
 use serde::Serialize;
 
@@ -32,6 +33,8 @@ pub struct Layer {
     pub lanes: u32,
     /// Outputs computed at once (PE).
     pub outputs: Option<u32>,
+    /// Rows of the window memory, where there is one.
+    pub line_buffer_rows: Option<u32>,
     /// Multiply-accumulates of a frame.
     pub macs: u64,
     /// Hardware multipliers of its processing elements.
@@ -137,6 +140,8 @@ pub struct Summary {
     pub pruning: Option<Pruned>,
     /// What was made of deformable layers, if there are any.
     pub deform: Option<Reshaping>,
+    /// Channels that were given up, step by step.
+    pub channels: Vec<Step>,
     /// Operators that run on the host.
     pub host_ops: Vec<String>,
     /// Files written, relative to the directory.
@@ -171,6 +176,7 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
                 }),
                 lanes: stage.input_lanes.first().copied().unwrap_or(stage.output_lanes),
                 outputs: stage.folding.map(|folding| folding.outputs),
+                line_buffer_rows: stage.kernel.line_buffer_rows(),
                 macs: stage.macs,
                 multipliers: stage.multipliers,
                 cycles: stage.cycles,

@@ -138,19 +138,10 @@ impl Task {
             let found = self.decode()?.detections(&Outputs { names, values: outputs })?;
             return Ok(Verdict::Matches(Matches::new(rules, &found, &samples.objects[index])));
         }
-        let values: Vec<f64> = reals(&outputs[0]);
         if self.spec.metric == Metric::Mse {
-            return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &values)));
+            return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &reals(&outputs[0]))));
         }
-        let mut best = 0;
-        for (position, value) in values.iter().enumerate() {
-            if *value > values[best] {
-                best = position;
-            }
-        }
-        // A model that ends in an argmax gives the class itself.
-        let class = if values.len() == 1 { values[0] as usize } else { best };
-        Ok(Verdict::Number(f64::from(u8::from(samples.labels.get(index) == Some(&class)))))
+        Ok(Verdict::Number(f64::from(u8::from(samples.labels.get(index) == Some(&class(&outputs[0]))))))
     }
 
     fn squared_error(&self, input: &Tensor, outputs: &[f64]) -> f64 {
@@ -308,6 +299,32 @@ impl Task {
             }
         })
     }
+}
+
+/// The class that a classifier's output names: the first of the largest, or the output itself of a
+/// model that ends in an argmax.
+pub fn class(output: &Tensor) -> usize {
+    let values = reals(output);
+    match values[..] {
+        [class] => class as usize,
+        _ => (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best }),
+    }
+}
+
+/// The probabilities of the classes that a classifier's output stands for: the output where it is
+/// a distribution, otherwise its softmax. `None` of a model that ends in an argmax.
+pub fn probabilities(output: &Tensor) -> Option<Vec<f64>> {
+    /// How far the sum of a softmax may be from 1 by rounding.
+    const ROUNDING: f64 = 1e-2;
+    let values = reals(output);
+    let distribution = values.iter().all(|&value| value >= 0.0) && (values.iter().sum::<f64>() - 1.0).abs() < ROUNDING;
+    if values.len() < 2 || distribution {
+        return (values.len() >= 2).then_some(values);
+    }
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = values.iter().map(|value| (value - largest).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    Some(weights.iter().map(|weight| weight / total).collect())
 }
 
 fn reals(tensor: &Tensor) -> Vec<f64> {

@@ -223,6 +223,23 @@ impl Kernel {
         }
     }
 
+    /// Rows of the window memory, where there is one.
+    pub fn line_buffer_rows(&self) -> Option<u32> {
+        match self {
+            Self::Convolution { extent, .. } | Self::Pool { extent, .. } => Some(extent.ring_rows()),
+            Self::Input
+            | Self::Constant
+            | Self::Global { .. }
+            | Self::Table
+            | Self::Pair { .. }
+            | Self::Concat { .. }
+            | Self::Crop(_)
+            | Self::Pad(_)
+            | Self::Upsample { .. }
+            | Self::Reshape => None,
+        }
+    }
+
     /// Lanes of an operand stream, by number, where the first has so many.
     pub fn stream_lanes(&self, stream: usize, first: u32) -> u32 {
         self.offset_lanes().filter(|_| stream > 0).unwrap_or(first)

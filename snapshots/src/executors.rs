@@ -163,6 +163,16 @@ pub fn agree(graph: &Graph, circuit: &Circuit, samples: &[Vec<Tensor>], seed: u3
     driven.push(drive(stimulus(samples, seed | 1, None), &expected)?);
     driven.push(drive(stimulus(samples, 0, Some(middle)), &expected)?);
     driven.push(drive(stimulus(samples, seed.rotate_left(7) | 1, Some(middle)), &expected)?);
+    // The same with every read of a window memory checked.
+    let checked = lutweave_wasm::Options { check_windows: true, ..lutweave_wasm::Options::default() };
+    let mut checked =
+        lutweave_wasm::Simulator::with_options(&circuit.design, checked).map_err(|error| format!("wasm: {error}"))?;
+    for Driven { how, stimulus, trace } in &driven {
+        let found = checked.run(stimulus).map_err(|error| format!("wasm, checked, {how}: {error}"))?;
+        if found != *trace {
+            return Err(format!("wasm, checked, {how}: not the trace without the check"));
+        }
+    }
     for (sample, expected) in samples.iter().zip(&expected) {
         drive(stimulus(std::slice::from_ref(sample), 0, None), std::slice::from_ref(expected))?;
     }

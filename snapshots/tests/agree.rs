@@ -2,6 +2,7 @@
 
 use lutweave_hw::rtl::MemoryStyle;
 use lutweave_ir::{Graph, text};
+use lutweave_models::random::Step;
 use lutweave_models::{RandomOptions, random_graph};
 use lutweave_snapshots::executors::{
     Circuit, Driven, agree, circuit, random_circuit, samples, stimulus, verilog_agrees,
@@ -58,6 +59,26 @@ fn share(seed: u64) -> f64 {
 #[test]
 fn random_graphs_agree() {
     all_pass(seeds(300, 3000), |&seed| check(&random(seed), share(seed), seed).map(drop), show);
+}
+
+/// Mostly deformable convolutions, whose two streams part and meet.
+fn random_deformable(seed: u64) -> Graph {
+    let steps = vec![Step::Deformable, Step::Deformable, Step::Convolution, Step::Residual, Step::MaxPool];
+    random_graph(seed, &RandomOptions { operators: 3..=9, steps, ..RandomOptions::default() })
+}
+
+#[test]
+fn deformable_graphs_agree() {
+    all_pass(
+        seeds(150, 2000),
+        |&seed| check(&random_deformable(seed), share(seed), seed).map(drop),
+        |seed| {
+            format!(
+                "LUTWEAVE_FIRST={seed} LUTWEAVE_GRAPHS=1 repeats it\n{}",
+                text::print_summary(&random_deformable(*seed))
+            )
+        },
+    );
 }
 
 /// Multipliers of one stage at most where stages are built in random ways.

@@ -146,9 +146,22 @@ fn design(graph: &Graph) -> Design {
     elaborate(graph, &plan)
 }
 
+/// One deformable layer with a distance a pixel.
+fn deformable() -> Graph {
+    let text = r#"graph "deformable"
+%0 "x" = input : i8[1,4,4,2]
+%1 "d" = input : u2[1,4,4,1]
+%2 "w" = constant [1, -2, 3, -4, 5, -6, 7, -8, 9, -9, 8, -7, 6, -5, 4, -3, 2, -1] : i8[2,3,3,1]
+%3 "b" = constant [10, -10] : i32[2]
+%4 "deform" = qdeform_conv %0, %2, %3, %1 {strides=[1, 1], dilations=[1, 1], pads=[1, 1, 1, 1], groups=2, sampling=square, reach=3, pad_value=-3, multipliers=[40000], shifts=[20], zero_point=-3, lo=-128, hi=127, element=i8} : i8[1,4,4,2]
+outputs %4
+"#;
+    text::parse(text).expect("the text is a graph")
+}
+
 #[test]
 fn circuits() {
-    for graph in [convolution(), pooled()] {
+    for graph in [convolution(), pooled(), deformable()] {
         assert_snapshot!(format!("{}_circuit", graph.name), print::print(&design(&graph)));
     }
     let joined = design(&joined());

@@ -1,7 +1,8 @@
 //! The fewest cycles whose measured drop is allowed.
 
+use super::compress_first::{at_least_as_good, compress_first};
 use super::judge::Measured;
-use super::record::{Record, Round, budgets, decisions};
+use super::record::{self, Record, Round, decisions};
 use super::session::Session;
 use crate::failure::{Failure, show};
 use crate::flow::Lowered;
@@ -17,10 +18,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Error budgets that the solver is asked about.
-const LADDER: usize = 20;
+const LADDER: usize = 40;
 
-/// Error budgets that "compress first" tries at most.
-const ROUNDS: usize = 9;
+/// A choice is worth measuring around if its drop is at most so many times what is allowed.
+const NEAR: f64 = 2.0;
 
 /// Times that the budgets of parts are lowered to what the whole circuit takes.
 const FITS: usize = 4;
@@ -58,7 +59,7 @@ impl Answer {
         self.problem.budgets[codesign::DISTORTION].limit
     }
 
-    fn round(&self, measured: Measured, accepted: bool) -> Round {
+    pub(super) fn round(&self, measured: Measured, accepted: bool) -> Round {
         Round {
             allowed: real(self.allowed()),
             predicted: real(self.design.distortion),
@@ -73,19 +74,59 @@ impl Answer {
 ///
 /// Distortion stands for the drop: the solver gives the front of cycles against the sum of
 /// distortions, and its circuits are measured from the fastest on until one is allowed. A choice
-/// is accepted if its drop is allowed with half its standard error on top, so that unseen samples
-/// are likely to agree.
+/// is accepted if its drop is allowed, and likely to be on unseen samples.
 ///
 /// # Errors
 /// If nothing fits the device, or not even the most faithful choice keeps the drop.
 pub fn choose(session: &Session, max_drop: f64) -> Result<Chosen, Failure> {
-    let multipliers = session.multipliers();
-    let mut parts = session.budgets(session.space.least_distortion());
-    let mut candidates = front(session, &parts, LADDER)?;
-    if candidates.is_empty() && multipliers.is_some() {
+    let mut budgets = session.budgets(session.space.least_distortion());
+    for _ in 0..FITS {
+        let limit = budgets.parts;
+        let Picked { answer, measured, rounds, compress_first_cycles } = pick(session, &mut budgets, max_drop)?;
+        let lowered = session.lower(&answer.design.settings)?;
+        let fitted = session.realize(&answer.design, &lowered)?;
+        let excess = beyond(&fitted.resources, &session.budgets(0).parts);
+        if excess != Resources::default() && budgets.limits_parts() {
+            // Queues between stages and counters at the ports, which the stages' prices leave out.
+            budgets.parts = beyond(&limit, &excess);
+            continue;
+        }
+        let record = Record {
+            max_drop,
+            multipliers: session.multipliers(),
+            cycles: answer.solution.cycles,
+            lower_bound: answer.solution.lower_bound,
+            gap: answer.solution.gap,
+            optimal: answer.solution.optimal,
+            predicted_distortion: real(answer.design.distortion),
+            measured,
+            rounds,
+            compress_first_cycles,
+            budgets: record::budgets(&answer.problem, &answer.solution),
+            decisions: decisions(&answer.space, &answer.problem, &answer.solution),
+            tables: session.tables.clone(),
+        };
+        return Ok(Chosen { lowered, fitted, record });
+    }
+    Err(does_not_fit(session).into())
+}
+
+/// A choice by the prices of stages, and what led to it.
+struct Picked {
+    answer: Answer,
+    measured: Measured,
+    rounds: Vec<Round>,
+    compress_first_cycles: Option<u64>,
+}
+
+/// The fastest choice within budgets whose measured drop is allowed. The limits on parts are
+/// dropped if a number of multipliers was asked for that the device has no room for.
+fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picked, Failure> {
+    let mut candidates = front(session, budgets, LADDER)?;
+    if candidates.is_empty() && session.multipliers().is_some() {
         show(&does_not_fit(session).help("the parts of the device are left out of account"));
-        parts = parts.without_parts();
-        candidates = front(session, &parts, LADDER)?;
+        *budgets = budgets.clone().without_parts();
+        candidates = front(session, budgets, LADDER)?;
     }
     if candidates.is_empty() {
         return Err(does_not_fit(session).into());
@@ -97,56 +138,58 @@ pub fn choose(session: &Session, max_drop: f64) -> Result<Chosen, Failure> {
         let measured = session.measure(&answer.design.settings)?;
         let accepted = allowed(&measured, max_drop);
         rounds.push(answer.round(measured, accepted));
-        if accepted {
-            found = Some((answer, measured));
+        found = if accepted {
+            Some((answer, measured))
+        } else if worst(&measured) <= NEAR * max_drop {
+            measured_again(session, &answer, budgets, max_drop, &mut rounds)?
+        } else {
+            None
+        };
+        if found.is_some() {
             break;
         }
     }
     let found = match found {
         Some(found) => found,
-        None => most_faithful(session, &mut parts, max_drop, &mut rounds)?,
+        None => most_faithful(session, budgets, max_drop, &mut rounds)?,
     };
-    let first = compress_first(session, max_drop, &parts)?;
+    let first = compress_first(session, max_drop, budgets)?;
     let compress_first_cycles = first.as_ref().map(|(answer, _)| answer.solution.cycles);
-    let found = match first {
+    let (answer, measured) = match first {
         Some(first) if compress_first_cycles < Some(found.0.solution.cycles) => {
-            at_least_as_good(session, first, &mut parts, max_drop, &mut rounds)?
+            at_least_as_good(session, first, budgets, max_drop, &mut rounds)?
         }
         Some(_) | None => found,
     };
-    let (answer, measured, lowered, fitted) = build(session, found, &mut parts, max_drop)?;
-    let record = Record {
-        max_drop,
-        multipliers,
-        cycles: answer.solution.cycles,
-        lower_bound: answer.solution.lower_bound,
-        gap: answer.solution.gap,
-        optimal: answer.solution.optimal,
-        predicted_distortion: real(answer.design.distortion),
-        measured,
-        rounds,
-        compress_first_cycles,
-        budgets: budgets(&answer.problem, &answer.solution),
-        decisions: decisions(&answer.space, &answer.problem, &answer.solution),
-        tables: session.tables.clone(),
-    };
-    Ok(Chosen { lowered, fitted, record })
+    Ok(Picked { answer, measured, rounds, compress_first_cycles })
 }
 
-/// About what 4 bits cost, if that is between the extremes.
-fn first_guess(least: u64, most: u64) -> u64 {
-    (DISTORTION_ONE / 50).clamp(least.saturating_mul(2).min(most), most)
-}
-
-/// Limits so near each other that no round between them is worth its time.
-fn close(low: u64, high: u64) -> bool {
-    high <= low.saturating_add(low / 6)
-}
-
-/// The geometric mean; of 0 and something, a hundredth of that.
-fn middle(low: u64, high: u64) -> u64 {
-    let low_or = if low == 0 { high as f64 / 1e4 } else { low as f64 };
-    ((low_or * high as f64).sqrt() as u64).clamp(low, high)
+/// Another choice, as fast, whose drop is allowed: prices are measured again around one whose drop is
+/// not, where they add up better, and the choice of least distortion by them is tried.
+fn measured_again(
+    session: &Session,
+    answer: &Answer,
+    budgets: &Budgets,
+    max_drop: f64,
+    rounds: &mut Vec<Round>,
+) -> Result<Option<(Answer, Measured)>, Failure> {
+    let mut tried = vec![answer.design.settings.clone()];
+    for space in session.around(&answer.design.settings)? {
+        progress::check_interrupt()?;
+        let as_fast = |other: &Answer| other.solution.cycles <= answer.solution.cycles;
+        let Some(other) = front_of(&space, budgets, LADDER)?.into_iter().find(as_fast) else { continue };
+        if tried.contains(&other.design.settings) {
+            continue;
+        }
+        tried.push(other.design.settings.clone());
+        let measured = session.measure(&other.design.settings)?;
+        let accepted = allowed(&measured, max_drop);
+        rounds.push(other.round(measured, accepted));
+        if accepted {
+            return Ok(Some((other, measured)));
+        }
+    }
+    Ok(None)
 }
 
 /// The fastest choice for each of a ladder of error budgets, slowest first, each faster than the one
@@ -155,21 +198,33 @@ fn middle(low: u64, high: u64) -> u64 {
 /// # Errors
 /// An internal error if the problem is malformed.
 pub fn front(session: &Session, budgets: &Budgets, points: usize) -> Result<Vec<Answer>, Failure> {
-    let limits = session.ladder(points);
-    let problem = session.space.problem(budgets);
+    front_of(&session.space, budgets, points)
+}
+
+fn front_of(space: &Arc<Space>, budgets: &Budgets, points: usize) -> Result<Vec<Answer>, Failure> {
+    let problem = space.problem(budgets);
     let mut answers: Vec<Answer> = Vec::new();
-    for (problem, outcome) in solve::front(&problem, codesign::DISTORTION, &limits, &EFFORT)? {
+    for (problem, outcome) in solve::front(&problem, codesign::DISTORTION, &ladder(space, points), &EFFORT)? {
         codesign::checked(&problem, &outcome)?;
         let Outcome::Solved(solution) = outcome else { continue };
         if answers.last().is_none_or(|last| solution.cycles < last.solution.cycles) {
-            answers.push(Answer::new(&session.space, problem, *solution));
+            answers.push(Answer::new(space, problem, *solution));
         }
     }
     Ok(answers)
 }
 
+/// Sums of distortions to ask about: the least possible, then a geometric ladder to what ruins
+/// most networks, or what the worst settings cost.
+fn ladder(space: &Space, points: usize) -> Vec<u64> {
+    let most = space.most_distortion().clamp(1, DISTORTION_ONE / 4);
+    let least = space.least_distortion().clamp(1, most);
+    let ratio = (most as f64 / least as f64).powf(1.0 / points.saturating_sub(1).max(1) as f64);
+    (0..points).map(|step| (least as f64 * ratio.powi(step as i32)).ceil() as u64).collect()
+}
+
 /// The fewest cycles within budgets, if a choice was found.
-fn solve(session: &Session, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
+pub(super) fn solve(session: &Session, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
     progress::check_interrupt()?;
     solve_in(&session.space, budgets)
 }
@@ -192,48 +247,18 @@ pub fn fold(
     solve_in(&Arc::new(session.space.with_settings(settings)), budgets)
 }
 
-/// Builds an answer and holds the whole circuit to the limits of parts: what the stages' prices
-/// leave out (queues between stages, counters at the ports) is taken off the budgets, and the
-/// question is asked again.
-fn build(
-    session: &Session,
-    (mut answer, mut measured): (Answer, Measured),
-    budgets: &mut Budgets,
-    max_drop: f64,
-) -> Result<(Answer, Measured, Lowered, Fitted), Failure> {
-    let limit = budgets.parts;
-    for _ in 0..FITS {
-        let lowered = session.lower(&answer.design.settings)?;
-        let fitted = session.realize(&answer.design, &lowered)?;
-        let excess = beyond(&fitted.resources, &limit);
-        if excess == Resources::default() || !budgets.limits_parts() {
-            return Ok((answer, measured, lowered, fitted));
-        }
-        budgets.parts.lut = budgets.parts.lut.saturating_sub(excess.lut);
-        budgets.parts.ff = budgets.parts.ff.saturating_sub(excess.ff);
-        budgets.parts.dsp = budgets.parts.dsp.saturating_sub(excess.dsp);
-        budgets.parts.bram = budgets.parts.bram.saturating_sub(excess.bram);
-        budgets.distortion = answer.allowed();
-        let least = session.space.least_distortion();
-        loop {
-            let Some(next) = solve(session, budgets)? else { return Err(does_not_fit(session).into()) };
-            measured = session.measure(&next.design.settings)?;
-            answer = next;
-            if allowed(&measured, max_drop) || budgets.distortion <= least {
-                break;
-            }
-            budgets.distortion = middle(least, budgets.distortion);
-        }
-    }
-    Err(does_not_fit(session).into())
+/// A drop counts as allowed if it is, and if unseen samples are likely to agree: see [`worst`].
+pub(super) fn allowed(measured: &Measured, max_drop: f64) -> bool {
+    worst(measured) <= max_drop
 }
 
-/// A drop counts as allowed if half its standard error is allowed on top of it.
-fn allowed(measured: &Measured, max_drop: f64) -> bool {
-    measured.drop + 0.5 * measured.standard_error <= max_drop
+/// The larger of the drop and what is expected of unseen samples with half its standard error on top.
+fn worst(measured: &Measured) -> f64 {
+    let (expected, standard_error) = measured.expected.unwrap_or((measured.drop, measured.standard_error));
+    measured.drop.max(expected + 0.5 * standard_error)
 }
 
-/// What a circuit takes beyond limits.
+/// What is left of parts when others are taken off.
 fn beyond(used: &Resources, limit: &Resources) -> Resources {
     Resources {
         lut: used.lut.saturating_sub(limit.lut),
@@ -276,59 +301,4 @@ pub fn does_not_fit(session: &Session) -> Diagnostic {
     Diagnostic::error("does-not-fit", "no choice of settings and foldings stays within the device and the multipliers")
         .at(&session.device.name)
         .help("choose a larger device, or allow more multipliers")
-}
-
-/// Compresses as far as the drop allows, without a look at the circuit, and then folds what comes
-/// out as well as the solver can.
-fn compress_first(session: &Session, max_drop: f64, parts: &Budgets) -> Result<Option<(Answer, Measured)>, Failure> {
-    let least = session.space.least_distortion();
-    let most = session.space.most_distortion().max(least + 1);
-    let ask = |limit: u64| codesign::compress_first(&session.tables, &session.weights, limit);
-    let (mut low, mut high) = (least, most);
-    let mut limit = first_guess(least, most);
-    let mut accepted = None;
-    for _ in 0..ROUNDS {
-        progress::check_interrupt()?;
-        let Some(settings) = ask(limit)? else { break };
-        let measured = session.measure(&settings)?;
-        if allowed(&measured, max_drop) {
-            (low, accepted) = (limit, Some((settings, measured)));
-        } else {
-            high = limit;
-        }
-        if close(low, high) {
-            break;
-        }
-        limit = middle(low, high);
-    }
-    let Some((settings, measured)) = accepted else { return Ok(None) };
-    let answer = fold(session, &settings, &Budgets { distortion: most, ..parts.clone() })?;
-    Ok(answer.map(|answer| (answer, measured)))
-}
-
-/// What to take if "compress first" found something faster whose drop is allowed: measured drops
-/// are no monotone function of distortion, so the front can miss it. The joint choice within the
-/// same distortion is at least as fast; if its own drop is not allowed, the faster one is taken as
-/// it is, with the bound that is proven for its distortion.
-fn at_least_as_good(
-    session: &Session,
-    (mut first, measured): (Answer, Measured),
-    parts: &mut Budgets,
-    max_drop: f64,
-    rounds: &mut Vec<Round>,
-) -> Result<(Answer, Measured), Failure> {
-    parts.distortion = first.design.distortion;
-    let Some(joint) = solve(session, parts)? else { return Ok((first, measured)) };
-    let drop = session.measure(&joint.design.settings)?;
-    let accepted = allowed(&drop, max_drop);
-    rounds.push(joint.round(drop, accepted));
-    if accepted {
-        return Ok((joint, drop));
-    }
-    first.solution.lower_bound = joint.solution.lower_bound;
-    first.solution.optimal = first.solution.cycles == first.solution.lower_bound;
-    first.solution.gap = first.solution.cycles as f64 / first.solution.lower_bound.max(1) as f64 - 1.0;
-    first.problem.budgets[codesign::DISTORTION].limit = parts.distortion;
-    rounds.push(first.round(measured, true));
-    Ok((first, measured))
 }

@@ -4,9 +4,9 @@ use super::tables::Key;
 use crate::eval;
 use crate::failure::Failure;
 use crate::flow::{self, Lowered};
-use crate::metric::Verdict;
+use crate::metric::{Metric, Verdict, mean};
 use crate::model::{Model, output_names};
-use crate::task::{Samples, Section, Task};
+use crate::task::{Samples, Section, Task, class, probabilities};
 use lutweave_cpu::Jit;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Tensor};
@@ -22,6 +22,9 @@ pub struct Measured {
     /// Standard error of the drop, in points: samples are paired, so only those whose verdict
     /// changes count.
     pub standard_error: f64,
+    /// Points that the drop is expected to be on unseen samples, and its standard error; absent
+    /// where verdicts are not classes. See [`Judge`].
+    pub expected: Option<(f64, f64)>,
     /// Samples that were judged.
     pub samples: usize,
     /// Mean loss of the circuit's outputs against the float outputs, see
@@ -30,6 +33,11 @@ pub struct Measured {
 }
 
 /// Judges integer graphs against the float model.
+///
+/// A classifier's drop is also estimated without labels: where the integer graph names another
+/// class, it loses the difference of the float model's probabilities of the two. What a label
+/// adds to that is chance; the mean over the samples is the same as far as the float model is
+/// calibrated, and too large if it is overconfident.
 pub struct Judge<'a> {
     task: &'a Task,
     samples: Samples,
@@ -37,6 +45,18 @@ pub struct Judge<'a> {
     names: Vec<String>,
     /// What the float model's outputs for each sample are worth.
     float: Vec<Verdict>,
+    /// The float model's probabilities of the classes of each sample; empty if it has no classes.
+    probabilities: Vec<Vec<f64>>,
+}
+
+/// What a graph's outputs are worth.
+pub struct Judged {
+    /// The metric.
+    pub value: f64,
+    /// Points of it that are lost against the float model, with the paired standard error.
+    pub drop: (f64, f64),
+    /// The drop that is expected of unseen samples, see [`Judge`].
+    pub expected: Option<(f64, f64)>,
 }
 
 impl<'a> Judge<'a> {
@@ -54,7 +74,11 @@ impl<'a> Judge<'a> {
             .collect::<Result<Vec<_>, Diagnostic>>()?;
         let names = output_names(&model.graph);
         let float = eval::verdicts(task, &samples, &names, &outputs)?;
-        Ok(Self { task, samples, names, float })
+        let probabilities = match task.metric() {
+            Metric::Top1 => outputs.iter().map_while(|outputs| probabilities(&outputs[0])).collect(),
+            Metric::Mse | Metric::Ap50 | Metric::Map => Vec::new(),
+        };
+        Ok(Self { task, samples, names, float, probabilities })
     }
 
     /// The float model's metric.
@@ -62,21 +86,28 @@ impl<'a> Judge<'a> {
         self.task.metric().value(&self.float)
     }
 
-    /// The metric of an integer graph, and its drop in points with the paired standard error.
+    /// Judges an integer graph.
     ///
     /// # Errors
     /// If the core cannot be compiled for this machine.
-    pub fn judge(&self, lowered: &Lowered) -> Result<(f64, f64, f64), Failure> {
+    pub fn judge(&self, lowered: &Lowered) -> Result<Judged, Failure> {
         self.judge_by(&lutweave_cpu::compile_jit(&lowered.split.core)?, lowered)
     }
 
-    fn judge_by(&self, jit: &Jit, lowered: &Lowered) -> Result<(f64, f64, f64), Failure> {
+    fn judge_by(&self, jit: &Jit, lowered: &Lowered) -> Result<Judged, Failure> {
         let run = |input: &Tensor| lowered.split.run(std::slice::from_ref(input), |core| jit.run(core));
         let outputs = self.samples.inputs.par_iter().map(run).collect::<Result<Vec<_>, Diagnostic>>()?;
         let integer = eval::verdicts(self.task, &self.samples, &self.names, &outputs)?;
         let metric = self.task.metric();
-        let (drop, standard_error) = metric.drop(&self.float, &integer);
-        Ok((metric.value(&integer), drop, standard_error))
+        let expected = self.probabilities.iter().zip(&outputs).map(|(probabilities, outputs)| {
+            let likeliest = probabilities.iter().copied().fold(0.0, f64::max);
+            100.0 * (likeliest - probabilities.get(class(&outputs[0])).copied().unwrap_or(0.0))
+        });
+        Ok(Judged {
+            value: metric.value(&integer),
+            drop: metric.drop(&self.float, &integer),
+            expected: (!self.probabilities.is_empty()).then(|| mean(&expected.collect::<Vec<f64>>())),
+        })
     }
 
     /// Samples that are judged.
@@ -97,9 +128,9 @@ impl<'a> Judge<'a> {
     /// As [`Judge::judge`].
     pub fn measure(&self, lowered: &Lowered, study: &Study, judging: &[Tensor]) -> Result<Measured, Failure> {
         let jit = lutweave_cpu::compile_jit(&lowered.split.core)?;
-        let (_, drop, standard_error) = self.judge_by(&jit, lowered)?;
+        let Judged { drop: (drop, standard_error), expected, .. } = self.judge_by(&jit, lowered)?;
         let distortion = distortion(&jit, lowered, study, judging)?;
-        Ok(Measured { drop, standard_error, samples: self.samples(), distortion })
+        Ok(Measured { drop, standard_error, expected, samples: self.samples(), distortion })
     }
 }
 

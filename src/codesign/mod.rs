@@ -1,11 +1,12 @@
 //! Co-design: bits, sparsity and folding of every layer, chosen together.
 
 mod choose;
+mod compress_first;
 mod judge;
 pub mod record;
 mod session;
 mod tables;
 
 pub use choose::{Answer, Chosen, choose, does_not_fit, fold, front};
-pub use judge::{Judge, Measured};
+pub use judge::{Judge, Judged, Measured};
 pub use session::Session;

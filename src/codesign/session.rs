@@ -13,8 +13,8 @@ use lutweave_hw::fit::{Fitted, realize};
 use lutweave_ir::{Diagnostic, Tensor};
 use lutweave_passes::codesign::{Budgets, Design, Space};
 use lutweave_passes::compress::Setting;
-use lutweave_passes::quantize::subject;
-use lutweave_passes::sensitivity::{DISTORTION_ONE, Study, Table};
+use lutweave_passes::quantize::{Subject, subject};
+use lutweave_passes::sensitivity::{Study, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,10 +25,13 @@ pub struct Session<'a> {
     source: &'a Source,
     quiet: bool,
     cache: Cache,
+    subject: Subject,
     study: Study,
     judge: Judge<'a>,
     /// Of everything that a measured drop depends on beside the settings.
     key: Key,
+    /// Of everything that prices of settings depend on.
+    prices_key: Key,
     /// The device.
     pub device: &'a Device,
     /// Prices of all settings.
@@ -62,7 +65,9 @@ impl<'a> Session<'a> {
         let cache = Cache::of_user();
         let subject = subject(&cleaned.graph)?;
         let study = Study::new(&subject.graph, calibration, loss)?;
-        let tables = tables(&subject, &study, calibration, loss, &cache, quiet)?;
+        let mut prices_key = Key::new(&subject.graph, calibration);
+        prices_key.text(&format!("{loss:?}"));
+        let tables = tables(&subject, &study, None, &prices_key, &cache, quiet)?;
         // The circuit's structure does not depend on the weights.
         let faithful = flow::lower(cleaned, calibration, 8, None, source, quiet)?;
         let space = Arc::new(Space::new(&faithful.split.core, &tables, device)?);
@@ -70,7 +75,33 @@ impl<'a> Session<'a> {
         let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
         let mut key = Key::new(&cleaned.graph, calibration);
         judge.add_to(&mut key);
-        Ok(Self { key, cleaned, calibration, source, quiet, cache, study, judge, device, tables, space, weights })
+        Ok(Self {
+            key,
+            prices_key,
+            cleaned,
+            calibration,
+            source,
+            quiet,
+            cache,
+            subject,
+            study,
+            judge,
+            device,
+            tables,
+            space,
+            weights,
+        })
+    }
+
+    /// The space with prices measured around a choice of settings, and with prices halfway from
+    /// the first ones to those: the former are right near the choice only.
+    ///
+    /// # Errors
+    /// If the user interrupts.
+    pub fn around(&self, state: &BTreeMap<String, Setting>) -> Result<[Arc<Space>; 2], Failure> {
+        let near = tables(&self.subject, &self.study, Some(state), &self.prices_key, &self.cache, self.quiet)?;
+        let halfway: Vec<Table> = self.tables.iter().zip(&near).map(|(far, near)| far.midpoint(near)).collect();
+        Ok([near, halfway].map(|prices| Arc::new(self.space.with_prices(&prices))))
     }
 
     /// The model quantized with settings.
@@ -129,15 +160,6 @@ impl<'a> Session<'a> {
         let core = &lowered.split.core;
         let choices = core.ids().filter_map(|id| Some((id, *design.choices.get(&core.node(id).name)?)));
         Ok(realize(core, self.device, &choices.collect())?)
-    }
-
-    /// Sums of distortions to ask about: the least possible, then a geometric ladder to what ruins
-    /// most networks, or what the worst settings cost.
-    pub fn ladder(&self, points: usize) -> Vec<u64> {
-        let least = self.space.least_distortion().max(1);
-        let most = self.space.most_distortion().min(DISTORTION_ONE / 4).max(least);
-        let ratio = (most as f64 / least as f64).powf(1.0 / points.saturating_sub(1).max(1) as f64);
-        (0..points).map(|step| (least as f64 * ratio.powi(step as i32)).ceil() as u64).collect()
     }
 
     /// Requested multipliers, if any were.

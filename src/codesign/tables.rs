@@ -6,10 +6,11 @@ use crate::progress;
 use lutweave_ir::{Data, Graph, Tensor, text};
 use lutweave_passes::compress::Setting;
 use lutweave_passes::quantize::{Subject, SubjectLayer};
-use lutweave_passes::sensitivity::{Loss, Study, Table, hardware_settings, measure};
+use lutweave_passes::sensitivity::{Study, Table, hardware_settings, measure, measure_around};
+use std::collections::BTreeMap;
 
 /// Part of the cache's keys: raised when measuring changes its results.
-const REVISION: u32 = 5;
+const REVISION: u32 = 6;
 
 /// What measurements of a graph on samples are kept under, question by question.
 #[derive(Clone, Debug)]
@@ -42,6 +43,11 @@ impl Key {
         });
     }
 
+    /// Adds words.
+    pub fn text(&mut self, text: &str) {
+        self.0.update(text.as_bytes());
+    }
+
     /// The key of one question.
     pub fn question(&self, question: &str) -> blake3::Hash {
         self.0.clone().update(question.as_bytes()).finalize()
@@ -53,28 +59,33 @@ fn settings(layer: &SubjectLayer) -> Vec<Setting> {
     hardware_settings(layer.info.shape)
 }
 
-/// Measures the tables of a network, or finds them in the cache. `study` is the network on the samples.
+/// Measures the tables of a network, or finds them in the cache under its key: with all layers as
+/// they came, or around a state in which they have settings.
 ///
 /// # Errors
 /// If a layer is not one of the network's, or the user interrupts.
 pub fn tables(
     subject: &Subject,
     study: &Study,
-    samples: &[Vec<Tensor>],
-    loss: Loss,
+    state: Option<&BTreeMap<String, Setting>>,
+    key: &Key,
     cache: &Cache,
     quiet: bool,
 ) -> Result<Vec<Table>, Failure> {
-    let key = Key::new(&subject.graph, samples).question(&format!("hardware settings {loss:?}"));
+    let key = key.question(&format!("hardware settings around {state:?}"));
     if let Some(tables) = cache.load("tables", &key) {
         return Ok(tables);
     }
     let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
     let bar = progress::bar("measure", layers.len(), quiet);
-    let tables = measure(study, &layers, &settings, &|done| {
+    let done = |done: usize| {
         progress::exit_if_interrupted();
         bar.set_position(done as u64);
-    });
+    };
+    let tables = match state {
+        None => measure(study, &layers, &settings, &done),
+        Some(state) => measure_around(study, &layers, state, &settings, &done),
+    };
     bar.finish_and_clear();
     let tables = tables?;
     cache.store("tables", &key, &tables);

@@ -88,6 +88,21 @@ fn pruning_keeps_the_share_that_was_asked_for() {
 }
 
 #[test]
+fn whole_channels_leave_the_network() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let target = text(&folder.path().join("shrunk"));
+    let whole = json(&["compile", "mnist", "--no-verify", "-o", &target]);
+    let summary = json(&["compile", "mnist", "--keep-macs", "0.6", "--pattern", "channels", "-o", &target]);
+    assert_eq!(summary["verify"]["agree"], true);
+    let last = &summary["channels"].as_array().expect("a list")[summary["channels"].as_array().map_or(0, Vec::len) - 1];
+    assert_eq!(last["macs"], summary["macs"], "the circuit has what is left");
+    assert!(number(&summary["macs"]) <= 0.6 * number(&whole["macs"]), "{}", summary["macs"]);
+    assert!(number(&summary["weight_bytes"]) < number(&whole["weight_bytes"]));
+    assert!(number(&summary["accuracy"]["integer"]) >= 0.9, "{}", summary["accuracy"]);
+    refused(&["compile", "mnist", "--keep-macs", "0.0001", "--pattern", "channels", "-o", &target], 1, "no channel");
+}
+
+#[test]
 fn contradicting_or_senseless_wishes_are_refused() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let target = text(&folder.path().join("out"));

@@ -4,7 +4,7 @@ use crate::code::at;
 use crate::emitter::Emitter;
 use crate::harness::{Harness, count_stall};
 use crate::layout::{Image, Layout};
-use crate::map::{ChannelMap, Map, SECTION, SignalMap, TypeMap, VERSION};
+use crate::map::{ChannelMap, Map, SECTION, SignalMap, TypeMap, VERSION, WindowMap};
 use lutweave_hw::rtl::{Design, Endpoint, SignalKind, harness};
 use std::borrow::Cow;
 use wasm_encoder::{
@@ -18,6 +18,9 @@ pub struct Options {
     /// Count transfers and stalls of every channel. Costs speed: no module may then be skipped
     /// while it is idle.
     pub count_stalls: bool,
+    /// Check that no window reads a pixel that was overwritten or is still to come; a run that
+    /// finds one fails with [`crate::SimulationError::WrongRow`].
+    pub check_windows: bool,
 }
 
 /// Types of the module's functions.
@@ -38,7 +41,7 @@ pub fn emit(design: &Design) -> Vec<u8> {
 /// [`emit`] with options.
 pub fn emit_with(design: &Design, options: Options) -> Vec<u8> {
     let mut image = Image::new();
-    let layout = Layout::new(design, &mut image, options.count_stalls);
+    let layout = Layout::new(design, &mut image, options);
     let harness = Harness::new(design, &layout, &mut image);
     let sleep = !options.count_stalls;
     let mut code = CodeSection::new();
@@ -134,6 +137,15 @@ fn map(design: &Design, layout: &Layout, harness: Harness, image: &Image) -> Map
             })
         })
         .collect();
+    let windows = design
+        .modules
+        .iter()
+        .zip(&layout.modules)
+        .flat_map(|(module, state)| {
+            let checks = state.windows.iter().filter_map(|window| window.check);
+            checks.map(|check| WindowMap { module: module.name.clone(), wrong: check.wrong })
+        })
+        .collect();
     Map {
         version: VERSION,
         name: design.name.clone(),
@@ -144,6 +156,7 @@ fn map(design: &Design, layout: &Layout, harness: Harness, image: &Image) -> Map
         sinks: harness.sinks,
         channels,
         signals,
+        windows,
     }
 }
 

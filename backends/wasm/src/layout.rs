@@ -1,5 +1,6 @@
 //! Where everything lives in linear memory.
 
+use crate::Options;
 use crate::window::WindowLayout;
 use lutweave_hw::rtl::{Channel, Design, Endpoint, Module, SignalId, SignalKind, Ty};
 
@@ -135,7 +136,7 @@ pub struct Layout {
 
 impl Layout {
     /// Lays out a design.
-    pub fn new(design: &Design, image: &mut Image, count_stalls: bool) -> Self {
+    pub fn new(design: &Design, image: &mut Image, options: Options) -> Self {
         let find = |wanted: &dyn Fn(&Channel) -> bool| {
             design.channels.iter().position(wanted).expect("invariant: every port is the end of a channel")
         };
@@ -144,7 +145,7 @@ impl Layout {
             .iter()
             .map(|_| ChannelLayout {
                 ready: image.reserve(1),
-                counters: count_stalls.then(|| image.reserve(24)),
+                counters: options.count_stalls.then(|| image.reserve(24)),
                 ..ChannelLayout::default()
             })
             .collect();
@@ -165,7 +166,7 @@ impl Layout {
             let outputs: Vec<usize> = (0..module.outputs.len() as u32)
                 .map(|port| find(&|channel| channel.from == Endpoint::Port(id, port)))
                 .collect();
-            let layout = ModuleLayout::new(module, inputs, outputs, image);
+            let layout = ModuleLayout::new(module, inputs, outputs, image, options.check_windows);
             for (output, &channel) in module.outputs.iter().zip(&layout.outputs) {
                 channels[channel].valid = layout.signals[output.valid.0 as usize];
                 channels[channel].data = layout.signals[output.data.0 as usize];
@@ -186,7 +187,7 @@ impl Layout {
 }
 
 impl ModuleLayout {
-    fn new(module: &Module, inputs: Vec<usize>, outputs: Vec<usize>, image: &mut Image) -> Self {
+    fn new(module: &Module, inputs: Vec<usize>, outputs: Vec<usize>, image: &mut Image, check_windows: bool) -> Self {
         let awake = image.reserve(1);
         let mut signals = vec![0; module.signals.len()];
         for (signal, address) in module.signals.iter().zip(&mut signals) {
@@ -244,7 +245,8 @@ impl ModuleLayout {
                 cell(engine.latency(), bytes, image)
             })
             .collect();
-        let windows = module.engines.iter().map(|engine| WindowLayout::new(module, engine, image)).collect();
+        let windows =
+            module.engines.iter().map(|engine| WindowLayout::new(module, engine, image, check_windows)).collect();
         if !bits.is_multiple_of(64)
             && let Some(last) = keep.last_mut()
         {

@@ -6,6 +6,7 @@
 //! they were, and `tready` wires are saved before a module changes. [`Simulator`] drives the
 //! module in wasmtime.
 
+mod check;
 mod code;
 mod emit;
 mod emitter;

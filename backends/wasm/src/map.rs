@@ -140,6 +140,15 @@ pub struct SignalMap {
     pub ty: TypeMap,
 }
 
+/// A window memory whose reads are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowMap {
+    /// Its module.
+    pub module: String,
+    /// Address of the 64-bit number of taps that read another row than their own since reset.
+    pub wrong: u32,
+}
+
 /// Contents of the section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Map {
@@ -161,6 +170,9 @@ pub struct Map {
     pub channels: Vec<ChannelMap>,
     /// All registers.
     pub signals: Vec<SignalMap>,
+    /// Checked window memories; none unless the check was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowMap>,
 }
 
 impl Map {

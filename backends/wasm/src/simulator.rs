@@ -47,6 +47,14 @@ pub enum SimulationError {
         /// All channels, in the order of the design.
         channels: Vec<ChannelState>,
     },
+    /// A window read a pixel that was overwritten or is still to come.
+    #[error("`{module}` read {reads} pixels of another row than the one meant")]
+    WrongRow {
+        /// The module of the window memory.
+        module: String,
+        /// How many.
+        reads: u64,
+    },
     /// The stimulus does not suit the design.
     #[error("stimulus: {0}")]
     Stimulus(String),
@@ -143,7 +151,8 @@ impl Simulator {
     /// Simulates until all frames are out.
     ///
     /// # Errors
-    /// On a deadlock, a stimulus that does not suit the design's ports, or a failing engine.
+    /// On a deadlock, a wrong read where reads are checked, a stimulus that does not suit the
+    /// design's ports, or a failing engine.
     pub fn run(&mut self, stimulus: &Stimulus) -> Result<Trace, SimulationError> {
         self.run_watched(stimulus, &mut |_| true)
     }
@@ -167,6 +176,7 @@ impl Simulator {
         self.reset.call(&mut self.store, ()).map_err(engine_error)?;
         let status = self.advance(u64::MAX, watch)?;
         self.seconds = processor_seconds() - start;
+        self.check_windows()?;
         if status == DEADLOCK {
             return Err(SimulationError::Deadlock {
                 since: self.word(self.map.control.last_transfer)?,
@@ -175,6 +185,16 @@ impl Simulator {
             });
         }
         self.trace(stimulus.frames.len(), &answers)
+    }
+
+    fn check_windows(&self) -> Result<(), SimulationError> {
+        for window in &self.map.windows {
+            let reads = self.word(window.wrong)?;
+            if reads > 0 {
+                return Err(SimulationError::WrongRow { module: window.module.clone(), reads });
+            }
+        }
+        Ok(())
     }
 
     /// Resets, ready to be stepped through a stimulus.

@@ -5,6 +5,7 @@
 //! the products need them. Engines whose elements, weights or sums do not fit
 //! ([`Form::Scalar`]) hold 64-bit elements.
 
+use crate::check::WindowCheck;
 use crate::code::Place;
 use crate::code::at;
 use crate::emitter::Emitter;
@@ -32,11 +33,13 @@ pub struct WindowLayout {
     pub accumulators: u32,
     /// Weights in the order in which the form reads them.
     pub weights: Option<Weights>,
+    /// The check of what it reads, if asked for.
+    pub check: Option<WindowCheck>,
 }
 
 impl WindowLayout {
     /// Lays out an engine.
-    pub fn new(module: &Module, engine: &Engine, image: &mut Image) -> Self {
+    pub fn new(module: &Module, engine: &Engine, image: &mut Image, check: bool) -> Self {
         let form = Form::choose(engine, module.signal(engine.result).ty);
         let element_bytes = if form == Form::Scalar { 8 } else { 2 };
         let stride = form.stride(engine.word.lanes);
@@ -69,7 +72,8 @@ impl WindowLayout {
         }
         let accumulators = image.reserve(form.accumulator_bytes(engine));
         let weights = Weights::new(form, engine, image);
-        Self { form, memory, column_bytes, group_bytes, row_bytes, margins, accumulators, weights }
+        let check = check.then(|| WindowCheck::new(engine, image));
+        Self { form, memory, column_bytes, group_bytes, row_bytes, margins, accumulators, weights, check }
     }
 }
 
@@ -98,6 +102,7 @@ impl Emitter<'_> {
 
     /// A word enters the window memory.
     pub fn fill(&mut self, id: EngineId, row: &Expr, column: &Expr, group: &Expr, data: &Expr) {
+        self.check_fill(id, row, column);
         let engine = self.module.engine(id);
         let window = &self.layout.windows[id.0 as usize];
         let word = engine.word;
@@ -170,6 +175,7 @@ impl Emitter<'_> {
 
     /// One step: the reduction, and the result's launch after the last step.
     pub fn issue(&mut self, id: EngineId, step: &Step) {
+        self.check_step(id, step);
         let cell = self.layout.engines[id.0 as usize].clone();
         let taps = self.taps(id, step);
         let weights = self.weight_pointer(id, &step.address);

@@ -9,6 +9,7 @@
 //! time, and a row is needed as long as any offset within reach could lead to it.
 
 mod displaced;
+mod extent;
 
 use super::queue::ReservedQueue;
 use super::requantize::{Parameters, Requantizer};
@@ -17,76 +18,8 @@ use crate::rtl::engine::{EngineShape, Multiplier, NofM, ParallelTaps, Products, 
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{MemoryStyle, Module, Statement, Ty};
 use displaced::{Decision, Displacer, Placement, wrapped};
-use lutweave_ir::op::Sampling;
+pub use extent::{Displacement, Extent};
 use serde::{Deserialize, Serialize};
-
-/// Sizes of a window operation. Vertical before horizontal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Rows, columns and channels of the input.
-    pub input: [u32; 3],
-    /// Rows, columns and channels of the output.
-    pub output: [u32; 3],
-    /// Kernel.
-    pub kernel: [u32; 2],
-    /// Distance between windows.
-    pub strides: [u32; 2],
-    /// Distance between taps.
-    pub dilations: [u32; 2],
-    /// Padding at top and left.
-    pub pads: [u32; 2],
-    /// What moves the taps, if an offsets stream does.
-    pub displacement: Option<Displacement>,
-}
-
-/// How an offsets stream, one beat an output pixel, moves the taps of a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Displacement {
-    /// What the offsets mean; one offset group.
-    pub sampling: Sampling,
-    /// Per axis, first and last coordinate that taps can read, from the start of their window.
-    pub span: [(i64, i64); 2],
-}
-
-impl Extent {
-    /// First and last coordinate along an axis for which the memory holds pixels while a window
-    /// is read, from the window's start; the first is not positive.
-    fn span(&self, axis: usize) -> (i64, i64) {
-        match self.displacement {
-            None => (0, i64::from(self.kernel[axis] - 1) * i64::from(self.dilations[axis])),
-            Some(displacement) => {
-                let (first, last) = displacement.span[axis];
-                (first.min(0), last)
-            }
-        }
-    }
-
-    /// Elements of an offsets beat; 0 without an offsets stream.
-    pub fn offset_lanes(&self) -> u32 {
-        let kernel = self.kernel.map(|extent| extent as usize);
-        self.displacement.map_or(0, |displacement| displacement.sampling.channels(kernel) as u32)
-    }
-
-    /// Rows beyond that of a window's own position that the ring takes in while the window waits
-    /// for its offsets.
-    pub fn rows_of_lead(&self) -> u32 {
-        (self.span(0).1 - i64::from(self.pads[0])).clamp(0, i64::from(self.input[0])) as u32
-    }
-
-    /// Whether a convolution with so many groups computes every channel from itself alone.
-    pub fn is_depthwise(&self, groups: u32) -> bool {
-        groups > 1 && groups == self.input[2] && groups == self.output[2]
-    }
-
-    /// Rows of the ring: those of a window, and those that arrive while it is read. Where taps
-    /// are moved, no more of a window than the image has.
-    pub fn ring_rows(&self) -> u32 {
-        let (first, last) = self.span(0);
-        let window = (last - first + 1) as u32;
-        let held = if self.displacement.is_some() { window.min(self.input[0]) } else { window };
-        held + self.strides[0]
-    }
-}
 
 /// How a window operation is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,7 +110,7 @@ enum Taps {
     /// Where the step number says.
     Fixed(Level),
     /// Where offsets say.
-    Displaced(Displacer),
+    Displaced(Box<Displacer>),
 }
 
 /// Counts that follow from extent, folding and computation.
@@ -367,7 +300,7 @@ impl Window<'_> {
         let word = Level::new(&mut b, "word", nest.words);
         let taps = match displacer {
             None => Taps::Fixed(Level::new(&mut b, "tap", nest.taps)),
-            Some(displacer) => Taps::Displaced(displacer),
+            Some(displacer) => Taps::Displaced(Box::new(displacer)),
         };
         let result = Level::new(&mut b, "result", nest.results);
         let mut group = Level::new(&mut b, "group", nest.groups);
@@ -388,8 +321,9 @@ impl Window<'_> {
             let base = b.wire("base", from(top.into()));
             let bottom = Expr::Clamp(Box::new(add(top, extent.span(0).1)), -1, i64::from(height) - 1);
             let next = from(add(top, i64::from(extent.strides[0])));
-            let next = b.wire("next_base", mux(row_at_end.clone(), i64::from(height), next));
-            (ring, base, sub(bottom, base), sub(next, base))
+            let next = mux(row_at_end, i64::from(height), next);
+            let freed = b.wire_typed("freed", Ty::range(0, i64::from(height)), sub(next, base));
+            (ring, base, sub(bottom, base), freed.into())
         } else {
             let start_ring = (i64::from(rows) - i64::from(extent.pads[0] % rows)) % i64::from(rows);
             let ring = b.register("ring", ring_ty, start_ring);

@@ -13,6 +13,7 @@
 use super::Stage;
 use super::choice::{form_of, kernels};
 use super::fold::{Styles, folds};
+use crate::block::window::Extent;
 use crate::cost::{Resources, queue_memory};
 use crate::device::Device;
 use crate::elaborate::lane_type;
@@ -154,7 +155,7 @@ fn taken_early(kernel: &Kernel, position: usize) -> Early {
     match kernel {
         Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position == 0 => {
             let share = |rows: u32| f64::from(rows) / f64::from(extent.input[0]);
-            Early { least: share(extent.rows_of_lead()), most: share(extent.ring_rows() + 1) }
+            Early { least: share(extent.rows_of_lead()), most: share(rows_held(extent)) }
         }
         _ => Early { least: 0.0, most: 0.0 },
     }
@@ -174,7 +175,7 @@ fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
                 // The whole frame is already waited for: only the time of the stage counts.
                 stage.cycles as f64 / bottleneck
             } else {
-                f64::from(extent.ring_rows() + 1) / f64::from(extent.input[0])
+                f64::from(rows_held(extent)) / f64::from(extent.input[0])
             }
         }
         Kernel::Global { .. } => 1.0,
@@ -184,6 +185,15 @@ fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
         Kernel::Table | Kernel::Pair { .. } | Kernel::Input | Kernel::Constant | Kernel::Reshape => 0.0,
     };
     rows + latency(bottleneck)
+}
+
+/// Rows that a window kernel holds back at most.
+fn rows_held(extent: &Extent) -> u32 {
+    match extent.displacement {
+        // The ring has more for rows above the window, which do not keep results back.
+        Some(_) => extent.rows_of_lead() + extent.strides[0] + 1,
+        None => extent.ring_rows() + 1,
+    }
 }
 
 /// The delay of a block in frames.

@@ -51,8 +51,8 @@ impl Builder<'_> {
 
     /// A square kernel of odd extent, with one tap if it would not fit.
     fn squared(&mut self, sweep: Sweep, [height, width]: [usize; 2]) -> (Sweep, Sweep) {
-        let kernel = self.random.pick(&[1, 3, 3, 3, 3, 5]);
-        let sweep = sweep.of_kernel(kernel);
+        let kernel = self.random.pick(&[1, 3, 3, 3, 5, 5]);
+        let sweep = sweep.of_kernel(kernel, self.random.chance(70));
         if sweep.fits(height) && sweep.fits(width) { (sweep, sweep) } else { (Sweep::POINT, Sweep::POINT) }
     }
 

@@ -42,10 +42,9 @@ impl Sweep {
         Self::POINT
     }
 
-    /// An undilated sweep of another kernel; equal padding on both sides becomes half the kernel.
-    pub fn of_kernel(self, kernel: usize) -> Self {
-        let equal = self.before == self.after && self.before > 0;
-        let pads = if equal { [kernel / 2; 2] } else { [self.before, self.after] };
+    /// An undilated sweep of another kernel, padded by its half or as before.
+    pub fn of_kernel(self, kernel: usize, by_half: bool) -> Self {
+        let pads = if by_half { [kernel / 2; 2] } else { [self.before, self.after] };
         Self { kernel, dilation: 1, before: pads[0], after: pads[1], ..self }
     }
 

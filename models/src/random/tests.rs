@@ -1,7 +1,7 @@
 //! What the generator promises: valid graphs, every feature, outputs that vary.
 
 use super::{RandomOptions, Step, random_graph, random_inputs};
-use lutweave_ir::op::Geometry;
+use lutweave_ir::op::{Geometry, Sampling};
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +46,7 @@ fn sums_fit_32_bits() {
             let range = |operand: usize| graph.node(node.operands[operand]).ty.element.range().expect("integers");
             let magnitude = |operand: usize| range(operand).0.abs().max(range(operand).1);
             let largest = match &node.op {
-                Op::QConv(_) => {
+                Op::QConv(_) | Op::QDeformConv(_) => {
                     let weights = graph.constant_of(node.operands[1]).expect("constant weights");
                     let bias = graph.constant_of(node.operands[2]).expect("a constant bias");
                     let taps = weights.count() / weights.shape[0];
@@ -199,7 +199,7 @@ fn every_feature_occurs() {
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");
 }
 
-const FEATURES: [&str; 61] = [
+const FEATURES: [&str; 73] = [
     "activation i4",
     "activation i8",
     "activation u4",
@@ -226,6 +226,7 @@ const FEATURES: [&str; 61] = [
     "conv: depthwise",
     "conv: dilated",
     "conv: grouped",
+    "conv: multiplier 0",
     "conv: multipliers and shifts per channel",
     "conv: non-square",
     "conv: one tap",
@@ -236,10 +237,21 @@ const FEATURES: [&str; 61] = [
     "conv: stride 1",
     "conv: stride 2",
     "conv: stride 3",
-    "conv: multiplier 0",
     "conv: weights of 4 bits",
     "conv: weights of 8 bits",
     "conv: weights of 9 bits",
+    "deform: dense",
+    "deform: depthwise",
+    "deform: free and dilated",
+    "deform: grouped",
+    "deform: offsets by convolution",
+    "deform: offsets by table",
+    "deform: offsets of its image",
+    "deform: reach 0",
+    "deform: reach 7",
+    "deform: square of five",
+    "deform: square of three",
+    "deform: strided",
     "extent 1",
     "fork",
     "inputs: several",
@@ -346,6 +358,23 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(lengths.0 > 1 && lengths.1 == 1, "conv: common shift");
                 put(lengths.0 == 1 && lengths.1 > 1, "conv: common multiplier");
                 put(lengths.0 > 1 && lengths.1 > 1, "conv: multipliers and shifts per channel");
+            }
+            Op::QDeformConv(conv) => {
+                let square = matches!(conv.sampling, Sampling::Square);
+                let Geometry { strides, dilations, groups, .. } = conv.geometry;
+                let weights = operand(1);
+                put(square && weights.shape[1] == 3, "deform: square of three");
+                put(square && weights.shape[1] == 5, "deform: square of five");
+                put(!square && dilations != [1, 1], "deform: free and dilated");
+                put(groups == operand(0).shape[3] && groups > 1, "deform: depthwise");
+                put(groups > 1 && groups < operand(0).shape[3], "deform: grouped");
+                put(groups == 1 && weights.shape[3] > 1, "deform: dense");
+                put(strides != [1, 1], "deform: strided");
+                put(conv.reach == 0, "deform: reach 0");
+                put(conv.reach == 7, "deform: reach 7");
+                put(matches!(graph.node(node.operands[3]).op, Op::Table(_)), "deform: offsets by table");
+                put(matches!(graph.node(node.operands[3]).op, Op::QConv(_)), "deform: offsets by convolution");
+                put(distance(graph, node.operands[0], node.operands[3]).is_some(), "deform: offsets of its image");
             }
             Op::QAveragePool(pool) => {
                 put(pool.window.kernel == operand(0).shape[1..3], "average pool: whole image");

@@ -20,6 +20,8 @@ pub struct ChannelClass {
 pub struct Channel {
     /// Member and output channel, wherever this channel is computed.
     pub places: Vec<(usize, usize)>,
+    /// Layers that read it together with others, and their input channel.
+    pub readers: Vec<(NodeId, usize)>,
     /// Multiply-accumulates that compute it, and that read it in other layers.
     pub macs: u64,
 }
@@ -38,6 +40,7 @@ pub fn classes(graph: &Graph) -> Vec<ChannelClass> {
     let layers = layers(graph, &lanes);
     let members = members(&lanes, &layers);
     let costs = costs(graph, &lanes, &layers);
+    let readers = readers(&lanes, &layers);
     // A class is known by its first layer.
     let mut first: BTreeMap<NodeId, NodeId> = BTreeMap::new();
     for places in members.values() {
@@ -57,8 +60,11 @@ pub fn classes(graph: &Graph) -> Vec<ChannelClass> {
         ids.sort_unstable();
         ids.dedup();
         let place = |&(id, output): &(NodeId, usize)| (ids.partition_point(|&known| known < id), output);
-        let channel =
-            |class: &usize| Channel { places: members[class].iter().map(place).collect(), macs: costs[*class] };
+        let channel = |class: &usize| Channel {
+            places: members[class].iter().map(place).collect(),
+            readers: readers.get(class).cloned().unwrap_or_default(),
+            macs: costs[*class],
+        };
         found.push(ChannelClass {
             channels: group.values().map(channel).collect(),
             members: ids.iter().map(|&id| graph.node(id).name.clone()).collect(),
@@ -85,6 +91,17 @@ pub(super) fn members(lanes: &Lanes, layers: &BTreeMap<NodeId, Layer>) -> BTreeM
         }
     }
     members
+}
+
+/// The inputs of layers without groups that each class is.
+fn readers(lanes: &Lanes, layers: &BTreeMap<NodeId, Layer>) -> BTreeMap<usize, Vec<(NodeId, usize)>> {
+    let mut readers: BTreeMap<usize, Vec<(NodeId, usize)>> = BTreeMap::new();
+    for (&id, layer) in layers.iter().filter(|(_, layer)| layer.groups == 1) {
+        for (input, &class) in lanes.of(layer.operand).map_or(&[][..], |read| &read.classes).iter().enumerate() {
+            readers.entry(class).or_default().push((id, input));
+        }
+    }
+    readers
 }
 
 /// Multiply-accumulates that compute and read each class.

@@ -20,6 +20,7 @@ mod prune;
 mod rebuild;
 mod removal;
 mod report;
+mod shrink;
 
 #[cfg(test)]
 pub(crate) mod random;
@@ -29,6 +30,7 @@ mod tests;
 pub use class::{Channel, ChannelClass, classes};
 pub use prune::{Keep, prune};
 pub use report::{Kept, LayerChannels, OutputChange, Removed};
+pub use shrink::{Shrunk, Step, Until, shrink};
 
 use constancy::Constancy;
 use lanes::Lanes;

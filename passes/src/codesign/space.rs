@@ -7,7 +7,7 @@ use crate::solve::{Alternative, Edge, Problem, Stage};
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
 use lutweave_hw::elaborate::lane_type;
-use lutweave_hw::kernel::Kernel;
+use lutweave_hw::kernel::{Kernel, kernel_of};
 use lutweave_hw::plan::{Choice, WeightForm, conversion, form_of, kernels, options};
 use lutweave_hw::rtl::NofM;
 use lutweave_ir::{Diagnostics, Graph, NodeId, Op};
@@ -87,6 +87,21 @@ impl Space {
         for stage in &mut space.stages {
             if let Some(setting) = settings.get(&stage.name) {
                 stage.members.retain(|member| member.setting.is_none_or(|own| own == *setting));
+            }
+        }
+        space
+    }
+
+    /// The space with other prices of the settings; layers without a table keep theirs.
+    #[must_use]
+    pub fn with_prices(&self, tables: &[Table]) -> Self {
+        let mut space = self.clone();
+        for stage in &mut space.stages {
+            let Some(table) = tables.iter().find(|table| table.layer == stage.name) else { continue };
+            for member in &mut stage.members {
+                if let Some(distortion) = member.setting.and_then(|setting| table.price(&setting)) {
+                    member.distortion = distortion;
+                }
             }
         }
         space
@@ -193,7 +208,8 @@ fn edges(graph: &Graph, space: &Space, device: &Device) -> Vec<Edge> {
         .collect();
     let mut edges = Vec::new();
     for (to, stage) in space.stages.iter().enumerate() {
-        for &operand in &graph.node(stage.node).operands {
+        let Ok(kernel) = kernel_of(graph, stage.node) else { continue };
+        for (stream, operand) in kernel.streams(&graph.node(stage.node).operands).into_iter().enumerate() {
             let mut source = operand;
             while let Op::Reshape { .. } = graph.node(source).op {
                 source = graph.node(source).operands[0];
@@ -201,7 +217,8 @@ fn edges(graph: &Graph, space: &Space, device: &Device) -> Vec<Edge> {
             let Some(&from) = position.get(&source) else { continue };
             let lane = lane_type(graph.node(source).ty.element);
             edges.push(Edge::priced(&problem, from, to, |written, read| {
-                let Resources { lut, ff, dsp, bram } = conversion(written, read, lane, device);
+                let Resources { lut, ff, dsp, bram } =
+                    conversion(written, kernel.stream_lanes(stream, read), lane, device);
                 Some(vec![0, 0, lut, ff, dsp, bram, 0])
             }));
         }

@@ -6,6 +6,7 @@ use crate::compress::{LayerWeights, Options, Pruner, Setting, Statistics, Window
 use crate::quantize::SubjectLayer;
 use lutweave_ir::{Diagnostic, Tensor};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// Measures settings of layers on a network as it came: all other layers stay as they are.
 /// `settings` gives those of each layer; `done` is called after each layer with their number.
@@ -26,6 +27,51 @@ pub fn measure(
         for setting in settings(layer) {
             let compressed = pruner.compress(&setting, &Options::default());
             let distortion = study.distortion(&prepared.change(layer, &compressed.real()))?;
+            prices.push(Price { setting, distortion: fixed_point(distortion) });
+        }
+        tables.push(Table { layer: layer.info.name.clone(), prices });
+        done(tables.len());
+    }
+    Ok(tables)
+}
+
+/// Measures settings of layers around a state of the network: all other layers are compressed by
+/// their settings in `state`, one after the other, each on the inputs it then reads. Prices are
+/// such that those of a selection near the state add up to what it costs: each layer's holds an
+/// equal part of what the state costs, and what the setting adds to that.
+///
+/// # Errors
+/// An internal error if a layer is not one of the network's, or has no setting.
+pub fn measure_around(
+    original: &Study,
+    layers: &[&SubjectLayer],
+    state: &BTreeMap<String, Setting>,
+    settings: &dyn Fn(&SubjectLayer) -> Vec<Setting>,
+    done: &dyn Fn(usize),
+) -> Result<Vec<Table>, Diagnostic> {
+    let mut study = original.clone();
+    for layer in layers {
+        let setting = state.get(&layer.info.name).ok_or_else(|| {
+            Diagnostic::error("internal-error", "a layer of the state has no setting").at(&layer.info.name)
+        })?;
+        let prepared = Prepared::new(&study, original, layer)?;
+        let compressed = prepared.pruner(layer).compress(setting, &Options::default());
+        study.apply(&prepared.change(layer, &compressed.real()))?;
+    }
+    let own = study.distortion(&Change::new())?;
+    let part = own / layers.len().max(1) as f64;
+    let mut tables = Vec::new();
+    for layer in layers {
+        let prepared = Prepared::new(&study, original, layer)?;
+        let pruner = prepared.pruner(layer);
+        let mut prices = Vec::new();
+        for setting in settings(layer) {
+            let distortion = if state.get(&layer.info.name) == Some(&setting) {
+                part
+            } else {
+                let compressed = pruner.compress(&setting, &Options::default());
+                study.distortion(&prepared.change(layer, &compressed.real()))? - own + part
+            };
             prices.push(Price { setting, distortion: fixed_point(distortion) });
         }
         tables.push(Table { layer: layer.info.name.clone(), prices });
@@ -116,5 +162,62 @@ impl Prepared {
             (layer.bias, Tensor::f32([outputs], bias)),
         ];
         change.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantize::subject;
+    use crate::sensitivity::{Loss, real};
+    use lutweave_ir::op::{Conv, Geometry, Op, Unary};
+    use lutweave_ir::{Graph, TensorType};
+
+    fn network() -> Graph {
+        let mut graph = Graph::new("measure");
+        let wave = |index: usize, step: f32| (index as f32 * step).sin();
+        let mut value = graph.input("x", TensorType::f32([1, 4, 4, 4]));
+        for (layer, step) in [("first", 1.7), ("second", 2.3)] {
+            let weights: Vec<f32> = (0..144).map(|index| wave(index, step)).collect();
+            let weights = Tensor::f32([4, 3, 3, 4], weights);
+            let weights = graph.constant(&format!("{layer}.w"), weights, TensorType::f32([4, 3, 3, 4]));
+            let geometry = Geometry { pads: [1; 4], ..Geometry::PLAIN };
+            value = graph.add(layer, Op::Conv(Conv { geometry }), &[value, weights]).unwrap();
+            value = graph.add(&format!("{layer}.relu"), Op::Unary(Unary::Relu), &[value]).unwrap();
+        }
+        graph.set_outputs(vec![value]);
+        graph
+    }
+
+    #[test]
+    fn prices_around_a_state_add_up_to_what_it_costs() {
+        let subject = subject(&network()).unwrap();
+        let samples: Vec<Vec<Tensor>> = (0..6)
+            .map(|s| {
+                let pixels: Vec<f32> = (0..64).map(|i| ((i * 7 + s * 5) as f32 * 0.9).cos()).collect();
+                vec![Tensor::f32([1, 4, 4, 4], pixels)]
+            })
+            .collect();
+        let original = Study::new(&subject.graph, &samples, Loss::SquaredError).unwrap();
+        let layers: Vec<&SubjectLayer> = subject.layers.iter().collect();
+        let state: BTreeMap<String, Setting> =
+            layers.iter().map(|layer| (layer.info.name.clone(), Setting::dense(4))).collect();
+        let settings = |_: &SubjectLayer| [2, 4, 8].map(Setting::dense).to_vec();
+        let tables = measure_around(&original, &layers, &state, &settings, &|_| ()).unwrap();
+
+        let mut study = original.clone();
+        for layer in &layers {
+            let prepared = Prepared::new(&study, &original, layer).unwrap();
+            let compressed = prepared.pruner(layer).compress(&Setting::dense(4), &Options::default());
+            study.apply(&prepared.change(layer, &compressed.real())).unwrap();
+        }
+        let own = study.distortion(&Change::new()).unwrap();
+        let sum: u64 = tables.iter().filter_map(|table| table.price(&Setting::dense(4))).sum();
+        assert!(own > 0.0 && (real(sum) - own).abs() < 1e-9, "{own} {}", real(sum));
+        for table in &tables {
+            let price = |bits| table.price(&Setting::dense(bits)).unwrap();
+            assert!(price(2) > price(4) && price(2) > price(8), "{table:?}");
+        }
+        assert!(measure_around(&original, &layers, &BTreeMap::new(), &settings, &|_| ()).is_err());
     }
 }

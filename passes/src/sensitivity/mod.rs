@@ -12,7 +12,7 @@ mod measure;
 mod study;
 
 pub(crate) use measure::Prepared;
-pub use measure::measure;
+pub use measure::{measure, measure_around};
 pub use study::{Change, Loss, Study};
 
 use crate::compress::{Pattern, Setting};
@@ -57,6 +57,16 @@ impl Table {
     /// The price of a setting, if it was measured.
     pub fn price(&self, setting: &Setting) -> Option<u64> {
         Some(self.prices.iter().find(|price| price.setting == *setting)?.distortion)
+    }
+
+    /// The table halfway to another of the same settings.
+    #[must_use]
+    pub fn midpoint(&self, other: &Self) -> Self {
+        let middle = |price: &Price| Price {
+            distortion: price.distortion.midpoint(other.price(&price.setting).unwrap_or(price.distortion)),
+            ..*price
+        };
+        Self { layer: self.layer.clone(), prices: self.prices.iter().map(middle).collect() }
     }
 
     /// Makes prices of fewer kept weights at least those of more, per width: measured curves have

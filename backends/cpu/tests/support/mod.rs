@@ -1,6 +1,6 @@
 //! Random small integer graphs with inputs that reach the extremes of their types.
 
-use lutweave_ir::op::{Geometry, Op, QAdd, QAveragePool, QConv, QMul, Table, Window};
+use lutweave_ir::op::{Geometry, Op, QAdd, QAveragePool, QConv, QDeformConv, QMul, Sampling, Table, Window};
 use lutweave_ir::{Element, Graph, NodeId, Requantize, Tensor, TensorType};
 
 /// Choices made from a list of numbers, so that a shorter list is a simpler graph.
@@ -121,8 +121,10 @@ pub fn graph(choices: &mut Choices) -> Graph {
 fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, name: &str) -> Option<NodeId> {
     let ty = graph.node(x).ty.clone();
     let range = ty.element.range()?;
-    match choices.below(14) {
-        0..=3 => convolution(graph, choices, x, name),
+    match choices.below(16) {
+        0..=3 => convolution(graph, choices, x, None, name),
+        14 => convolution(graph, choices, x, Some(Sampling::Square), name),
+        15 => convolution(graph, choices, x, Some(Sampling::Free { offset_groups: 1 }), name),
         4 => {
             let element = choices.element();
             let requantize = choices.requantize(element, 1, 255.0 * 9.0);
@@ -187,10 +189,20 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
     }
 }
 
-fn convolution(graph: &mut Graph, choices: &mut Choices, x: NodeId, name: &str) -> Option<NodeId> {
+/// A convolution, perhaps with taps that constants move.
+fn convolution(
+    graph: &mut Graph,
+    choices: &mut Choices,
+    x: NodeId,
+    moved: Option<Sampling>,
+    name: &str,
+) -> Option<NodeId> {
     let ty = graph.node(x).ty.clone();
     let [_, _, _, channels] = ty.shape[..] else { return None };
-    let window = choices.window(true);
+    let mut window = choices.window(true);
+    if matches!(moved, Some(Sampling::Square)) {
+        window = Window { kernel: [choices.pick(&[1, 3, 3, 5, 7]); 2], dilations: [1, 1], ..window };
+    }
     let divisors: Vec<usize> = (1..=channels).filter(|groups| channels % groups == 0).collect();
     let groups = match choices.below(4) {
         0 => channels,
@@ -217,7 +229,20 @@ fn convolution(graph: &mut Graph, choices: &mut Choices, x: NodeId, name: &str) 
     let geometry = Geometry { strides: window.strides, dilations: window.dilations, pads: window.pads, groups };
     let weights = graph.constant(&format!("{name} weights"), weights, weight_type);
     let bias = graph.constant(&format!("{name} bias"), Tensor::int([outputs], biases), bias_type);
-    graph.add(name, Op::QConv(QConv { geometry, pad_value, requantize, element }), &[x, weights, bias]).ok()
+    let plain = Op::QConv(QConv { geometry, pad_value, requantize: requantize.clone(), element });
+    let Some(sampling) = moved else {
+        return graph.add(name, plain, &[x, weights, bias]).ok();
+    };
+    let types = [x, weights, bias].map(|id| &graph.node(id).ty);
+    let mut shape = plain.infer(&types).ok()?.shape;
+    shape[3] = sampling.channels(window.kernel);
+    let reach = choices.pick(&[0, 1, 2, 7, 20]);
+    let op = QDeformConv { geometry, sampling, reach, pad_value, requantize, element };
+    let offsets: Vec<i32> = (0..shape.iter().product()).map(|_| choices.value(op.offset_range())).collect();
+    let narrow = reach < 8 && !matches!(sampling, Sampling::Square);
+    let offset_type = TensorType::int(shape.clone(), if narrow { Element::I4 } else { Element::I8 });
+    let offsets = graph.constant(&format!("{name} offsets"), Tensor::int(shape, offsets), offset_type);
+    graph.add(name, Op::QDeformConv(op), &[x, weights, bias, offsets]).ok()
 }
 
 /// A second operand: another value, a constant, or one value per channel.

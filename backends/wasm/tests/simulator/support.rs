@@ -63,7 +63,8 @@ pub fn compare(design: &Design, count: usize, seed: u64) {
         let actual = Simulator::new(design).unwrap().run(&stimulus).unwrap();
         assert_eq!(expected, actual, "stall seed {stall_seed}");
         if reset_after.is_none() {
-            let mut counting = Simulator::with_options(design, Options { count_stalls: true }).unwrap();
+            let mut counting =
+                Simulator::with_options(design, Options { count_stalls: true, ..Options::default() }).unwrap();
             assert_eq!(expected, counting.run(&stimulus).unwrap());
             let stalls = counting.stalls().expect("built in");
             let stalls: Vec<_> =

@@ -122,8 +122,8 @@ proptest! {
                 }
             }
         }
-        prop_assert!(same * 10 >= pixels * if square { 9 } else { 5 }, "offsets agree on {same} of {pixels}");
-        prop_assert!(noise * 200.0 <= signal, "noise {noise} of {signal}");
+        prop_assert!(same * 10 >= pixels * if square { 8 } else { 4 }, "offsets agree on {same} of {pixels}");
+        prop_assert!(noise * 40.0 <= signal, "noise {noise} of {signal}");
     }
 }
 

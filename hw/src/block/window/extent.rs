@@ -1,0 +1,129 @@
+//! Sizes of window operations, and the rows that their rings keep.
+
+use lutweave_ir::op::Sampling;
+
+/// Sizes of a window operation. Vertical before horizontal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Rows, columns and channels of the input.
+    pub input: [u32; 3],
+    /// Rows, columns and channels of the output.
+    pub output: [u32; 3],
+    /// Kernel.
+    pub kernel: [u32; 2],
+    /// Distance between windows.
+    pub strides: [u32; 2],
+    /// Distance between taps.
+    pub dilations: [u32; 2],
+    /// Padding at top and left.
+    pub pads: [u32; 2],
+    /// What moves the taps, if an offsets stream does.
+    pub displacement: Option<Displacement>,
+}
+
+/// How an offsets stream, one beat an output pixel, moves the taps of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Displacement {
+    /// What the offsets mean; one offset group.
+    pub sampling: Sampling,
+    /// Per axis, first and last coordinate that taps can read, from the start of their window.
+    pub span: [(i64, i64); 2],
+}
+
+impl Extent {
+    /// First and last coordinate along an axis for which the memory holds pixels while a window
+    /// is read, from the window's start: those of unmoved taps are among them.
+    pub(super) fn span(&self, axis: usize) -> (i64, i64) {
+        let still = i64::from(self.kernel[axis] - 1) * i64::from(self.dilations[axis]);
+        match self.displacement {
+            None => (0, still),
+            Some(displacement) => {
+                let (first, last) = displacement.span[axis];
+                (first.min(0), last.max(still))
+            }
+        }
+    }
+
+    /// Elements of an offsets beat; 0 without an offsets stream.
+    pub fn offset_lanes(&self) -> u32 {
+        let kernel = self.kernel.map(|extent| extent as usize);
+        self.displacement.map_or(0, |displacement| displacement.sampling.channels(kernel) as u32)
+    }
+
+    /// Where taps are moved, rows of the image beyond that of an output row's own position that
+    /// its windows need, and that the ring takes in before the offsets come.
+    pub fn rows_of_lead(&self) -> u32 {
+        (self.span(0).1 - i64::from(self.pads[0])).clamp(0, i64::from(self.input[0])) as u32
+    }
+
+    /// Whether a convolution with so many groups computes every channel from itself alone.
+    pub fn is_depthwise(&self, groups: u32) -> bool {
+        groups > 1 && groups == self.input[2] && groups == self.output[2]
+    }
+
+    /// Rows of the ring: those of a window, and those that arrive while it is read. Where taps
+    /// are moved far, no more than the last windows of a frame need together with the first ones
+    /// of the next.
+    pub fn ring_rows(&self) -> u32 {
+        let (first, last) = self.span(0);
+        let window = last - first + 1;
+        let held = if self.displacement.is_some() {
+            let [height, out_height] = [self.input[0], self.output[0]].map(i64::from);
+            let top = |y: i64| y * i64::from(self.strides[0]) - i64::from(self.pads[0]);
+            let at_end = height - (top(out_height - 1) + first).clamp(0, height);
+            let at_start = (top(0) + last).clamp(-1, height - 1) + 1;
+            window.min(height.max(at_end + at_start))
+        } else {
+            window
+        };
+        held as u32 + self.strides[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lutweave_ir::op::{Geometry, QDeformConv};
+    use lutweave_ir::{Element, Requantize};
+
+    fn extent(sampling: Sampling, reach: u32, rows: u32, kernel: u32) -> Extent {
+        let pad = kernel / 2;
+        let requantize = Requantize { multipliers: vec![1], shifts: vec![0], zero_point: 0, lo: 0, hi: 1 };
+        let geometry = Geometry { pads: [pad as usize; 4], ..Geometry::PLAIN };
+        let conv = QDeformConv { geometry, sampling, reach, pad_value: 0, requantize, element: Element::I8 };
+        let displacement = Displacement { sampling, span: [0, 1].map(|axis| conv.span(axis, kernel as usize)) };
+        Extent {
+            input: [rows, 9, 4],
+            output: [rows, 9, 4],
+            kernel: [kernel; 2],
+            strides: [1, 1],
+            dilations: [1, 1],
+            pads: [pad; 2],
+            displacement: Some(displacement),
+        }
+    }
+
+    const FREE: Sampling = Sampling::Free { offset_groups: 1 };
+
+    #[test]
+    fn a_square_of_three_keeps_two_rows_more_than_twice_its_reach() {
+        for reach in 1..=7 {
+            let square = extent(Sampling::Square, reach, 40, 3);
+            assert_eq!((square.ring_rows(), square.rows_of_lead()), (2 * reach + 2, reach));
+            let free = extent(FREE, reach, 40, 3);
+            assert_eq!((free.ring_rows(), free.rows_of_lead()), (2 * reach + 4, reach + 1));
+        }
+        let plain = Extent { displacement: None, ..extent(FREE, 0, 40, 3) };
+        assert_eq!(plain.ring_rows(), extent(Sampling::Square, 1, 40, 3).ring_rows());
+        assert_eq!(plain.ring_rows(), extent(FREE, 0, 40, 3).ring_rows());
+        // Nothing moves, but as many rows are left behind at the end of a frame.
+        assert_eq!(extent(Sampling::Square, 0, 40, 5).ring_rows(), 6);
+    }
+
+    #[test]
+    fn a_reach_beyond_the_image_keeps_two_images() {
+        assert_eq!(extent(FREE, 20, 8, 3).ring_rows(), 17);
+        assert_eq!(extent(Sampling::Square, 7, 6, 3).ring_rows(), 13);
+        assert_eq!(extent(FREE, 20, 8, 3).rows_of_lead(), 8);
+    }
+}

@@ -106,6 +106,30 @@ def write_samples(path, cells):
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED, 9)
 
 
+def publish(jobs, output, cells, arguments):
+    """Writes the models, the samples, and the figures of the files as they were written."""
+    metrics = {"classes": CLASSES, "models": {}}
+    for file, network, backend, writer, name in jobs:
+        parameters, macs = network.counts()
+        network.fold()
+        writer(network, name).write(output / file)
+        metrics["models"][file] = {
+            "ap50": figures(output / file, cells),
+            "difference_to_torch": difference(output / file, network, backend, cells),
+            "parameters": parameters,
+            "macs": macs,
+        }
+    write_samples(output / "samples.npz", cells)
+    files = [output / file for file, *_ in jobs] + [output / "samples.npz"]
+    metrics["test_ap50"] = metrics["models"]["model.onnx"]["ap50"]["test"]["mean"]
+    metrics["images"] = {"train": len(cells.indices(0)), "val": len(cells.indices(1)), "test": len(cells.indices(2))}
+    metrics |= {"epochs": arguments.epochs, "fine_epochs": arguments.fine_epochs, "seed": arguments.seed}
+    metrics["torch"] = torch.__version__.split("+")[0]
+    metrics["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    print(json.dumps(metrics, indent=2))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the blood-cell set (.npz)")
@@ -126,32 +150,13 @@ def main():
     quantized = kept(folder / "quantized.pt", lambda: quantized_network(square, cells, arguments.fine_epochs, seed))
     plain = kept(folder / "plain.pt", lambda: float_network(False, cells, arguments.epochs, seed))
 
-    metrics = {"classes": CLASSES, "models": {}}
     exact = Float(rounded=True)
     jobs = [
         ("model.onnx", square, exact, Writer, "codenet-bccd"),
         ("int4.onnx", quantized, quantization.Quantized(quantized), QuantizedWriter, "codenet-bccd-int4"),
         ("plain.onnx", plain, exact, Writer, "codenet-bccd-plain"),
     ]
-    for file, network, backend, writer, name in jobs:
-        parameters, macs = network.counts()
-        network.fold()
-        writer(network, name).write(output / file)
-        metrics["models"][file] = {
-            "ap50": figures(output / file, cells),
-            "difference_to_torch": difference(output / file, network, backend, cells),
-            "parameters": parameters,
-            "macs": macs,
-        }
-    write_samples(output / "samples.npz", cells)
-    files = [output / file for file, *_ in jobs] + [output / "samples.npz"]
-    metrics["test_ap50"] = metrics["models"]["model.onnx"]["ap50"]["test"]["mean"]
-    metrics["images"] = {"train": len(cells.indices(0)), "val": len(cells.indices(1)), "test": len(cells.indices(2))}
-    metrics |= {"epochs": arguments.epochs, "fine_epochs": arguments.fine_epochs, "seed": seed}
-    metrics["torch"] = torch.__version__.split("+")[0]
-    metrics["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    print(json.dumps(metrics, indent=2))
+    publish(jobs, output, cells, arguments)
 
 
 if __name__ == "__main__":

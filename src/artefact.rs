@@ -99,6 +99,9 @@ impl StoredPlan {
 /// The file by which the result of `explore` is known.
 pub const FRONT: &str = "front.json";
 
+/// The file by which the result of `run --draw` is known.
+pub const DETECTIONS: &str = "detections.json";
+
 /// The file by which the result of `compile` is known.
 const MANIFEST: &str = "manifest.json";
 
@@ -133,6 +136,15 @@ impl Files {
     /// What the file system says, or that the directory holds something else.
     pub fn write_front(&self, directory: &Path) -> Result<(), Failure> {
         check_front(directory)?;
+        self.replace(directory)
+    }
+
+    /// As [`Files::write`], for drawn detections.
+    ///
+    /// # Errors
+    /// What the file system says, or that the directory holds something else.
+    pub fn write_detections(&self, directory: &Path) -> Result<(), Failure> {
+        check(directory, DETECTIONS)?;
         self.replace(directory)
     }
 
@@ -174,6 +186,20 @@ impl Files {
         let _ = staging.keep();
         Ok(())
     }
+}
+
+/// Writes a file, which appears complete or not at all.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).map_err(|error| Failure::file(folder, "write here", error))?;
+    std::io::Write::write_all(&mut file, bytes).map_err(|error| Failure::file(path, "write", error))?;
+    file.persist(path).map_err(|error| Failure::file(path, "write", error))?;
+    Ok(())
 }
 
 /// Refuses a target that is not absent, empty, or an earlier compilation.

@@ -41,7 +41,10 @@ pub enum Command {
         lutweave verify build/mnist\n  \
         lutweave verify build/mnist --samples 4 --executors interpreter,wasm,verilator --stall-seed 1")]
     Verify(Verify),
-    /// Run one executor on inputs from a file.
+    /// Run one executor on inputs from a file, or draw what a detector finds.
+    #[command(after_help = "Examples:\n  \
+        lutweave run build/mnist --executor wasm --input x.npz -o y.npz\n  \
+        lutweave run build/codenet-bccd --draw build/boxes")]
     Run(Run),
     /// Measure a task's metric for a model or a compiled model.
     #[command(after_help = "Examples:\n  \
@@ -50,8 +53,8 @@ pub enum Command {
     Eval(Eval),
     /// Show layers, shapes, multiply-accumulates and parameters; text form or graph drawing.
     Inspect(Inspect),
-    /// List the built-in models.
-    Models(Listing),
+    /// List the built-in models, or write one to a file.
+    Models(Models),
     /// List the devices.
     Devices(Listing),
 }
@@ -284,6 +287,20 @@ pub struct Verify {
     pub format: Output,
 }
 
+/// `models`.
+#[derive(Debug, Args)]
+pub struct Models {
+    /// Write this model as an ONNX file instead.
+    #[arg(long, value_name = "NAME", requires = "output")]
+    pub export: Option<String>,
+    /// Where it goes.
+    #[arg(short, long, value_name = "FILE.onnx", requires = "export")]
+    pub output: Option<PathBuf>,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
 /// `run`.
 #[derive(Debug, Args)]
 pub struct Run {
@@ -293,12 +310,24 @@ pub struct Run {
     #[arg(long, default_value = "cpu")]
     pub executor: Executor,
     /// Inputs: an .npz file with one array per model input (by name, or the only array), with or
-    /// without a leading axis of samples.
-    #[arg(long, value_name = "X.npz")]
-    pub input: PathBuf,
+    /// without a leading axis of samples. Evaluation samples of the task if left out.
+    #[arg(long, value_name = "X.npz", required_unless_present = "draw")]
+    pub input: Option<PathBuf>,
     /// Where the outputs go: an .npz file with one array per model output.
-    #[arg(short, long, value_name = "Y.npz")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "Y.npz", required_unless_present = "draw")]
+    pub output: Option<PathBuf>,
+    /// Directory for a detector's images with boxes (PNG), and a list of the boxes in pixels.
+    #[arg(long, value_name = "DIR")]
+    pub draw: Option<PathBuf>,
+    /// Task that says how a detector's outputs are read; built-in models have their own.
+    #[arg(long, value_name = "FILE", requires = "draw")]
+    pub task: Option<PathBuf>,
+    /// Evaluation samples at most, where there is no --input.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: u32,
+    /// Least score of a detection that is drawn, 0 to 1.
+    #[arg(long, value_name = "SCORE", default_value_t = 0.3, requires = "draw")]
+    pub min_score: f64,
     /// Output format.
     #[command(flatten)]
     pub format: Output,

@@ -9,7 +9,7 @@ use crate::eval;
 use crate::executor::{self, Answer, Drive, mismatches};
 use crate::failure::{Failure, show};
 use crate::flow::{self, Cleaned, Lowered};
-use crate::model::{self, Model};
+use crate::model::{self, Model, output_names};
 use crate::prune;
 use crate::report;
 use crate::summary::{self, Accuracy, Agreement, Summary};
@@ -201,9 +201,13 @@ fn verification_samples(model: &Model, lowered: &Lowered) -> Result<Vec<Vec<Tens
 
 fn measure(model: &Model, lowered: &Lowered, quiet: bool) -> Result<Option<Accuracy>, Failure> {
     let Some(task) = &model.task else { return Ok(None) };
-    let (float, samples) = eval::metric_in(&model.graph, task, Section::Evaluation, ACCURACY_SAMPLES, quiet)?;
-    let integer = eval::metric_on_cpu(&lowered.split, &lowered.integer, task, Section::Evaluation, ACCURACY_SAMPLES)?.0;
-    Ok(Some(Accuracy { metric: task.metric().name(), float, integer, samples }))
+    let (metric, section) = (task.metric(), Section::Evaluation);
+    let float = eval::verdicts_in(&model.graph, task, section, ACCURACY_SAMPLES, quiet)?;
+    let names = output_names(&model.graph);
+    let integer = eval::verdicts_on_cpu(&lowered.split, &lowered.integer, &names, task, section, ACCURACY_SAMPLES)?;
+    let samples = float.len();
+    let [float, integer] = [float, integer].map(|verdicts| metric.value(&verdicts));
+    Ok(Some(Accuracy { metric, float, integer, samples }))
 }
 
 /// Everything that a compilation made.
@@ -277,7 +281,6 @@ impl Product<'_> {
     ) -> Result<(), Failure> {
         let Built { lowered, fitted, record, .. } = self.built;
         let core = &lowered.split.core;
-        let outputs = self.model.graph.outputs().iter();
         let manifest = Manifest {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -287,7 +290,7 @@ impl Product<'_> {
             weights: self.weights(),
             inputs: ports(core, core.inputs(), &fitted.design.inputs),
             outputs: ports(core, core.outputs(), &fitted.design.outputs),
-            model_outputs: outputs.map(|&id| self.model.graph.node(id).name.clone()).collect(),
+            model_outputs: output_names(&self.model.graph),
             host_ops: host_ops(&lowered.split),
         };
         files.add_json("manifest.json", &manifest);

@@ -4,6 +4,7 @@ use crate::artefact::Compiled;
 use crate::cli::Eval;
 use crate::executor::{Answer, Drive, Executor};
 use crate::failure::Failure;
+use crate::metric::Verdict;
 use crate::model::{self, Model};
 use crate::progress;
 use crate::task::{Samples, Section, Task};
@@ -22,38 +23,49 @@ use std::path::Path;
 pub fn command(arguments: &Eval) -> Result<(), Failure> {
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
     let compiled = arguments.model.as_deref().map(Path::new).filter(|path| Compiled::is_at(path));
-    let (name, task, value, float_value, count, executor) = match compiled {
+    let quiet = arguments.format.json;
+    let (name, task, verdicts, float_value, executor) = match compiled {
         Some(directory) => {
             let compiled = Compiled::read(directory)?;
             let task = task_of(&compiled, arguments.task.as_deref())?;
             let samples = task.samples(Section::Evaluation, input_type(&compiled.graph)?, limit)?;
-            let outputs = run_compiled(&compiled, &samples, arguments.executor, arguments.format.json)?;
-            let value = mean(&task, &samples, &outputs);
+            let outputs = run_compiled(&compiled, &samples, arguments.executor, quiet)?;
+            let verdicts = verdicts(&task, &samples, &compiled.manifest.model_outputs, &outputs)?;
             let float_value = float_model(&compiled, arguments.task.as_deref())
-                .map(|model| metric_in(&model.graph, &task, Section::Evaluation, limit, arguments.format.json))
+                .map(|model| verdicts_in(&model.graph, &task, Section::Evaluation, limit, quiet))
                 .transpose()?
-                .map(|(value, _)| value);
-            (compiled.manifest.model, task, value, float_value, samples.inputs.len(), arguments.executor.name())
+                .map(|verdicts| task.metric().value(&verdicts));
+            (compiled.manifest.model, task, verdicts, float_value, arguments.executor.name())
         }
         None => {
             let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
             let Some(task) = model.task else { return Err(no_task()) };
-            let (value, count) = metric_in(&model.graph, &task, Section::Evaluation, limit, arguments.format.json)?;
-            (model.name, task, value, Some(value), count, "float")
+            let verdicts = verdicts_in(&model.graph, &task, Section::Evaluation, limit, quiet)?;
+            let value = task.metric().value(&verdicts);
+            (model.name, task, verdicts, Some(value), "float")
         }
     };
-    let metric = task.metric();
-    if arguments.format.json {
-        println!(
-            "{}",
-            json!({ "model": name, "executor": executor, "metric": metric.name(), "value": value, "samples": count, "float_value": float_value })
-        );
+    let (metric, count) = (task.metric(), verdicts.len());
+    let value = metric.value(&verdicts);
+    let classes = metric.by_class(&verdicts).into_iter().map(|(class, value)| (task.class_name(class), value));
+    if quiet {
+        let mut object = json!({
+            "model": name, "executor": executor, "metric": metric.name(), "value": value, "samples": count,
+            "float_value": float_value,
+        });
+        if metric.rules().is_some() {
+            object["classes"] = classes.map(|(class, value)| json!({ "name": class, "value": value })).collect();
+        }
+        println!("{object}");
     } else {
         let float = match float_value {
             Some(float) if executor != "float" => format!("; the model as it came: {}", metric.show(float)),
             _ => String::new(),
         };
         println!("{name}: {} {} on {count} samples ({executor}{float})", metric.name(), metric.show(value));
+        for (class, value) in classes {
+            println!("  {class}: {}", metric.show(value));
+        }
     }
     Ok(())
 }
@@ -88,22 +100,22 @@ fn input_type(graph: &Graph) -> Result<&lutweave_ir::TensorType, Failure> {
     crate::flow::single_input(graph)
 }
 
-/// The metric of a graph in the interpreter, and the number of samples.
+/// What a graph's outputs for a task's samples are worth, in the interpreter.
 ///
 /// # Errors
 /// If the data does not fit.
-pub fn metric_in(
+pub fn verdicts_in(
     graph: &Graph,
     task: &Task,
     section: Section,
     limit: usize,
     quiet: bool,
-) -> Result<(f64, usize), Failure> {
+) -> Result<Vec<Verdict>, Failure> {
     let samples = task.samples(section, input_type(graph)?, limit)?;
     let interpreter = Interpreter::new(graph);
     let bar = progress::bar("evaluate", samples.inputs.len(), quiet);
     let outputs = each(&samples, &bar, |input| Ok(interpreter.run(std::slice::from_ref(input))?))?;
-    Ok((mean(task, &samples, &outputs), samples.inputs.len()))
+    verdicts(task, &samples, &model::output_names(graph), &outputs)
 }
 
 /// Runs every sample in parallel.
@@ -126,10 +138,17 @@ fn each<T: Send>(
     results
 }
 
-/// Mean of the metric over samples.
-pub fn mean(task: &Task, samples: &Samples, outputs: &[Vec<Tensor>]) -> f64 {
-    let total: f64 = outputs.iter().enumerate().map(|(index, outputs)| task.judge(samples, index, &outputs[0])).sum();
-    total / outputs.len().max(1) as f64
+/// What each sample's outputs are worth. `names` are the model's outputs.
+///
+/// # Errors
+/// If the outputs are not what the task says.
+pub fn verdicts(
+    task: &Task,
+    samples: &Samples,
+    names: &[String],
+    outputs: &[Vec<Tensor>],
+) -> Result<Vec<Verdict>, Failure> {
+    outputs.iter().enumerate().map(|(index, outputs)| task.judge(samples, index, names, outputs)).collect()
 }
 
 /// Outputs of a compiled model for samples, host parts included.
@@ -187,20 +206,22 @@ pub fn core_inputs(split: &lutweave_ir::split::Split, inputs: &[Tensor]) -> Resu
         .collect()
 }
 
-/// The metric of an integer graph through the CPU code.
+/// What an integer graph's outputs are worth, through the CPU code. `names` are the model's
+/// outputs.
 ///
 /// # Errors
 /// If the data does not fit.
-pub fn metric_on_cpu(
+pub fn verdicts_on_cpu(
     split: &lutweave_ir::split::Split,
     integer: &Graph,
+    names: &[String],
     task: &Task,
     section: Section,
     limit: usize,
-) -> Result<(f64, usize), Failure> {
+) -> Result<Vec<Verdict>, Failure> {
     let samples = task.samples(section, input_type(integer)?, limit)?;
     let jit = lutweave_cpu::compile_jit(&split.core)?;
     let bar = progress::bar("evaluate", samples.inputs.len(), true);
     let outputs = each(&samples, &bar, |input| Ok(split.run(std::slice::from_ref(input), |core| jit.run(core))?))?;
-    Ok((mean(task, &samples, &outputs), samples.inputs.len()))
+    verdicts(task, &samples, names, &outputs)
 }

@@ -1,10 +1,12 @@
 //! `models` and `devices`.
 
-use crate::cli::Listing;
+use crate::cli::{Listing, Models};
 use crate::failure::Failure;
+use crate::model;
 use comfy_table::{CellAlignment, Table, presets};
 use lutweave_hw::device;
 use serde_json::json;
+use std::path::Path;
 
 /// A table with the house style: no lines, right-aligned columns where asked.
 pub fn table(header: &[&str], right: &[usize]) -> Table {
@@ -18,18 +20,25 @@ pub fn table(header: &[&str], right: &[usize]) -> Table {
     table
 }
 
-/// Lists the built-in models.
+/// Lists the built-in models, or writes one.
 ///
 /// # Errors
-/// Never; for the sake of the other commands' type.
-pub fn models(arguments: &Listing) -> Result<(), Failure> {
+/// If there is no such model, or it cannot be written.
+pub fn models(arguments: &Models) -> Result<(), Failure> {
+    if let (Some(name), Some(path)) = (&arguments.export, &arguments.output) {
+        return export(name, path, arguments.format.json);
+    }
     let models = lutweave_models::built_in();
     if arguments.format.json {
         let list: Vec<_> = models
             .iter()
             .map(|model| {
-                let metrics: serde_json::Value = serde_json::from_str(model.metrics).unwrap_or_default();
-                json!({ "name": model.name, "description": model.description, "bytes": model.onnx.len(), "metrics": metrics })
+                let metrics: Option<serde_json::Value> =
+                    model.metrics().and_then(|metrics| serde_json::from_str(metrics).ok());
+                json!({
+                    "name": model.name, "description": model.description, "bytes": model.shipped_bytes(),
+                    "metrics": metrics,
+                })
             })
             .collect();
         println!("{}", json!({ "models": list }));
@@ -37,9 +46,22 @@ pub fn models(arguments: &Listing) -> Result<(), Failure> {
     }
     let mut table = table(&["model", "bytes", "what it does"], &[1]);
     for model in models {
-        table.add_row([model.name, &model.onnx.len().to_string(), model.description]);
+        let bytes = model.shipped_bytes().map_or_else(|| "generated".to_owned(), |bytes| bytes.to_string());
+        table.add_row([model.name, &bytes, model.description]);
     }
     println!("{table}");
+    Ok(())
+}
+
+fn export(name: &str, path: &Path, json: bool) -> Result<(), Failure> {
+    let built_in = lutweave_models::find(name).ok_or_else(|| model::unknown(name))?;
+    let onnx = built_in.onnx();
+    crate::artefact::write_file(path, &onnx)?;
+    if json {
+        println!("{}", json!({ "model": name, "file": path, "bytes": onnx.len() }));
+    } else {
+        println!("{name} -> {}: {} bytes", path.display(), onnx.len());
+    }
     Ok(())
 }
 

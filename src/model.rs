@@ -37,18 +37,28 @@ pub fn load(model: Option<&str>, task: Option<&Path>) -> Result<Model, Failure> 
             Some(task) => task,
             None => Task::of_built_in(built_in)?,
         };
-        let graph = import(built_in.onnx.to_vec(), model, None)?;
+        let graph = import(built_in.onnx().into_owned(), model, None)?;
         return Ok(Model { name: model.to_owned(), graph, task: Some(task) });
     }
     let path = Path::new(model);
     if !path.exists() {
-        let names: Vec<&str> = lutweave_models::built_in().iter().map(|model| model.name).collect();
-        return Err(Diagnostic::error("no-model", "there is no such file or built-in model")
-            .at(model)
-            .help(format!("built in: {}", names.join(", ")))
-            .into());
+        return Err(unknown(model));
     }
     import_file(path, task)
+}
+
+/// A model that is neither a file nor built in.
+pub fn unknown(name: &str) -> Failure {
+    let names: Vec<&str> = lutweave_models::built_in().iter().map(|model| model.name).collect();
+    Diagnostic::error("no-model", "there is no such file or built-in model")
+        .at(name)
+        .help(format!("built in: {}", names.join(", ")))
+        .into()
+}
+
+/// Names of a model's outputs.
+pub fn output_names(graph: &Graph) -> Vec<String> {
+    graph.outputs().iter().map(|&id| graph.node(id).name.clone()).collect()
 }
 
 fn import_file(path: &Path, task: Option<Task>) -> Result<Model, Failure> {

@@ -5,7 +5,6 @@ use crate::deform::{Reshaping, prices, step_name, variant_name};
 use crate::flow::{Cleaned, Lowered};
 use crate::listing::table;
 use crate::summary::{Layer, Summary};
-use crate::task::Metric;
 use lutweave_hw::device::Device;
 use lutweave_ir::op::SiteKind;
 use lutweave_passes::channels::Removed;
@@ -154,12 +153,12 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(accuracy) = &summary.accuracy {
-        let metric = if accuracy.metric == Metric::Top1.name() { Metric::Top1 } else { Metric::Mse };
+        let metric = accuracy.metric;
         figures.push((
             "accuracy",
             format!(
                 "{}: float {}, integer {} on {} samples",
-                accuracy.metric,
+                metric.name(),
                 metric.show(accuracy.float),
                 metric.show(accuracy.integer),
                 accuracy.samples

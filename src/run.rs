@@ -1,14 +1,18 @@
 //! `run`: one executor on inputs from a file.
 
-use crate::artefact::Compiled;
+use crate::artefact::{Compiled, DETECTIONS, Files, write_file};
 use crate::cli::Run;
-use crate::eval::through_host;
+use crate::detect::decode::Outputs;
+use crate::detect::{Bounds, Detection};
+use crate::eval::{task_of, through_host};
 use crate::executor::Drive;
 use crate::failure::Failure;
+use crate::flow::single_input;
 use crate::samples::{Archive, Array, write};
+use crate::task::{Section, Task};
 use crate::verify::execute;
 use lutweave_ir::{Data, Diagnostic, Graph, Tensor, TensorType};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Runs the command.
@@ -17,9 +21,43 @@ use std::path::Path;
 /// If the inputs do not fit the model, or something cannot run or be written.
 pub fn command(arguments: &Run) -> Result<(), Failure> {
     let compiled = Compiled::read(&arguments.directory)?;
-    let samples = read_inputs(&arguments.input, &compiled.graph)?;
+    let task = match arguments.draw {
+        Some(_) => Some(task_of(&compiled, arguments.task.as_deref())?),
+        None => None,
+    };
+    let samples = match (&arguments.input, &task) {
+        (Some(input), _) => read_inputs(input, &compiled.graph)?,
+        (None, Some(task)) => {
+            let ty = single_input(&compiled.graph)?;
+            let samples = task.samples(Section::Evaluation, ty, arguments.samples as usize)?;
+            samples.inputs.into_iter().map(|input| vec![input]).collect()
+        }
+        (None, None) => {
+            return Err(Failure::Usage(Diagnostic::error("no-input", "there is nothing to run").help("give --input")));
+        }
+    };
     let outputs =
         through_host(&compiled, &samples, |core| execute(&compiled, arguments.executor, core, Drive::default()))?;
+    let mut report = json!({ "executor": arguments.executor.name(), "samples": samples.len() });
+    if let Some(path) = &arguments.output {
+        report["outputs"] = write_outputs(&compiled, &outputs, path)?;
+    }
+    if let (Some(directory), Some(task)) = (&arguments.draw, &task) {
+        let found = draw(&compiled, task, &samples, &outputs, arguments.min_score, directory)?;
+        report["detections"] = found.into();
+    }
+    if arguments.format.json {
+        println!("{report}");
+    } else {
+        let targets: Vec<_> =
+            arguments.output.iter().chain(&arguments.draw).map(|path| path.display().to_string()).collect();
+        println!("{} samples through {} -> {}", samples.len(), arguments.executor.name(), targets.join(", "));
+    }
+    Ok(())
+}
+
+/// Writes all outputs as an `.npz` file; their shapes.
+fn write_outputs(compiled: &Compiled, outputs: &[Vec<Tensor>], path: &Path) -> Result<Value, Failure> {
     let named: Vec<(String, Tensor)> = compiled
         .manifest
         .model_outputs
@@ -31,21 +69,43 @@ pub fn command(arguments: &Run) -> Result<(), Failure> {
         })
         .collect();
     let mut bytes = Vec::new();
-    write(&mut bytes, &named).map_err(|error| Failure::file(&arguments.output, "make the outputs", error))?;
-    let folder = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).map_err(|error| Failure::file(folder, "write here", error))?;
-    std::io::Write::write_all(&mut file, &bytes).map_err(|error| Failure::file(&arguments.output, "write", error))?;
-    file.persist(&arguments.output).map_err(|error| Failure::file(&arguments.output, "write", error))?;
-    if arguments.format.json {
-        let shapes: serde_json::Map<String, serde_json::Value> =
-            named.iter().map(|(name, tensor)| (name.clone(), json!(tensor.shape))).collect();
-        println!("{}", json!({ "executor": arguments.executor.name(), "samples": samples.len(), "outputs": shapes }));
-    } else {
-        println!("{} samples through {} -> {}", samples.len(), arguments.executor.name(), arguments.output.display());
+    write(&mut bytes, &named).map_err(|error| Failure::file(path, "make the outputs", error))?;
+    write_file(path, &bytes)?;
+    Ok(named.iter().map(|(name, tensor)| (name.clone(), json!(tensor.shape))).collect::<Map<_, _>>().into())
+}
+
+/// Writes each sample's image with the detections of at least a score, and a list of these; their
+/// number.
+fn draw(
+    compiled: &Compiled,
+    task: &Task,
+    samples: &[Vec<Tensor>],
+    outputs: &[Vec<Tensor>],
+    min_score: f64,
+    directory: &Path,
+) -> Result<usize, Failure> {
+    let (names, decode) = (&compiled.manifest.model_outputs, task.decode()?);
+    let mut files = Files::default();
+    let mut list = Vec::new();
+    let mut total = 0;
+    for (index, (inputs, values)) in samples.iter().zip(outputs).enumerate() {
+        let mut found = decode.detections(&Outputs { names, values })?;
+        found.retain(|detection| detection.score >= min_score);
+        total += found.len();
+        let name = format!("{index:04}.png");
+        let picture = task.picture(&inputs[0])?.with_detections(&found);
+        files.add(&name, picture.png().map_err(|error| Failure::file(directory, "draw", error))?);
+        let found: Vec<Value> = found.iter().map(|detection| described(task, detection)).collect();
+        list.push(json!({ "image": name, "detections": found }));
     }
-    Ok(())
+    files.add_json(DETECTIONS, &list);
+    files.write_detections(directory)?;
+    Ok(total)
+}
+
+fn described(task: &Task, detection: &Detection) -> Value {
+    let Bounds { x1, y1, x2, y2 } = detection.bounds;
+    json!({ "class": task.class_name(detection.class), "score": detection.score, "box": [x1, y1, x2, y2] })
 }
 
 /// Model inputs from an `.npz` file with one array per input (by name, or the only array): one

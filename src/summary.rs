@@ -3,6 +3,7 @@
 use crate::codesign::Measured;
 use crate::codesign::record::Record;
 use crate::deform::Reshaping;
+use crate::metric::Metric;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
@@ -47,8 +48,8 @@ pub struct Layer {
 /// Accuracy of a model and of what was made of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accuracy {
-    /// Name of the metric.
-    pub metric: &'static str,
+    /// The metric.
+    pub metric: Metric,
     /// The model as it came.
     pub float: f64,
     /// The integer graph.

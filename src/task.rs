@@ -1,11 +1,17 @@
-//! Task files: what a model is for and how it is judged.
+//! Tasks: what a model is for and how it is judged.
 
+mod spec;
+
+use crate::detect::average_precision::Matches;
+use crate::detect::decode::{Decode, Outputs};
+use crate::detect::draw::Picture;
+use crate::detect::{Bounds, Object};
 use crate::failure::Failure;
+use crate::metric::{Metric, Verdict};
 use crate::samples::{Archive, Array};
 use lutweave_ir::{Diagnostic, Element, Tensor, TensorType};
 use lutweave_models::BuiltIn;
-use lutweave_passes::sensitivity::Loss;
-use serde::Deserialize;
+use spec::{Labels, Spec, Window, fault, parse};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -21,86 +27,6 @@ pub struct Task {
 enum Place {
     Directory(PathBuf),
     BuiltIn(&'static BuiltIn),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Spec {
-    model: Option<String>,
-    metric: Metric,
-    calibration: Window,
-    evaluation: Window,
-    input: Input,
-    output: Option<Affine>,
-    labels: Option<Labels>,
-}
-
-/// How outputs are judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of samples whose largest output is at the label.
-    Top1,
-    /// Mean squared difference of output and input, in the model's real units.
-    Mse,
-}
-
-impl Metric {
-    /// Its name in task files and output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Top1 => "top1",
-            Self::Mse => "mse",
-        }
-    }
-
-    /// True if larger is better.
-    pub fn larger_is_better(self) -> bool {
-        self == Self::Top1
-    }
-
-    /// The loss that stands for the metric where errors are priced.
-    pub fn loss(self) -> Loss {
-        match self {
-            Self::Top1 => Loss::Divergence,
-            Self::Mse => Loss::SquaredError,
-        }
-    }
-
-    /// Text for a table.
-    pub fn show(self, value: f64) -> String {
-        match self {
-            Self::Top1 => format!("{:.2} %", 100.0 * value),
-            Self::Mse => format!("{value:.4}"),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Window {
-    file: String,
-    start: usize,
-    count: usize,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Input {
-    array: String,
-    layout: String,
-    model_layout: String,
-    channels: Option<String>,
-    mean: Vec<f64>,
-    std: Vec<f64>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Affine {
-    mean: Vec<f64>,
-    std: Vec<f64>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Labels {
-    array: String,
 }
 
 /// Which window of samples.
@@ -119,6 +45,8 @@ pub struct Samples {
     pub inputs: Vec<Tensor>,
     /// One label a sample; empty for metrics without labels.
     pub labels: Vec<usize>,
+    /// The objects of each sample; empty for metrics without boxes.
+    pub objects: Vec<Vec<Object>>,
 }
 
 impl Task {
@@ -138,7 +66,7 @@ impl Task {
     /// # Errors
     /// Never for the models that are shipped; the text is checked all the same.
     pub fn of_built_in(model: &'static BuiltIn) -> Result<Self, Failure> {
-        Ok(Self { spec: parse(model.task, model.name)?, place: Place::BuiltIn(model) })
+        Ok(Self { spec: parse(&model.task(), model.name)?, place: Place::BuiltIn(model) })
     }
 
     /// The model that the task names, if it is a file.
@@ -171,32 +99,95 @@ impl Task {
                 self.select(archive, window, ty, limit)
             }
             Place::BuiltIn(model) => {
-                self.select(Archive::open(Cursor::new(model.samples), model.samples_file)?, window, ty, limit)
+                let archive = Archive::open(Cursor::new(model.samples()), model.samples_file())?;
+                self.select(archive, window, ty, limit)
             }
         }
     }
 
-    /// The metric of one sample's output: 1 or 0 for a hit, or a squared error.
-    pub fn judge(&self, samples: &Samples, index: usize, output: &Tensor) -> f64 {
-        match self.spec.metric {
-            Metric::Top1 => f64::from(u8::from(samples.labels.get(index) == Some(&class(output)))),
-            Metric::Mse => {
-                let values: Vec<f64> = reals(output);
-                let input = &self.spec.input;
-                let output_affine = self.spec.output.as_ref();
-                let (mean, std) = output_affine.map_or((0.0, 1.0), |affine| (affine.mean[0], affine.std[0]));
-                let inputs = reals(&samples.inputs[index]);
-                let squares: f64 = inputs
-                    .iter()
-                    .zip(&values)
-                    .map(|(x, y)| {
-                        let difference = (y * std + mean) - (x * input.std[0] + input.mean[0]);
-                        difference * difference
-                    })
-                    .sum();
-                squares / inputs.len().max(1) as f64
-            }
+    /// How a detector's outputs are read.
+    ///
+    /// # Errors
+    /// If the task does not say it.
+    pub fn decode(&self) -> Result<&Decode, Failure> {
+        self.spec.decode.as_ref().ok_or_else(|| {
+            Diagnostic::error("no-decode", "the task does not say how a detector's outputs are read")
+                .help("give a task file with a table [decode]")
+                .into()
+        })
+    }
+
+    /// The name of a class of objects.
+    pub fn class_name(&self, class: usize) -> String {
+        let named = self.spec.labels.as_ref().and_then(|labels| labels.classes.get(class));
+        named.cloned().unwrap_or_else(|| class.to_string())
+    }
+
+    /// What one sample's outputs are worth. `names` are the model's outputs.
+    ///
+    /// # Errors
+    /// If the outputs are not what the task says.
+    pub fn judge(
+        &self,
+        samples: &Samples,
+        index: usize,
+        names: &[String],
+        outputs: &[Tensor],
+    ) -> Result<Verdict, Failure> {
+        if let Some(rules) = self.spec.metric.rules() {
+            let found = self.decode()?.detections(&Outputs { names, values: outputs })?;
+            return Ok(Verdict::Matches(Matches::new(rules, &found, &samples.objects[index])));
         }
+        if self.spec.metric == Metric::Mse {
+            return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &reals(&outputs[0]))));
+        }
+        Ok(Verdict::Number(f64::from(u8::from(samples.labels.get(index) == Some(&class(&outputs[0]))))))
+    }
+
+    fn squared_error(&self, input: &Tensor, outputs: &[f64]) -> f64 {
+        let input_affine = &self.spec.input;
+        let output_affine = self.spec.output.as_ref();
+        let (mean, std) = output_affine.map_or((0.0, 1.0), |affine| (affine.mean[0], affine.std[0]));
+        let inputs = reals(input);
+        let squares: f64 = inputs
+            .iter()
+            .zip(outputs)
+            .map(|(x, y)| {
+                let difference = (y * std + mean) - (x * input_affine.std[0] + input_affine.mean[0]);
+                difference * difference
+            })
+            .sum();
+        squares / inputs.len().max(1) as f64
+    }
+
+    /// The image that a model's input was made from.
+    ///
+    /// # Errors
+    /// If it is no image.
+    pub fn picture(&self, input: &Tensor) -> Result<Picture, Failure> {
+        let spec = &self.spec.input;
+        let first = spec.model_layout == "NCHW";
+        let (height, width, channels) = match input.shape[..] {
+            [1, c, h, w] if first => (h, w, c),
+            [1, h, w, c] if spec.model_layout == "NHWC" => (h, w, c),
+            _ => return Err(fault(&spec.array, format!("shape {:?} is no image", input.shape))),
+        };
+        if channels != 1 && channels != 3 {
+            return Err(fault(&spec.array, format!("an image of {channels} channels cannot be drawn")));
+        }
+        let values = reals(input);
+        let constant = |values: &[f64], channel: usize| values[if values.len() == 1 { 0 } else { channel }];
+        let pixel = |position: usize, colour: usize| {
+            let channel = match (channels, spec.channels.as_deref()) {
+                (1, _) => 0,
+                (_, Some("BGR")) => 2 - colour,
+                _ => colour,
+            };
+            let value = values[if first { channel * height * width + position } else { position * channels + channel }];
+            (value * constant(&spec.std, channel) + constant(&spec.mean, channel)).round().clamp(0.0, 255.0) as u8
+        };
+        let pixels = (0..height * width).map(|position| std::array::from_fn(|colour| pixel(position, colour)));
+        Ok(Picture { height, width, pixels: pixels.collect() })
     }
 
     fn select<R: std::io::Read + std::io::Seek>(
@@ -209,24 +200,45 @@ impl Task {
         let input = &self.spec.input;
         let array = archive.array(&input.array)?;
         let total = array.shape.first().copied().unwrap_or(0);
-        let end = window.start.saturating_add(window.count);
-        if end > total || window.count == 0 {
-            let message = format!("samples {} to {end} are asked for, the file has {total}", window.start);
-            return Err(fault(&window.file, message));
-        }
-        let range = window.start..window.start + window.count.min(limit);
-        let labels = match &self.spec.labels {
-            None => Vec::new(),
-            Some(labels) => {
-                let labels = archive.array(&labels.array)?;
-                if labels.values.len() != total {
-                    return Err(fault(&window.file, format!("{} labels for {total} samples", labels.values.len())));
-                }
-                labels.values[range.clone()].iter().map(|&label| label as usize).collect()
+        let chosen = window.choose(&mut archive, total, limit)?;
+        let mut samples = Samples { inputs: Vec::new(), labels: Vec::new(), objects: Vec::new() };
+        if let Some(labels) = self.spec.labels.as_ref().and_then(|labels| labels.array.as_ref()) {
+            let labels = archive.array(labels)?;
+            if labels.values.len() != total {
+                return Err(fault(&window.file, format!("{} labels for {total} samples", labels.values.len())));
             }
+            samples.labels = chosen.iter().map(|&index| labels.values[index] as usize).collect();
+        }
+        if self.spec.metric.rules().is_some() {
+            let all = self.objects(&mut archive, total)?;
+            samples.objects = chosen.iter().map(|&index| all[index].clone()).collect();
+        }
+        samples.inputs = chosen.iter().map(|&index| self.sample(&array, index, ty)).collect::<Result<_, _>>()?;
+        Ok(samples)
+    }
+
+    /// The objects of every sample of a file.
+    fn objects<R: std::io::Read + std::io::Seek>(
+        &self,
+        archive: &mut Archive<R>,
+        total: usize,
+    ) -> Result<Vec<Vec<Object>>, Failure> {
+        let labels = self.spec.labels.as_ref().and_then(Labels::of_boxes);
+        let Some([boxes, classes, offsets]) = labels else { return Ok(vec![Vec::new(); total]) };
+        let (bounds, kinds, starts) = (archive.array(boxes)?, archive.array(classes)?, archive.array(offsets)?);
+        let count = kinds.values.len();
+        if bounds.shape != [count, 4] {
+            return Err(fault(boxes, format!("shape {:?} is not one box of four for each of {count}", bounds.shape)));
+        }
+        let starts: Vec<usize> = starts.values.iter().map(|&start| start as usize).collect();
+        if starts.len() != total + 1 || starts.last() != Some(&count) || !starts.is_sorted() {
+            return Err(fault(offsets, format!("it does not share {count} boxes out among {total} samples")));
+        }
+        let object = |index: usize| {
+            let [x1, y1, x2, y2] = std::array::from_fn(|side| bounds.values[4 * index + side]);
+            Object { bounds: Bounds { x1, y1, x2, y2 }, class: kinds.values[index] as usize }
         };
-        let inputs = range.map(|index| self.sample(&array, index, ty)).collect::<Result<_, _>>()?;
-        Ok(Samples { inputs, labels })
+        Ok(starts.windows(2).map(|pair| (pair[0]..pair[1]).map(object).collect()).collect())
     }
 
     /// One sample as the model wants it: `(x - mean) / std`, channels, layout, element type.
@@ -320,35 +332,4 @@ fn reals(tensor: &Tensor) -> Vec<f64> {
         lutweave_ir::Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
         lutweave_ir::Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
     }
-}
-
-fn parse(text: &str, name: &str) -> Result<Spec, Failure> {
-    let spec: Spec = toml::from_str(text).map_err(|error| {
-        Failure::from(
-            Diagnostic::error("bad-task", error.to_string().trim().to_owned())
-                .at(name)
-                .help("see the README for the format of task files"),
-        )
-    })?;
-    let affines = [(&spec.input.mean, &spec.input.std)];
-    let outputs = spec.output.iter().map(|affine| (&affine.mean, &affine.std));
-    for (mean, std) in affines.into_iter().chain(outputs) {
-        let sound = |values: &[f64]| matches!(values.len(), 1 | 3) && values.iter().all(|value| value.is_finite());
-        if !sound(mean) || !sound(std) || std.contains(&0.0) {
-            return Err(fault(name, "mean and std are one or three finite numbers each, std not 0".to_owned()));
-        }
-    }
-    for layout in [&spec.input.layout, &spec.input.model_layout] {
-        if !matches!(layout.as_str(), "NHWC" | "NCHW" | "NC") {
-            return Err(fault(name, format!("layout `{layout}` is not NHWC, NCHW or NC")));
-        }
-    }
-    if spec.metric == Metric::Top1 && spec.labels.is_none() {
-        return Err(fault(name, "metric top1 needs [labels]".to_owned()));
-    }
-    Ok(spec)
-}
-
-fn fault(name: &str, message: String) -> Failure {
-    Diagnostic::error("bad-data", message).at(name).into()
 }

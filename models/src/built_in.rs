@@ -1,7 +1,10 @@
-//! The built-in models, as files in the program.
+//! The built-in models: shipped as files in the program, or generated when asked for.
 //!
-//! Each lives in a folder of this crate with the script that trained it and a README that names
-//! its origin, licences and accuracy.
+//! A shipped model lives in a folder of this crate with the script that trained it and a README
+//! that names its origin, licences and accuracy.
+
+use crate::codenet::Configuration;
+use std::borrow::Cow;
 
 /// A model that comes with the compiler.
 #[derive(Clone, Copy, Debug)]
@@ -10,30 +13,138 @@ pub struct BuiltIn {
     pub name: &'static str,
     /// What it does, in one line.
     pub description: &'static str,
-    /// The model, an ONNX file.
-    pub onnx: &'static [u8],
-    /// Its task file, TOML. `model` and `file` in it name the two files below.
-    pub task: &'static str,
-    /// The name by which `task` calls [`BuiltIn::onnx`].
-    pub onnx_file: &'static str,
-    /// Samples for calibration and evaluation, an `.npz` file.
-    pub samples: &'static [u8],
-    /// The name by which `task` calls [`BuiltIn::samples`].
-    pub samples_file: &'static str,
-    /// What its training script measured, a JSON object with at least `test_top1`.
-    pub metrics: &'static str,
+    source: Source,
 }
 
-static BUILT_IN: [BuiltIn; 1] = [BuiltIn {
-    name: "mnist",
-    description: "handwritten digits 0 to 9 on 28x28 grey pixels: three convolutions and a dense layer",
-    onnx: include_bytes!("../mnist/model.onnx"),
-    task: include_str!("../mnist/task.toml"),
-    onnx_file: "model.onnx",
-    samples: include_bytes!("../mnist/samples.npz"),
-    samples_file: "samples.npz",
-    metrics: include_str!("../mnist/metrics.json"),
-}];
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Shipped(Shipped),
+    Generated(Configuration),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shipped {
+    onnx: &'static [u8],
+    onnx_file: &'static str,
+    task: &'static str,
+    samples: &'static [u8],
+    metrics: &'static str,
+}
+
+/// The name by which every task calls [`BuiltIn::samples`].
+const SAMPLES_FILE: &str = "samples.npz";
+
+impl BuiltIn {
+    /// The model, an ONNX file. Generated anew by each call if it is not shipped.
+    pub fn onnx(&self) -> Cow<'static, [u8]> {
+        match self.source {
+            Source::Shipped(shipped) => Cow::Borrowed(shipped.onnx),
+            Source::Generated(configuration) => Cow::Owned(configuration.onnx()),
+        }
+    }
+
+    /// Its task file, TOML. `model` and `file` in it name [`BuiltIn::onnx_file`] and
+    /// [`BuiltIn::samples_file`].
+    pub fn task(&self) -> Cow<'static, str> {
+        match self.source {
+            Source::Shipped(shipped) => Cow::Borrowed(shipped.task),
+            Source::Generated(configuration) => Cow::Owned(configuration.task()),
+        }
+    }
+
+    /// The name by which its task calls [`BuiltIn::onnx`].
+    pub fn onnx_file(&self) -> &'static str {
+        match self.source {
+            Source::Shipped(shipped) => shipped.onnx_file,
+            Source::Generated(_) => "model.onnx",
+        }
+    }
+
+    /// Samples for calibration and evaluation, an `.npz` file. Generated anew by each call if they
+    /// are not shipped.
+    pub fn samples(&self) -> Cow<'static, [u8]> {
+        match self.source {
+            Source::Shipped(shipped) => Cow::Borrowed(shipped.samples),
+            Source::Generated(configuration) => Cow::Owned(configuration.samples()),
+        }
+    }
+
+    /// The name by which its task calls [`BuiltIn::samples`].
+    pub fn samples_file(&self) -> &'static str {
+        SAMPLES_FILE
+    }
+
+    /// Size of [`BuiltIn::onnx`], if it is shipped.
+    pub fn shipped_bytes(&self) -> Option<usize> {
+        match self.source {
+            Source::Shipped(shipped) => Some(shipped.onnx.len()),
+            Source::Generated(_) => None,
+        }
+    }
+
+    /// What its training script measured, a JSON object; `None` for weights that were not trained.
+    pub fn metrics(&self) -> Option<&'static str> {
+        match self.source {
+            Source::Shipped(shipped) => Some(shipped.metrics),
+            Source::Generated(_) => None,
+        }
+    }
+}
+
+macro_rules! shipped {
+    ($folder:literal, $onnx:literal, $task:literal) => {
+        Source::Shipped(Shipped {
+            onnx: include_bytes!(concat!("../", $folder, "/", $onnx)),
+            onnx_file: $onnx,
+            task: include_str!(concat!("../", $folder, "/", $task)),
+            samples: include_bytes!(concat!("../", $folder, "/samples.npz")),
+            metrics: include_str!(concat!("../", $folder, "/metrics.json")),
+        })
+    };
+}
+
+static BUILT_IN: [BuiltIn; 8] = [
+    BuiltIn {
+        name: "codenet-a",
+        description: "CoDeNet a: 20 classes on 256x256, stem of stride 4, random weights",
+        source: Source::Generated(Configuration::ALL[0]),
+    },
+    BuiltIn {
+        name: "codenet-b",
+        description: "CoDeNet b: 20 classes on 256x256, pooled stem, random weights",
+        source: Source::Generated(Configuration::ALL[1]),
+    },
+    BuiltIn {
+        name: "codenet-bccd",
+        description: "blood cells of 3 kinds on 192x144: square deformable convolution with integer distances",
+        source: shipped!("codenet", "model.onnx", "task.toml"),
+    },
+    BuiltIn {
+        name: "codenet-bccd-int4",
+        description: "codenet-bccd, trained with 4-bit weights and 8-bit activations, as a quantized model",
+        source: shipped!("codenet", "int4.onnx", "int4.toml"),
+    },
+    BuiltIn {
+        name: "codenet-c",
+        description: "CoDeNet c: 20 classes on 512x512, stem of stride 4, random weights",
+        source: Source::Generated(Configuration::ALL[2]),
+    },
+    BuiltIn {
+        name: "codenet-d",
+        description: "CoDeNet d: 20 classes on 512x512, stem of stride 4, backbone 2x, random weights",
+        source: Source::Generated(Configuration::ALL[3]),
+    },
+    BuiltIn {
+        name: "codenet-e",
+        description: "CoDeNet e: 20 classes on 512x512, pooled stem, backbone 2x, random weights",
+        source: Source::Generated(Configuration::ALL[4]),
+    },
+    BuiltIn {
+        name: "mnist",
+        description: "handwritten digits 0 to 9 on 28x28 grey pixels: three convolutions and a dense layer",
+        source: shipped!("mnist", "model.onnx", "task.toml"),
+    },
+];
 
 /// The built-in models, by name.
 pub fn built_in() -> &'static [BuiltIn] {
@@ -59,20 +170,30 @@ mod tests {
     }
 
     #[test]
+    fn generated_models_have_the_names_of_their_configurations() {
+        for configuration in Configuration::ALL {
+            let model = find(configuration.name()).expect("every configuration is built in");
+            assert!(matches!(model.source, Source::Generated(own) if own == configuration), "{}", model.name);
+        }
+    }
+
+    #[test]
     fn tasks_name_the_files_beside_them() {
         for model in built_in() {
-            assert!(model.task.contains(&format!("model = \"{}\"", model.onnx_file)), "{}", model.name);
-            assert_eq!(model.task.matches(&format!("file = \"{}\"", model.samples_file)).count(), 2, "{}", model.name);
+            let task = model.task();
+            assert!(task.contains(&format!("model = \"{}\"", model.onnx_file())), "{}", model.name);
+            assert_eq!(task.matches(&format!("file = \"{}\"", model.samples_file())).count(), 2, "{}", model.name);
         }
     }
 
     #[test]
     fn files_are_of_their_kind() {
-        for model in built_in() {
+        for model in built_in().iter().filter(|model| model.shipped_bytes().is_some()) {
             // Protobuf: field 1 of ModelProto, a varint, is the IR version.
-            assert_eq!(model.onnx[0], 0x08, "{}", model.name);
-            assert!(model.samples.starts_with(b"PK\x03\x04"), "{}", model.name);
-            assert!(model.metrics.contains("\"test_top1\""), "{}", model.name);
+            assert_eq!(model.onnx()[0], 0x08, "{}", model.name);
+            assert_eq!(Some(model.onnx().len()), model.shipped_bytes());
+            assert!(model.samples().starts_with(b"PK\x03\x04"), "{}", model.name);
+            assert!(model.metrics().is_some_and(|metrics| metrics.contains("\"test_")), "{}", model.name);
         }
     }
 }

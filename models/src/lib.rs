@@ -2,6 +2,7 @@
 //! calibrates and judges them, and a [generator of random graphs](random) for property tests.
 
 mod built_in;
+pub mod codenet;
 pub mod random;
 
 pub use built_in::{BuiltIn, built_in, find};

@@ -57,7 +57,7 @@ pub fn float_samples(graph: &Graph, count: usize) -> Vec<Vec<Tensor>> {
 pub fn mnist() -> Result<(Graph, Vec<Vec<Tensor>>), String> {
     let model = lutweave_models::find("mnist").ok_or("there is no built-in model mnist")?;
     let options = lutweave_onnx::ImportOptions { name: "mnist".to_owned(), base: None };
-    let graph = lutweave_onnx::import(model.onnx.to_vec(), &options).map_err(|error| error.to_string())?.graph;
+    let graph = lutweave_onnx::import(model.onnx().into_owned(), &options).map_err(|error| error.to_string())?.graph;
     // Random pixels: what the snapshots show does not depend on how good the ranges are.
     let samples = float_samples(&graph, 8);
     Ok((graph, samples))

@@ -4,8 +4,9 @@ use super::tables::Key;
 use crate::eval;
 use crate::failure::Failure;
 use crate::flow::{self, Lowered};
-use crate::model::Model;
-use crate::task::{Metric, Samples, Section, Task, class, probabilities};
+use crate::metric::{Metric, Verdict, mean};
+use crate::model::{Model, output_names};
+use crate::task::{Samples, Section, Task, class, probabilities};
 use lutweave_cpu::Jit;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Tensor};
@@ -40,8 +41,10 @@ pub struct Measured {
 pub struct Judge<'a> {
     task: &'a Task,
     samples: Samples,
-    /// The float model's verdict on each sample.
-    float: Vec<f64>,
+    /// Names of the model's outputs.
+    names: Vec<String>,
+    /// What the float model's outputs for each sample are worth.
+    float: Vec<Verdict>,
     /// The float model's probabilities of the classes of each sample; empty if it has no classes.
     probabilities: Vec<Vec<f64>>,
 }
@@ -69,17 +72,18 @@ impl<'a> Judge<'a> {
             .par_iter()
             .map(|input| interpreter.run(std::slice::from_ref(input)))
             .collect::<Result<Vec<_>, Diagnostic>>()?;
-        let float = verdicts(task, &samples, &outputs);
+        let names = output_names(&model.graph);
+        let float = eval::verdicts(task, &samples, &names, &outputs)?;
         let probabilities = match task.metric() {
             Metric::Top1 => outputs.iter().map_while(|outputs| probabilities(&outputs[0])).collect(),
-            Metric::Mse => Vec::new(),
+            Metric::Mse | Metric::Ap50 | Metric::Map => Vec::new(),
         };
-        Ok(Self { task, samples, float, probabilities })
+        Ok(Self { task, samples, names, float, probabilities })
     }
 
     /// The float model's metric.
     pub fn float_value(&self) -> f64 {
-        self.float.iter().sum::<f64>() / self.float.len().max(1) as f64
+        self.task.metric().value(&self.float)
     }
 
     /// Judges an integer graph.
@@ -93,21 +97,16 @@ impl<'a> Judge<'a> {
     fn judge_by(&self, jit: &Jit, lowered: &Lowered) -> Result<Judged, Failure> {
         let run = |input: &Tensor| lowered.split.run(std::slice::from_ref(input), |core| jit.run(core));
         let outputs = self.samples.inputs.par_iter().map(run).collect::<Result<Vec<_>, Diagnostic>>()?;
-        let integer = verdicts(self.task, &self.samples, &outputs);
-        let unit = if self.task.metric().larger_is_better() {
-            -100.0
-        } else {
-            100.0 / self.float_value().abs().max(f64::MIN_POSITIVE)
-        };
-        let losses = integer.iter().zip(&self.float).map(|(integer, float)| unit * (integer - float));
+        let integer = eval::verdicts(self.task, &self.samples, &self.names, &outputs)?;
+        let metric = self.task.metric();
         let expected = self.probabilities.iter().zip(&outputs).map(|(probabilities, outputs)| {
             let likeliest = probabilities.iter().copied().fold(0.0, f64::max);
             100.0 * (likeliest - probabilities.get(class(&outputs[0])).copied().unwrap_or(0.0))
         });
         Ok(Judged {
-            value: integer.iter().sum::<f64>() / integer.len().max(1) as f64,
-            drop: mean(losses.collect()),
-            expected: (!self.probabilities.is_empty()).then(|| mean(expected.collect())),
+            value: metric.value(&integer),
+            drop: metric.drop(&self.float, &integer),
+            expected: (!self.probabilities.is_empty()).then(|| mean(&expected.collect::<Vec<f64>>())),
         })
     }
 
@@ -119,7 +118,7 @@ impl<'a> Judge<'a> {
     /// Adds what the judge judges by to a key.
     pub fn add_to(&self, key: &mut Key) {
         self.samples.inputs.iter().for_each(|input| key.tensor(input));
-        key.numbers(&self.float);
+        self.float.iter().for_each(|verdict| key.numbers(&verdict.numbers()));
     }
 
     /// Everything that is measured of a choice. `study` holds the float outputs for the
@@ -133,18 +132,6 @@ impl<'a> Judge<'a> {
         let distortion = distortion(&jit, lowered, study, judging)?;
         Ok(Measured { drop, standard_error, expected, samples: self.samples(), distortion })
     }
-}
-
-/// A mean and its standard error.
-fn mean(values: Vec<f64>) -> (f64, f64) {
-    let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
-    (mean, (variance / count).sqrt())
-}
-
-fn verdicts(task: &Task, samples: &Samples, outputs: &[Vec<Tensor>]) -> Vec<f64> {
-    outputs.iter().enumerate().map(|(index, outputs)| task.judge(samples, index, &outputs[0])).collect()
 }
 
 /// The distortion of the core's outputs against the network's, where these are the same values.

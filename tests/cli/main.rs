@@ -5,6 +5,7 @@ mod codesign;
 mod commands;
 mod damage;
 mod deform;
+mod detect;
 mod interrupt;
 mod screens;
 mod support;

@@ -76,9 +76,9 @@ pub fn mnist() -> &'static str {
 pub fn files() -> TempDir {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let model = lutweave_models::find("mnist").expect("there is a built-in model mnist");
-    write(&folder.path().join(model.onnx_file), model.onnx);
-    write(&folder.path().join(model.samples_file), model.samples);
-    write(&folder.path().join("task.toml"), model.task);
+    write(&folder.path().join(model.onnx_file()), model.onnx());
+    write(&folder.path().join(model.samples_file()), model.samples());
+    write(&folder.path().join("task.toml"), model.task().as_bytes());
     folder
 }
 

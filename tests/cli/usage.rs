@@ -152,10 +152,10 @@ fn unfit_inputs_are_refused() {
     write(&input, "no archive");
     attempt("npz");
     let model = lutweave_models::find("mnist").expect("there is a built-in model mnist");
-    write(&input, &model.samples[..model.samples.len() / 2]);
+    write(&input, &model.samples()[..model.samples().len() / 2]);
     attempt("npz");
     // Two arrays, none of the input's name.
-    write(&input, model.samples);
+    write(&input, model.samples());
     attempt("image");
     let mut writer = NpzWriter::new(File::create(&input).expect("a file can be made"));
     writer.add_array("image", &Array2::<f32>::zeros((3, 5))).expect("an array can be written");

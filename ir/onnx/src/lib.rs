@@ -1,8 +1,9 @@
-//! ONNX to [`Graph`].
+//! ONNX to [`Graph`], and ONNX from parts.
 //!
 //! In goes the content of a model file, out comes a graph with channels-last images, constants
 //! folded and the batch fixed, or a list of everything in the file that cannot be compiled.
-//! Nothing outside this crate knows protobuf.
+//! [`write`] is the way back for networks that a program builds. Nothing outside this crate knows
+//! protobuf.
 //!
 //! Guarantees: no input makes [`import`] panic, and none makes it allocate much more than it
 //! holds. Values keep the shapes and the order of elements that they have in the model.
@@ -20,6 +21,7 @@ mod order;
 pub mod proto;
 mod regroup;
 mod value;
+pub mod write;
 
 use bytes::Bytes;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph};

@@ -1,0 +1,49 @@
+//! Non-maximum suppression.
+
+use super::Detection;
+
+/// Keeps, best first, what overlaps nothing better of its class by more than `overlap`, at most
+/// `limit` detections. Equal scores keep their order.
+pub fn suppress(mut detections: Vec<Detection>, overlap: f64, limit: usize) -> Vec<Detection> {
+    detections.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut kept: Vec<Detection> = Vec::new();
+    for detection in detections {
+        if kept.len() == limit {
+            break;
+        }
+        let covers =
+            |better: &Detection| better.class == detection.class && better.bounds.overlap(&detection.bounds) > overlap;
+        if !kept.iter().any(covers) {
+            kept.push(detection);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::Bounds;
+
+    fn detection(x1: f64, class: usize, score: f64) -> Detection {
+        Detection { bounds: Bounds { x1, y1: 0.0, x2: x1 + 10.0, y2: 10.0 }, class, score }
+    }
+
+    #[test]
+    fn the_better_of_two_stays() {
+        let [weak, strong, far, other] =
+            [detection(1.0, 0, 0.4), detection(0.0, 0, 0.9), detection(8.0, 0, 0.5), detection(0.0, 1, 0.3)];
+        let all = vec![weak, strong, far, other];
+        assert_eq!(suppress(all.clone(), 0.5, 9), [strong, far, other]);
+        assert_eq!(suppress(all.clone(), 0.5, 1), [strong]);
+        assert_eq!(suppress(all, 0.95, 9), [strong, far, weak, other]);
+        assert_eq!(suppress(Vec::new(), 0.5, 9), []);
+    }
+
+    #[test]
+    fn equal_scores_keep_their_order() {
+        let [first, second] = [detection(0.0, 0, 0.5), detection(1.0, 0, 0.5)];
+        assert_eq!(suppress(vec![first, second], 0.5, 9), [first]);
+        assert_eq!(suppress(vec![second, first], 0.5, 9), [second]);
+    }
+}

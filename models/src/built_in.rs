@@ -103,7 +103,7 @@ macro_rules! shipped {
     };
 }
 
-static BUILT_IN: [BuiltIn; 8] = [
+static BUILT_IN: [BuiltIn; 9] = [
     BuiltIn {
         name: "codenet-a",
         description: "CoDeNet a: 20 classes on 256x256, stem of stride 4, random weights",
@@ -123,6 +123,11 @@ static BUILT_IN: [BuiltIn; 8] = [
         name: "codenet-bccd-int4",
         description: "codenet-bccd, trained with 4-bit weights and 8-bit activations, as a quantized model",
         source: shipped!("codenet", "int4.onnx", "int4.toml"),
+    },
+    BuiltIn {
+        name: "codenet-bccd-plain",
+        description: "codenet-bccd's twin with plain depthwise convolution",
+        source: shipped!("codenet", "plain.onnx", "plain.toml"),
     },
     BuiltIn {
         name: "codenet-c",

@@ -26,7 +26,7 @@ fn value(result: &Value) -> f64 {
 
 #[test]
 fn the_built_in_detectors_find_cells() {
-    for model in ["codenet-bccd", "codenet-bccd-int4"] {
+    for model in ["codenet-bccd", "codenet-bccd-int4", "codenet-bccd-plain"] {
         let result = json(&["eval", model]);
         assert_eq!((&result["metric"], &result["samples"]), (&"ap50".into(), &4.into()), "{model}");
         assert!(value(&result) > 0.7, "{model}: {result}");
@@ -121,8 +121,8 @@ fn the_detectors_keep_their_figures_on_the_whole_set() {
         let task = std::fs::read_to_string(root.join(format!("models/codenet/{split}.toml"))).expect("it is shipped");
         write(&path, task.replace("../../../shared/data/datasets/bccd_192x144.npz", &text(&data)));
         let ap50 = |model: &str| value(&json(&["eval", model, "--task", &text(&path)]));
-        let [float, quantized] = ["codenet-bccd", "codenet-bccd-int4"].map(ap50);
-        assert!(float >= 0.85, "{split}: {float}");
+        let [float, quantized, plain] = ["codenet-bccd", "codenet-bccd-int4", "codenet-bccd-plain"].map(ap50);
+        assert!(float >= 0.85 && (plain - float).abs() < 0.02, "{split}: {float} {plain}");
         assert!(quantized >= 0.82 && quantized >= float - 0.04, "{split}: {quantized} {float}");
     }
 }

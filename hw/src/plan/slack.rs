@@ -187,13 +187,11 @@ fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
     rows + latency(bottleneck)
 }
 
-/// Rows that a window kernel holds back at most.
+/// Rows that a window kernel holds back at most: those that it needs before it gives its first
+/// results, and those that arrive meanwhile. Its ring has more, for rows above a window, which do
+/// not keep results back.
 fn rows_held(extent: &Extent) -> u32 {
-    match extent.displacement {
-        // The ring has more for rows above the window, which do not keep results back.
-        Some(_) => extent.rows_of_lead() + extent.strides[0] + 1,
-        None => extent.ring_rows() + 1,
-    }
+    extent.rows_of_lead() + extent.strides[0] + 1
 }
 
 /// The delay of a block in frames.

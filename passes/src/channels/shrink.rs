@@ -277,7 +277,7 @@ mod tests {
     fn network() -> Subject {
         let mut graph = Graph::new("shrink");
         let x = graph.input("x", TensorType::f32([1, 6, 6, 4]));
-        let mut layer = |graph: &mut Graph, name: &str, x: NodeId, outputs: usize, step: f32| {
+        let layer = |graph: &mut Graph, name: &str, x: NodeId, outputs: usize, step: f32| {
             let shape = [outputs, 3, 3, graph.node(x).ty.shape[3]];
             let weights: Vec<f32> =
                 (0..shape.iter().product()).map(|index: usize| (index as f32 * step).sin()).collect();

@@ -50,6 +50,15 @@ pub enum Kernel {
     },
     /// Strided box. Per axis (rows, columns, channels): extent, start, size, step.
     Crop([[u32; 4]; 3]),
+    /// Channels of each pixel in another order.
+    Select {
+        /// Pixels.
+        pixels: u32,
+        /// Channels of the operand.
+        inputs: u32,
+        /// The operand's channel for each of the result.
+        channels: Vec<u32>,
+    },
     /// Padding. Per axis: extent of the result, elements before, extent of the operand.
     Pad([[u32; 3]; 3]),
     /// Nearest-neighbour upsampling of an image of rows, columns and channels.
@@ -144,6 +153,11 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             let [starts, sizes, steps] = [last_three(starts, 0), last_three(sizes, 1), last_three(steps, 1)];
             Kernel::Crop([0, 1, 2].map(|axis| [input[axis], starts[axis], sizes[axis], steps[axis]]))
         }
+        Op::Select { channels } => {
+            let [height, width, inputs] = operand(0);
+            let channels = channels.iter().map(|&channel| channel as u32).collect();
+            Kernel::Select { pixels: height * width, inputs, channels }
+        }
         Op::Pad { before, after, .. } => {
             let input = operand(0);
             let batch = node.ty.shape.len() == 4 && before[0] + after[0] > 0;
@@ -198,6 +212,7 @@ impl Kernel {
             | Self::Pair { .. }
             | Self::Concat { .. }
             | Self::Crop(_)
+            | Self::Select { .. }
             | Self::Pad(_)
             | Self::Upsample { .. }
             | Self::Reshape => operands.to_vec(),
@@ -217,6 +232,7 @@ impl Kernel {
             | Self::Pair { .. }
             | Self::Concat { .. }
             | Self::Crop(_)
+            | Self::Select { .. }
             | Self::Pad(_)
             | Self::Upsample { .. }
             | Self::Reshape => None,
@@ -234,6 +250,7 @@ impl Kernel {
             | Self::Pair { .. }
             | Self::Concat { .. }
             | Self::Crop(_)
+            | Self::Select { .. }
             | Self::Pad(_)
             | Self::Upsample { .. }
             | Self::Reshape => None,

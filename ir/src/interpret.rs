@@ -159,6 +159,7 @@ fn pack_with(node: &Node, weights: &Tensor) -> Option<Weights> {
         | Op::ReduceMean { .. }
         | Op::Concat { .. }
         | Op::Slice { .. }
+        | Op::Select { .. }
         | Op::Pad { .. }
         | Op::Resize { .. }
         | Op::Transpose { .. }

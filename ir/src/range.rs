@@ -21,6 +21,7 @@ pub fn value_range(graph: &Graph, id: NodeId) -> Option<(i64, i64)> {
             Op::MaxPool(_)
             | Op::Concat { .. }
             | Op::Slice { .. }
+            | Op::Select { .. }
             | Op::Resize { .. }
             | Op::Transpose { .. }
             | Op::Reshape { .. } => {
@@ -64,6 +65,7 @@ fn own_range(op: &Op, graph: &Graph, node: &Node) -> Option<(i64, i64)> {
         | Op::ReduceMean { .. }
         | Op::Concat { .. }
         | Op::Slice { .. }
+        | Op::Select { .. }
         | Op::Pad { .. }
         | Op::Resize { .. }
         | Op::Transpose { .. }
@@ -121,6 +123,7 @@ pub fn accumulator_range(graph: &Graph, id: NodeId) -> (i64, i64) {
         | Op::ReduceMean { .. }
         | Op::Concat { .. }
         | Op::Slice { .. }
+        | Op::Select { .. }
         | Op::Pad { .. }
         | Op::Resize { .. }
         | Op::Transpose { .. }

@@ -108,8 +108,17 @@ fn kind(node: &Node) -> Kind {
         Op::QConv(_) | Op::QDeformConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_) | Op::Table(_) => {
             Kind::Anchor
         }
-        Op::MaxPool(_) | Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize { .. } => {
-            if node.ty.element.is_int() { Kind::Anchor } else { Kind::Host }
+        Op::MaxPool(_)
+        | Op::Concat { .. }
+        | Op::Slice { .. }
+        | Op::Select { .. }
+        | Op::Pad { .. }
+        | Op::Resize { .. } => {
+            if node.ty.element.is_int() {
+                Kind::Anchor
+            } else {
+                Kind::Host
+            }
         }
         Op::Transpose { .. } | Op::Reshape { .. } => {
             if node.ty.element.is_int() {
@@ -173,7 +182,10 @@ fn assign(graph: &Graph) -> Result<Vec<Stage>, Diagnostics> {
 
 /// Movement that the host may do once a value is there.
 fn is_movement(op: &Op) -> bool {
-    matches!(op, Op::MaxPool(_) | Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize { .. })
+    matches!(
+        op,
+        Op::MaxPool(_) | Op::Concat { .. } | Op::Slice { .. } | Op::Select { .. } | Op::Pad { .. } | Op::Resize { .. }
+    )
 }
 
 /// The diagnostic for the host operator, not yet reported, that stands before an integer

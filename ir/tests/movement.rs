@@ -33,6 +33,19 @@ fn slice_strides_per_axis() {
 }
 
 #[test]
+fn select_takes_channels_in_any_order() {
+    let select = |channels: &[usize]| Op::Select { channels: channels.to_vec() };
+    let y = evaluate(select(&[2, 0, 0, 1]), &[ramp([2, 3])]);
+    assert_eq!(
+        (y.shape.as_slice(), y.f32s()),
+        ([2, 4].as_slice(), [2.0, 0.0, 0.0, 1.0, 5.0, 3.0, 3.0, 4.0].as_slice())
+    );
+    assert_eq!(evaluate(select(&[1]), &[int_ramp([2, 1, 3])]).ints(), [1, 4]);
+    assert!(refusal(select(&[0, 3]), &[ramp([2, 3])]).contains("channel 3 is not inside"));
+    assert!(refusal(select(&[]), &[ramp([2, 3])]).contains("extent of 0"));
+}
+
+#[test]
 fn pad_surrounds() {
     let pad = |value| Op::Pad { before: vec![0, 1], after: vec![1, 0], value };
     assert_eq!(evaluate(pad(-1.5), &[ramp([1, 2])]).f32s(), [-1.5, 0.0, 1.0, -1.5, -1.5, -1.5]);
@@ -79,6 +92,7 @@ fn movement_keeps_quantization_and_concat_demands_a_common_one() {
         Op::Concat { axis: 3 },
         Op::Pad { before: vec![0; 4], after: vec![0, 1, 0, 0], value: 3.0 },
         Op::Slice { starts: vec![0; 4], sizes: vec![1, 2, 2, 1], steps: vec![1; 4] },
+        Op::Select { channels: vec![1, 0] },
     ] {
         assert_eq!(op.infer(&[&a]).unwrap().quantization, a.quantization, "{}", op.name());
     }

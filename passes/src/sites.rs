@@ -140,6 +140,7 @@ fn read_by_arithmetic(graph: &Graph) -> Vec<bool> {
             Op::Dequantize | Op::DequantizeWeights(_) => true,
             Op::MaxPool(_)
             | Op::Slice { .. }
+            | Op::Select { .. }
             | Op::Resize { .. }
             | Op::Transpose { .. }
             | Op::Reshape { .. }
@@ -176,6 +177,7 @@ fn is_arithmetic(op: &Op) -> bool {
         Op::Input
         | Op::Constant(_)
         | Op::Slice { .. }
+        | Op::Select { .. }
         | Op::Pad { .. }
         | Op::Resize { .. }
         | Op::Transpose { .. }

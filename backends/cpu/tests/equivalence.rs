@@ -46,7 +46,7 @@ proptest! {
 fn random_graphs_cover_all_operators() {
     let mut counts = std::collections::BTreeMap::new();
     let mut state = 1u64;
-    for seed in 0..600 {
+    for seed in 0..800 {
         let numbers: Vec<u32> = (0..120)
             .map(|_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -69,6 +69,7 @@ fn random_graphs_cover_all_operators() {
         "table",
         "concat",
         "slice",
+        "select",
         "pad",
         "resize",
         "transpose",

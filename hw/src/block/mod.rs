@@ -9,5 +9,6 @@ pub mod inlet;
 pub mod pointwise;
 pub mod queue;
 pub mod requantize;
+pub mod select;
 pub mod upsample;
 pub mod window;

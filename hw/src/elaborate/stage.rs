@@ -5,6 +5,7 @@ use crate::block::crop_pad::{Axis, crop, pad};
 use crate::block::global::Global;
 use crate::block::pointwise::{self, Operands};
 use crate::block::requantize::Parameters;
+use crate::block::select::Select;
 use crate::block::upsample::Upsample;
 use crate::block::window::{Computation, Extent, Folding, Window};
 use crate::kernel::Kernel;
@@ -51,6 +52,7 @@ impl<'a> WindowParts<'a> {
             | Kernel::Pair { .. }
             | Kernel::Concat { .. }
             | Kernel::Crop(_)
+            | Kernel::Select { .. }
             | Kernel::Pad(_)
             | Kernel::Upsample { .. }
             | Kernel::Reshape => return None,
@@ -218,6 +220,9 @@ pub fn module(
                 Axis { outer: outer / unit, start: start / unit, size: size / unit, step }
             });
             crop(name, element.by(lanes), axes)
+        }
+        (Kernel::Select { inputs, channels, .. }, _) => {
+            Select { element, lanes, inputs: *inputs, channels }.generate(name)
         }
         (Kernel::Pad(axes), Op::Pad { value, .. }) => {
             let axes = [0, 1, 2].map(|axis| {

@@ -68,6 +68,11 @@ pub fn folds(
             let input = axes.iter().map(|axis| u64::from(axis[0])).product();
             streams(input, elements(node), common)
         }
+        Kernel::Select { pixels, inputs, channels } => {
+            let outputs = channels.len() as u32;
+            let frame = |channels: u32| u64::from(*pixels) * u64::from(channels);
+            streams(frame(*inputs), frame(outputs), gcd(*inputs, outputs))
+        }
         Kernel::Pad(axes) => {
             let [outer, before, inner] = axes[2];
             streams(elements(node), elements(node), gcd(gcd(outer, before), inner))

@@ -181,6 +181,8 @@ fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
         Kernel::Global { .. } => 1.0,
         Kernel::Upsample { input, .. } => 3.0 / f64::from(input[0]),
         Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
+        // A pixel that comes in, and one that waits or is read.
+        Kernel::Select { pixels, .. } => 2.0 / f64::from(*pixels),
         Kernel::Pad(_) | Kernel::Crop(_) => row_share(&stage.kernel).min(1.0),
         Kernel::Table | Kernel::Pair { .. } | Kernel::Input | Kernel::Constant | Kernel::Reshape => 0.0,
     };

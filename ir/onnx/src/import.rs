@@ -134,6 +134,7 @@ impl Importer {
             | Op::ReduceMean { .. }
             | Op::Concat { .. }
             | Op::Slice { .. }
+            | Op::Select { .. }
             | Op::Pad { .. }
             | Op::Transpose { .. }
             | Op::Reshape { .. }

@@ -290,6 +290,7 @@ impl Importer {
             | Op::MaxPool(_)
             | Op::AveragePool(_)
             | Op::ReduceMean { .. }
+            | Op::Select { .. }
             | Op::Resize { .. }
             | Op::Transpose { .. }
             | Op::Reshape { .. }

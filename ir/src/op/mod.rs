@@ -25,6 +25,7 @@ pub mod quantize;
 pub mod reduce;
 pub mod reshape;
 pub mod resize;
+pub mod select;
 pub mod shape;
 pub mod site;
 pub mod slice;
@@ -107,6 +108,12 @@ pub enum Op {
         sizes: Vec<usize>,
         /// Step per axis, at least 1.
         steps: Vec<usize>,
+    },
+    /// Channels in any order, left out or repeated: `x [..,c] -> y [..,k]` with
+    /// `y[.., i] = x[.., channels[i]]`.
+    Select {
+        /// The operand's channel for each of the result, at least one.
+        channels: Vec<usize>,
     },
     /// Surrounds a tensor with a constant: `x -> y`. The value is the real 0 unless stated; in
     /// an integer graph it is an integer.
@@ -205,6 +212,7 @@ impl Op {
             Self::ReduceMean { .. } => "reduce_mean",
             Self::Concat { .. } => "concat",
             Self::Slice { .. } => "slice",
+            Self::Select { .. } => "select",
             Self::Pad { .. } => "pad",
             Self::Resize { .. } => "resize",
             Self::Transpose { .. } => "transpose",
@@ -246,6 +254,7 @@ impl Op {
             Self::ReduceMean { axes, keep } => reduce::infer(axes, *keep, operands),
             Self::Concat { axis } => concat::infer(*axis, operands),
             Self::Slice { starts, sizes, steps } => slice::infer(starts, sizes, steps, operands),
+            Self::Select { channels } => select::infer(channels, operands),
             Self::Pad { before, after, value } => pad::infer(before, after, *value, operands),
             Self::Resize { factors } => resize::infer(*factors, operands),
             Self::Transpose { permutation } => transpose::infer(permutation, operands),
@@ -282,6 +291,7 @@ impl Op {
             Self::ReduceMean { axes, .. } => reduce::eval(axes, ty, operands),
             Self::Concat { axis } => concat::eval(*axis, ty, operands),
             Self::Slice { starts, steps, .. } => slice::eval(starts, steps, ty, operands),
+            Self::Select { channels } => select::eval(channels, ty, operands),
             Self::Pad { before, value, .. } => pad::eval(before, *value, ty, operands),
             Self::Resize { factors } => resize::eval(*factors, ty, operands),
             Self::Transpose { permutation } => transpose::eval(permutation, ty, operands),
@@ -320,6 +330,7 @@ impl Op {
             | Self::ReduceMean { .. }
             | Self::Concat { .. }
             | Self::Slice { .. }
+            | Self::Select { .. }
             | Self::Pad { .. }
             | Self::Resize { .. }
             | Self::Transpose { .. }

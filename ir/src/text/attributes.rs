@@ -39,6 +39,7 @@ impl Attributes {
                 list.debug("sizes", sizes);
                 list.debug("steps", steps);
             }
+            Op::Select { channels } => list.debug("channels", channels),
             Op::Pad { before, after, value } => {
                 list.debug("before", before);
                 list.debug("after", after);

@@ -66,6 +66,7 @@ impl<'a> Given<'a> {
             "slice" => {
                 Op::Slice { starts: self.many("starts")?, sizes: self.many("sizes")?, steps: self.many("steps")? }
             }
+            "select" => Op::Select { channels: self.many("channels")? },
             "pad" => Op::Pad { before: self.many("before")?, after: self.many("after")?, value: self.one("value")? },
             "resize" => Op::Resize { factors: self.array("factors")? },
             "transpose" => Op::Transpose { permutation: self.many("permutation")? },

@@ -81,6 +81,7 @@ pub fn graph() -> Graph {
     add(&mut graph, "concat", Op::Concat { axis: 3 }, &[x, x]);
     let slice = Op::Slice { starts: vec![0, 1, 0, 3], sizes: vec![1, 2, 4, 1], steps: vec![1, 2, 1, 1] };
     add(&mut graph, "slice", slice, &[x]);
+    add(&mut graph, "select", Op::Select { channels: vec![3, 0, 0, 2, 1] }, &[x]);
     let pad = Op::Pad { before: vec![0, 1, 0, 0], after: vec![0, 0, 2, 0], value: -0.5 };
     add(&mut graph, "pad", pad, &[x]);
     add(&mut graph, "resize", Op::Resize { factors: [2, 3] }, &[x]);

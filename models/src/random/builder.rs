@@ -126,6 +126,7 @@ impl<'o> Builder<'o> {
             | Step::SqueezeExcite
             | Step::Concat
             | Step::Slice
+            | Step::Select
             | Step::Pad
             | Step::Resize => self.image(),
         };
@@ -143,6 +144,7 @@ impl<'o> Builder<'o> {
             Step::Table => self.table(x),
             Step::Concat => self.concat(x),
             Step::Slice => self.slice(x),
+            Step::Select => self.select(x),
             Step::Pad => self.pad(x),
             Step::Resize => self.resize(x),
             Step::Reshape => self.reshape(x),

@@ -55,6 +55,8 @@ pub enum Step {
     Concat,
     /// A strided box.
     Slice,
+    /// Channels in another order, some of them left out or repeated.
+    Select,
     /// A frame of constants.
     Pad,
     /// Nearest-neighbour upsampling.
@@ -67,7 +69,7 @@ pub enum Step {
 
 impl Step {
     /// Every step but [`Step::Transpose`], which has no streaming circuit.
-    pub const STREAMING: [Self; 15] = [
+    pub const STREAMING: [Self; 16] = [
         Self::Convolution,
         Self::Deformable,
         Self::Dense,
@@ -80,6 +82,7 @@ impl Step {
         Self::Table,
         Self::Concat,
         Self::Slice,
+        Self::Select,
         Self::Pad,
         Self::Resize,
         Self::Reshape,
@@ -93,6 +96,7 @@ impl Step {
             | Self::MaxPool
             | Self::Table
             | Self::Slice
+            | Self::Select
             | Self::Pad
             | Self::Resize
             | Self::Reshape
@@ -114,7 +118,7 @@ impl Step {
             Self::Convolution => 10,
             Self::Residual => 5,
             Self::Deformable | Self::Add | Self::Multiply | Self::Concat => 4,
-            Self::AveragePool | Self::MaxPool | Self::SqueezeExcite | Self::Table | Self::Slice => 3,
+            Self::AveragePool | Self::MaxPool | Self::SqueezeExcite | Self::Table | Self::Slice | Self::Select => 3,
             Self::Dense | Self::Pad | Self::Resize | Self::Reshape | Self::Transpose => 2,
         }
     }

@@ -62,6 +62,26 @@ impl Builder<'_> {
         self.apply(Op::Slice { starts, sizes, steps }, &[x], &[], None, spread)
     }
 
+    /// Channels in another order: interleaved halves, any permutation, or any choice.
+    pub fn select(&mut self, x: Value) -> Value {
+        let [_, _, inputs] = self.extents(x);
+        let mut channels: Vec<usize> = (0..inputs).collect();
+        match self.random.below(3) {
+            0 => {
+                let runs: Vec<usize> = (1..=inputs).filter(|run| inputs.is_multiple_of(*run)).collect();
+                let run = self.random.pick(&runs);
+                channels.sort_by_key(|channel| channel % run);
+            }
+            1 => (1..inputs).for_each(|last| channels.swap(last, self.random.below(last + 1))),
+            _ => {
+                let count = self.random.between(1, (2 * inputs).min(MOST_CHANNELS));
+                channels = (0..count).map(|_| self.random.below(inputs)).collect();
+            }
+        }
+        let spread = self.spread(x);
+        self.apply(Op::Select { channels }, &[x], &[], None, spread)
+    }
+
     /// A frame of constants, now and then around the channels too.
     pub fn pad(&mut self, x: Value) -> Value {
         let extents = self.extents(x);

@@ -199,7 +199,7 @@ fn every_feature_occurs() {
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");
 }
 
-const FEATURES: [&str; 73] = [
+const FEATURES: [&str; 76] = [
     "activation i4",
     "activation i8",
     "activation u4",
@@ -269,6 +269,9 @@ const FEATURES: [&str; 73] = [
     "reshape: flat",
     "reshape: image",
     "resize",
+    "select: interleaved",
+    "select: less",
+    "select: more",
     "slice: channels",
     "slice: space",
     "slice: steps",
@@ -418,6 +421,15 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(node.ty.shape[3] < operand(0).shape[3], "slice: channels");
                 put(node.ty.shape[1..3] != operand(0).shape[1..3], "slice: space");
                 put(steps.iter().any(|&step| step > 1), "slice: steps");
+            }
+            Op::Select { channels } => {
+                let inputs = operand(0).shape[3];
+                let mut sorted = channels.clone();
+                sorted.sort_unstable();
+                sorted.dedup();
+                put(sorted.len() == inputs && channels.len() == inputs && sorted != *channels, "select: interleaved");
+                put(channels.len() < inputs, "select: less");
+                put(channels.len() > inputs, "select: more");
             }
             Op::Pad { before, after, .. } => {
                 put(true, "pad");

@@ -60,6 +60,7 @@ impl Constancy {
                 | Op::ReduceMean { .. }
                 | Op::Concat { .. }
                 | Op::Slice { .. }
+                | Op::Select { .. }
                 | Op::Pad { .. }
                 | Op::Resize { .. }
                 | Op::Transpose { .. }
@@ -143,6 +144,10 @@ impl Constancy {
                 let chosen = operand.iter().copied().skip(starts[axis]).step_by(steps[axis]);
                 Some(chosen.take(own.classes.len()).collect())
             }
+            Op::Select { channels } if own.axis + 1 == node.ty.shape.len() => {
+                Some(channels.iter().map(|&channel| operand.get(channel).copied().flatten()).collect())
+            }
+            Op::Select { .. } => map(&|_, value| value),
             Op::Pad { before, after, value } => {
                 let axis = own.axis;
                 let elsewhere = (0..before.len()).any(|other| other != axis && before[other] + after[other] > 0);

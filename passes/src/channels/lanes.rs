@@ -164,6 +164,7 @@ impl Analysis<'_> {
             }
             Op::Concat { axis } => self.concat(id, *axis),
             Op::Slice { starts, sizes, steps } => self.slice(id, starts, sizes, steps),
+            Op::Select { channels } => self.select(id, channels),
             Op::Pad { before, after, .. } => self.pad(id, before, after),
             Op::Reshape { shape } => self.reshape(id, shape),
             Op::Input
@@ -283,6 +284,15 @@ impl Analysis<'_> {
         }
         let chosen = classes.into_iter().skip(starts[axis]).step_by(steps[axis]).take(sizes[axis]);
         Some(Channels { axis, classes: chosen.collect() })
+    }
+
+    fn select(&mut self, id: NodeId, channels: &[usize]) -> Option<Channels> {
+        let node = self.graph.node(id);
+        let Channels { axis, classes } = self.values[node.operands[0].index()].clone()?;
+        if axis + 1 != node.ty.shape.len() {
+            return Some(Channels { axis, classes });
+        }
+        Some(Channels { axis, classes: channels.iter().map(|&channel| classes[channel]).collect() })
     }
 
     fn pad(&mut self, id: NodeId, before: &[usize], after: &[usize]) -> Option<Channels> {

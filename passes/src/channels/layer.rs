@@ -80,6 +80,7 @@ pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, Layer> {
             | Op::ReduceMean { .. }
             | Op::Concat { .. }
             | Op::Slice { .. }
+            | Op::Select { .. }
             | Op::Pad { .. }
             | Op::Resize { .. }
             | Op::Transpose { .. }

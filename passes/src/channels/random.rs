@@ -103,7 +103,7 @@ impl Draft {
     fn step(&mut self, kind: u8, x: NodeId) {
         let [_, h, w, c] = self.shape(x);
         let live = self.recipe.live;
-        match kind % if live { 6 } else { 20 } {
+        match kind % if live { 6 } else { 21 } {
             0 => self.convolution(x),
             1 => self.grouped(x, c),
             2 => self.sum(x),
@@ -134,6 +134,11 @@ impl Draft {
                 let start = self.below(c - size + 1);
                 let op = Op::Slice { starts: vec![0, 0, 0, start], sizes: vec![1, h, w, size], steps: vec![1; 4] };
                 self.push(op, &[x]);
+            }
+            20 => {
+                let count = 1 + self.below(c + 2);
+                let channels = (0..count).map(|_| self.below(c)).collect();
+                self.push(Op::Select { channels }, &[x]);
             }
             13 => {
                 let parameters: Vec<NodeId> = (0..4).map(|_| self.floats(&[c], |draft| draft.weight().abs())).collect();

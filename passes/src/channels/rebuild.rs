@@ -112,6 +112,11 @@ impl Rebuild<'_> {
                 starts[channels.axis] = stay(&operand.classes[..starts[channels.axis]]);
                 Op::Slice { starts, sizes: ty.shape.clone(), steps: steps.clone() }
             }
+            (Op::Select { channels: selected }, Some(own), Some(operand)) if own.axis + 1 == ty.shape.len() => {
+                let stays = |&channel: &usize| self.needed[operand.classes[channel]];
+                let place = |&channel: &usize| stay(&operand.classes[..channel]);
+                Op::Select { channels: selected.iter().filter(|channel| stays(channel)).map(place).collect() }
+            }
             (Op::Pad { before, after, value }, Some(channels), Some(_)) => {
                 let (axis, count) = (channels.axis, channels.classes.len());
                 let (mut before, mut after) = (before.clone(), after.clone());
@@ -166,6 +171,7 @@ impl Rebuild<'_> {
             | Op::AveragePool(_)
             | Op::ReduceMean { .. }
             | Op::Slice { .. }
+            | Op::Select { .. }
             | Op::Pad { .. }
             | Op::Resize { .. }
             | Op::Transpose { .. }

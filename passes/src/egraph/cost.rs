@@ -53,6 +53,8 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
         Op::Concat { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
         // What is cut off has to be read all the same.
         Op::Slice { .. } => 2 * operand + 1,
+        // A pixel is kept, so a selection is dearer than a slice.
+        Op::Select { .. } => 3 * operand.max(count) + 1,
         Op::Transpose { .. } => TRANSPOSE * remoteness(egraph, term) + TRANSPOSE_ELEMENT * count,
         Op::Site(_) => count + 1,
         Op::Reshape { .. } => remoteness(egraph, term),

@@ -169,12 +169,12 @@ pub(super) fn follows(model: &Model, id: NodeId) -> Option<NodeId> {
     match &node.op {
         Op::MaxPool(_)
         | Op::Slice { .. }
+        | Op::Select { .. }
         | Op::Pad { .. }
         | Op::Resize { .. }
         | Op::Transpose { .. }
         | Op::Reshape { .. }
         | Op::Dequantize => Some(node.operands[0]),
-        Op::Conv(_) if model.layers.get(&id).is_some_and(|layer| layer.moves) => Some(node.operands[0]),
         _ => None,
     }
 }

@@ -169,7 +169,12 @@ fn interval(graph: &Graph, folded: &[Option<Folded>], id: NodeId) -> (f32, f32) 
             let ((a, b), (c, d)) = (operand(0), operand(1));
             ordered([binary.apply(a, c), binary.apply(a, d), binary.apply(b, c), binary.apply(b, d)])
         }
-        Op::MaxPool(_) | Op::Slice { .. } | Op::Resize { .. } | Op::Transpose { .. } | Op::Reshape { .. } => operand(0),
+        Op::MaxPool(_)
+        | Op::Slice { .. }
+        | Op::Select { .. }
+        | Op::Resize { .. }
+        | Op::Transpose { .. }
+        | Op::Reshape { .. } => operand(0),
         Op::Dequantize => {
             let ty = &graph.node(node.operands[0]).ty;
             match (ty.quantization, ty.element.range()) {

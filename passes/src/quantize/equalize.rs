@@ -85,7 +85,7 @@ fn pairs(model: &Model, fusion: &Fusion, options: &QuantizeOptions) -> Vec<Pair>
             }
         }
     }
-    let free = |id: NodeId| model.layers.get(&id).is_some_and(|layer| !layer.moves) && options.rounds(model, id);
+    let free = |id: NodeId| model.layers.contains_key(&id) && options.rounds(model, id);
     let alone = |id: NodeId| users[id.index()].len() == 1 && !model.graph.outputs().contains(&id);
     let mut pairs = Vec::new();
     for (&second, layer) in &model.layers {

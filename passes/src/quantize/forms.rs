@@ -71,6 +71,13 @@ pub(super) enum Form {
     Deform(Box<Deform>),
     /// Another shape of a value.
     Reshape(NodeId),
+    /// Channels of an image in another order.
+    Select {
+        /// The image.
+        source: NodeId,
+        /// Its channel for each of the result.
+        channels: Vec<usize>,
+    },
     /// `relu(x) + slope * min(x, 0)` with a slope a channel.
     PRelu(Vec<f32>),
     /// Average pooling of an image.
@@ -92,7 +99,7 @@ impl Form {
             Self::Keep => graph.node(id).operands.clone(),
             Self::Linear(linear) => vec![linear.input],
             Self::Deform(deform) => vec![deform.linear.input, deform.offsets.source],
-            Self::Reshape(source) => vec![*source],
+            Self::Reshape(source) | Self::Select { source, .. } => vec![*source],
             Self::PRelu(_) | Self::Mean { .. } => vec![graph.node(id).operands[0]],
             Self::Pair(pair) => pair.operands.to_vec(),
         }
@@ -129,14 +136,15 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
             Some(_) => Err(Fault::new("constant-operand", "it joins a constant to computed values")
                 .help("only computed values can be joined on the chip")),
         },
-        Op::Slice { .. } | Op::Resize { .. } | Op::Pad { .. } | Op::Quantize { .. } | Op::Dequantize => Ok(Form::Keep),
+        Op::Slice { .. }
+        | Op::Select { .. }
+        | Op::Resize { .. }
+        | Op::Pad { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize => Ok(Form::Keep),
         Op::Transpose { .. } | Op::Reshape { .. } => match movement::chain(graph, id) {
             (source, Movement::Reshape) => Ok(Form::Reshape(source)),
-            (source, Movement::Channels(order)) => {
-                let shape = &graph.node(source).ty.shape;
-                let view = [shape[0], shape[1], shape[2], shape[3]];
-                Ok(into_form(linear::channel_selection(source, view, &order)))
-            }
+            (source, Movement::Channels(channels)) => Ok(Form::Select { source, channels }),
             (_, Movement::Elements(_)) => Err(Fault::new(
                 "transposed-stream",
                 "it changes the order of elements beyond a permutation of channels",

@@ -98,8 +98,7 @@ impl Fusion {
             return true;
         }
         match &model.graph.node(id).op {
-            Op::Conv(_) => !model.layers[&id].moves,
-            Op::AveragePool(_) | Op::DeformConv(_) => true,
+            Op::Conv(_) | Op::AveragePool(_) | Op::DeformConv(_) => true,
             Op::Binary(_) => self.sources[id.index()].is_none(),
             _ => false,
         }

@@ -17,9 +17,6 @@ pub(super) struct Linear {
     pub geometry: Geometry,
     /// Weights and bias.
     pub weights: Weights,
-    /// True if the operator only moves values (weights 0 and 1): the result has the operand's
-    /// quantization and no rounding happens.
-    pub moves: bool,
 }
 
 /// Weights and bias of a convolution.
@@ -139,7 +136,7 @@ pub(super) fn conv(graph: &Graph, folded: &[Option<Folded>], id: NodeId, geometr
     if node.operands.len() > 2 {
         weights.bias = bias_of(constant_operand(graph, folded, id, 2, "bias")?, o)?;
     }
-    Ok(Linear { input: node.operands[0], view: [n, h, w, i], geometry, weights: finite(weights)?, moves: false })
+    Ok(Linear { input: node.operands[0], view: [n, h, w, i], geometry, weights: finite(weights)? })
 }
 
 /// A `Dense` node: a 1x1 convolution. A permutation of the elements just before it goes into the
@@ -161,7 +158,7 @@ pub(super) fn dense(graph: &Graph, folded: &[Option<Folded>], id: NodeId) -> Res
         let view = [1, 1, 1, k];
         let order = match effect {
             Movement::Reshape => {
-                return Ok(Linear { input: source, view, geometry: POINTWISE, weights, moves: false });
+                return Ok(Linear { input: source, view, geometry: POINTWISE, weights });
             }
             Movement::Channels(channels) => {
                 (0..k).map(|e| e / channels.len() * channels.len() + channels[e % channels.len()]).collect()
@@ -170,11 +167,11 @@ pub(super) fn dense(graph: &Graph, folded: &[Option<Folded>], id: NodeId) -> Res
         };
         if order.len() == k {
             let weights = permuted_columns(weights, &order);
-            return Ok(Linear { input: source, view, geometry: POINTWISE, weights, moves: false });
+            return Ok(Linear { input: source, view, geometry: POINTWISE, weights });
         }
     }
     let (h, w, c) = x.image().ok_or_else(|| Fault::rank(x))?;
-    Ok(Linear { input: node.operands[0], view: [1, h, w, c], geometry: POINTWISE, weights, moves: false })
+    Ok(Linear { input: node.operands[0], view: [1, h, w, c], geometry: POINTWISE, weights })
 }
 
 /// The weights for an input whose element `order[j]` is what used to be element `j`.
@@ -218,7 +215,7 @@ pub(super) fn affine(graph: &Graph, input: NodeId, factors: Vec<f32>, bias: Vec<
     let (h, w, c) = x.image().ok_or_else(|| Fault::rank(x))?;
     let weights = finite(Weights { shape: [factors.len(), 1, 1, 1], real: factors, given: None, bias })?;
     let geometry = Geometry { groups: c, ..POINTWISE };
-    Ok(Linear { input, view: [1, h, w, c], geometry, weights, moves: false })
+    Ok(Linear { input, view: [1, h, w, c], geometry, weights })
 }
 
 /// The mean over the channels.
@@ -226,23 +223,7 @@ pub(super) fn channel_mean(graph: &Graph, input: NodeId) -> Result<Linear, Fault
     let x = &graph.node(input).ty;
     let (h, w, c) = x.image().ok_or_else(|| Fault::rank(x))?;
     let weights = Weights { shape: [1, 1, 1, c], real: vec![1.0 / c as f32; c], given: None, bias: vec![0.0] };
-    Ok(Linear { input, view: [1, h, w, c], geometry: POINTWISE, weights, moves: false })
-}
-
-/// Channel `c` of the result is channel `order[c]` of an image.
-pub(super) fn channel_selection(input: NodeId, view: [usize; 4], order: &[usize]) -> Linear {
-    let (outputs, inputs) = (order.len(), view[3]);
-    let mut integers = vec![0; outputs * inputs];
-    for (output, &input) in order.iter().enumerate() {
-        integers[output * inputs + input] = 1;
-    }
-    let weights = Weights {
-        shape: [outputs, 1, 1, inputs],
-        real: integers.iter().map(|&q| q as f32).collect(),
-        given: Some(GivenWeights { integers, scales: vec![1.0; outputs], bits: 4 }),
-        bias: vec![0.0; outputs],
-    };
-    Linear { input, view, geometry: POINTWISE, weights, moves: true }
+    Ok(Linear { input, view: [1, h, w, c], geometry: POINTWISE, weights })
 }
 
 /// The same operator with a constant added per output channel.
@@ -251,7 +232,6 @@ pub(super) fn with_bias(mut linear: Linear, bias: &Folded, sign: f64) -> Result<
     for (total, value) in linear.weights.bias.iter_mut().zip(added) {
         *total += sign * value;
     }
-    linear.moves = false;
     linear.weights = finite(linear.weights)?;
     Ok(linear)
 }

@@ -230,7 +230,7 @@ impl Lowering<'_> {
                 let op = Op::Pad { before: before.clone(), after: after.clone(), value };
                 self.emit(&node.name, op, &[&operand], None)
             }
-            Op::MaxPool(_) | Op::Slice { .. } | Op::Resize { .. } | Op::Reshape { .. } => {
+            Op::MaxPool(_) | Op::Slice { .. } | Op::Select { .. } | Op::Resize { .. } | Op::Reshape { .. } => {
                 let node = model.graph.node(id);
                 let operand = self.integer(node.operands[0])?;
                 self.emit(&node.name, node.op.clone(), &[&operand], None)

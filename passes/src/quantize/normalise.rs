@@ -31,8 +31,6 @@ pub(super) struct Layer {
     pub geometry: Geometry,
     /// Weights and bias.
     pub weights: Weights,
-    /// It only moves values, see [`Linear::moves`].
-    pub moves: bool,
     /// It stands for a layer of the model that holds trained weights.
     pub trained: bool,
     /// Where its taps read, if they do not lie still.
@@ -168,6 +166,10 @@ impl Builder<'_> {
                 let value = self.value(*source);
                 self.reshape(&name, value, &shape)
             }
+            Form::Select { source, channels } => {
+                let operand = self.value(*source);
+                self.add(&name, Op::Select { channels: channels.clone() }, &[operand], Place::Chip)
+            }
             Form::Linear(linear) => {
                 let trained = matches!(node.op, Op::Conv(_) | Op::Dense | Op::Binary(_)) && linear.weights.taps() > 1;
                 let result = self.linear(&name, linear, trained)?;
@@ -201,7 +203,6 @@ impl Builder<'_> {
         let layer = Layer {
             geometry: linear.geometry,
             weights: linear.weights.clone(),
-            moves: linear.moves,
             trained,
             deformed: None,
             steers: false,
@@ -232,7 +233,6 @@ impl Builder<'_> {
         let layer = Layer {
             geometry,
             weights: linear.weights.clone(),
-            moves: false,
             trained: linear.weights.taps() > 1,
             deformed: Some(Deformed { sampling, reach: deform.offsets.reach() }),
             steers: false,
@@ -278,7 +278,7 @@ impl Builder<'_> {
         let geometry = Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: view[3] };
         let bias = vec![0.0; slopes.len()];
         let weights = Weights { shape: [slopes.len(), 1, 1, 1], real: slopes.to_vec(), given: None, bias };
-        let scaled = Linear { input: id, view, geometry, weights, moves: false };
+        let scaled = Linear { input: id, view, geometry, weights };
         let scaled = self.layer(&format!("{name}.slope"), negative, &scaled, false)?;
         let result = self.add(&name, Op::Binary(Binary::Add), &[positive, scaled], Place::Chip)?;
         self.reshape(&format!("{name}.shape"), result, &shape)
@@ -291,8 +291,8 @@ impl Builder<'_> {
             let view = pair.views[position];
             *operand = self.reshape(&format!("{name}.image{position}"), *operand, &view)?;
             if pair.repeat[position] {
-                let linear = super::linear::channel_selection(pair.operands[position], view, &vec![0; channels]);
-                *operand = self.layer(&format!("{name}.repeat{position}"), *operand, &linear, false)?;
+                let repeat = Op::Select { channels: vec![0; channels] };
+                *operand = self.add(&format!("{name}.repeat{position}"), repeat, &[*operand], Place::Chip)?;
             }
         }
         let [a, b] = operands;

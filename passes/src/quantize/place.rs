@@ -144,6 +144,7 @@ pub(super) fn is_movement(op: &Op) -> bool {
         op,
         Op::Concat { .. }
             | Op::Slice { .. }
+            | Op::Select { .. }
             | Op::Pad { .. }
             | Op::Resize { .. }
             | Op::Transpose { .. }

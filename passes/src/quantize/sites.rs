@@ -46,7 +46,7 @@ impl LayerInfo {
 pub(super) fn roots(model: &Model, fusion: &Fusion) -> Vec<NodeId> {
     let demanded = model.graph.ids().filter(|id| fusion.demanded[id.index()] && fusion.sources[id.index()].is_none());
     let roots = demanded.map(|id| fusion.root(id));
-    roots.filter(|root| model.layers.get(root).is_some_and(|layer| !layer.moves)).collect()
+    roots.filter(|root| model.layers.contains_key(root)).collect()
 }
 
 /// What there is to know of one layer.

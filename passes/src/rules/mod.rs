@@ -16,6 +16,7 @@ pub mod pool;
 pub mod quantized;
 pub mod resample;
 pub mod reshape;
+pub mod select;
 pub mod shuffle;
 pub mod sites;
 pub mod sum;
@@ -39,12 +40,21 @@ const FLOAT: &[&[RuleSpec]] = &[
     pointwise::RULES,
     pool::RULES,
     shuffle::RULES,
+    select::RULES,
     resample::GENERATIVE,
 ];
-const MOVEMENT: &[&[RuleSpec]] =
-    &[layout::RULES, hoist::RULES, reshape::RULES, boxes::RULES, movement::RULES, resample::RULES, quantized::RULES];
+const MOVEMENT: &[&[RuleSpec]] = &[
+    layout::RULES,
+    hoist::RULES,
+    reshape::RULES,
+    boxes::RULES,
+    movement::RULES,
+    select::MOVEMENT,
+    resample::RULES,
+    quantized::RULES,
+];
 
-const SITES: &[&[RuleSpec]] = &[pool::RULES, shuffle::RULES, sites::RULES];
+const SITES: &[&[RuleSpec]] = &[pool::RULES, shuffle::RULES, select::RULES, sites::RULES];
 
 static TABLE: LazyLock<Vec<RuleSpec>> =
     LazyLock::new(|| [FLOAT, MOVEMENT, &[integer::RULES, sites::RULES]].concat().concat());

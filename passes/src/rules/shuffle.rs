@@ -120,7 +120,7 @@ pub const RULES: &[RuleSpec] = &[
 
 /// A permutation of the indices of an axis: the axis is split, the parts change places, and they
 /// are merged again.
-struct Shuffle {
+pub(super) struct Shuffle {
     parts: Vec<usize>,
     order: Vec<usize>,
 }
@@ -128,7 +128,7 @@ struct Shuffle {
 impl Shuffle {
     /// The shuffle that three matched terms, a reshape from position `at` on, make of the last
     /// axis of `x`; `None` if they do anything else.
-    fn new(egraph: &EGraph, found: &Match, at: usize, x: Id) -> Option<Self> {
+    pub(super) fn new(egraph: &EGraph, found: &Match, at: usize, x: Id) -> Option<Self> {
         let [outer, transpose, _] = found.terms.get(at..at + 3)? else { return None };
         let own = egraph.shape(x).to_vec();
         let result = match egraph.op(outer)? {
@@ -152,6 +152,22 @@ impl Shuffle {
             parts: extents[first..].to_vec(),
             order: order[first..].iter().map(|axis| axis - first).collect(),
         })
+    }
+
+    /// For each index of the shuffled axis, the index that it was.
+    pub(super) fn channels(&self) -> Vec<usize> {
+        let extents: Vec<usize> = self.order.iter().map(|&part| self.parts[part]).collect();
+        let stride = |part: usize| self.parts[part + 1..].iter().product::<usize>();
+        let strides: Vec<usize> = self.order.iter().map(|&part| stride(part)).collect();
+        let source = |mut index: usize| {
+            let mut total = 0;
+            for (extent, stride) in extents.iter().zip(&strides).rev() {
+                total += index % extent * stride;
+                index /= extent;
+            }
+            total
+        };
+        (0..extents.iter().product()).map(source).collect()
     }
 
     fn inverted(&self) -> Self {

@@ -10,6 +10,17 @@ pub const CASES: &[Case] = &[
     Case { name: "shuffle before a layer", rules: &["shuffle-into-conv", "shuffle-depthwise"], build: before_layer },
     Case { name: "shuffle after a layer", rules: &["shuffle-of-conv"], build: after_layer },
     Case {
+        name: "selection before a layer",
+        rules: &["select-into-conv", "select-depthwise", "select-run"],
+        build: selection_before_layer,
+    },
+    Case { name: "selection after a layer", rules: &["select-of-conv"], build: selection_after_layer },
+    Case {
+        name: "selections of shuffles",
+        rules: &["shuffle-select", "select-select", "slice-select", "select-run"],
+        build: selections,
+    },
+    Case {
         name: "shuffle and functions of channels",
         rules: &["shuffle-affine", "shuffle-window"],
         build: before_function,
@@ -75,6 +86,71 @@ fn before_function(seed: u64) -> Graph {
         2 => m.add(Op::MaxPool(window), &[y]),
         3 => m.add(Op::AveragePool(AveragePool { window, counted_pads: None }), &[y]),
         _ => m.add(Op::Resize { factors: [1, 2] }, &[y]),
+    };
+    m.finish(&[y])
+}
+
+/// Channels in another order, a run of them, or any choice.
+fn select(m: &mut Maker, x: NodeId) -> NodeId {
+    let c = m.channels(x);
+    let channels: Vec<usize> = match m.random.from(0, 4) {
+        0 => {
+            let step = m.random.from(1, 2);
+            let start = m.random.from(0, c - 1);
+            (start..c).step_by(step).collect()
+        }
+        1 => (0..m.random.from(1, c + 1)).map(|_| m.random.from(0, c - 1)).collect(),
+        2 => (0..m.random.from(1, c)).rev().collect(),
+        3 => vec![m.random.from(0, c - 1); 2],
+        _ => {
+            let mut channels: Vec<usize> = (0..c).collect();
+            (1..c).for_each(|last| channels.swap(last, m.random.from(0, last)));
+            channels
+        }
+    };
+    m.add(Op::Select { channels }, &[x])
+}
+
+fn selection_before_layer(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.input(&[1, 3, 2, 4]);
+    let x = m.opaque(x);
+    let y = select(&mut m, x);
+    let c = m.channels(y);
+    let halves = if c % 2 == 0 { 2 } else { 1 };
+    let groups = m.random.pick(&[1, 1, halves, c, c]);
+    let geometry = Geometry { pads: [1, 0, 0, 1], ..plain(groups) };
+    let y = if m.random.from(0, 4) == 0 {
+        m.dense(y)
+    } else {
+        m.conv_of(y, [2, 1], 2 * c / (1 + seed as usize % 2), geometry)
+    };
+    m.finish(&[y])
+}
+
+fn selection_after_layer(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.input(&[1, 3, 2, 4]);
+    let groups = m.random.pick(&[1, 1, 2]);
+    let y = if m.random.from(0, 4) == 0 { m.dense(x) } else { m.conv_of(x, [1, 2], 4, plain(groups)) };
+    let y = select(&mut m, y);
+    m.finish(&[y])
+}
+
+fn selections(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.input(&[1, 3, 2, 4]);
+    let x = m.opaque(x);
+    let y = if m.random.flip() { shuffle(&mut m, x) } else { select(&mut m, x) };
+    let y = match m.random.from(0, 2) {
+        0 => select(&mut m, y),
+        1 => {
+            let c = m.channels(y);
+            let start = m.random.from(0, c - 1);
+            let sizes = vec![1, m.random.from(1, 3), 2, m.random.from(1, c - start)];
+            m.add(Op::Slice { starts: vec![0, 0, 0, start], sizes, steps: vec![1; 4] }, &[y])
+        }
+        _ => y,
     };
     m.finish(&[y])
 }

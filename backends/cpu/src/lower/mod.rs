@@ -92,6 +92,7 @@ impl<'g> Lowering<'g> {
             Op::Table(table) => self.lookup(id, table),
             Op::Concat { axis } => self.concat(id, *axis),
             Op::Slice { starts, steps, .. } => self.slice(id, starts, steps),
+            Op::Select { channels } => self.select(id, channels),
             Op::Pad { before, value, .. } => self.pad(id, before, *value),
             Op::Resize { factors } => self.resize(id, *factors),
             Op::Transpose { permutation } => self.transpose(id, permutation),

@@ -33,6 +33,27 @@ impl Lowering<'_> {
         self.gather(id, offset, &sources)
     }
 
+    /// One copy for each run of channels at one distance, over all pixels.
+    pub(super) fn select(&mut self, id: NodeId, channels: &[usize]) -> Result<(), Diagnostic> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        byte_range(node.ty.element)?;
+        let inputs = self.operand_type(node, 0).shape.last().copied().unwrap_or(1);
+        let source = self.data(node.operands[0])?;
+        let target = self.result(id);
+        let pixels = Dimension { count: node.ty.count() / channels.len(), source: inputs, target: channels.len() };
+        let mut kernels = Vec::new();
+        let mut at = 0;
+        while at < channels.len() {
+            let Run { count, step } = Run::first(&channels[at..]);
+            let run = Dimension { count, source: step, target: 1 };
+            kernels.push(copy(source.plus(channels[at]), target.plus(at), vec![pixels, run]));
+            at += count;
+        }
+        self.push(kernels);
+        Ok(())
+    }
+
     pub(super) fn transpose(&mut self, id: NodeId, permutation: &[usize]) -> Result<(), Diagnostic> {
         let node = self.graph.node(id);
         let sources = strides(&self.operand_type(node, 0).shape);
@@ -87,6 +108,22 @@ impl Lowering<'_> {
         let target = self.result(id);
         self.push(vec![copy(source, target, dimensions)]);
         Ok(())
+    }
+}
+
+/// Channels at one distance from each other.
+struct Run {
+    count: usize,
+    step: usize,
+}
+
+impl Run {
+    /// The longest run that starts a list of channels, which is not empty.
+    fn first(channels: &[usize]) -> Self {
+        let step = channels.get(1).and_then(|second| second.checked_sub(channels[0]));
+        let Some(step) = step else { return Self { count: 1, step: 1 } };
+        let more = channels.windows(2).take_while(|pair| pair[0] + step == pair[1]).count();
+        Self { count: more + 1, step }
     }
 }
 

@@ -121,7 +121,7 @@ pub fn graph(choices: &mut Choices) -> Graph {
 fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, name: &str) -> Option<NodeId> {
     let ty = graph.node(x).ty.clone();
     let range = ty.element.range()?;
-    match choices.below(16) {
+    match choices.below(17) {
         0..=3 => convolution(graph, choices, x, None, name),
         14 => convolution(graph, choices, x, Some(Sampling::Square), name),
         15 => convolution(graph, choices, x, Some(Sampling::Free { offset_groups: 1 }), name),
@@ -163,6 +163,16 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
             graph.add(name, Op::Slice { starts, sizes, steps }, &[x]).ok()
         }
         11 => {
+            let channels = ty.shape.last().copied().unwrap_or(1);
+            let count = choices.from(1, 2 * channels);
+            let runs = choices.from(1, 3);
+            let start = choices.below(channels);
+            let channels = (0..count)
+                .map(|at| if at % 4 < runs { (start + runs * at) % channels } else { choices.below(channels) })
+                .collect();
+            graph.add(name, Op::Select { channels }, &[x]).ok()
+        }
+        12 => {
             let amounts = |choices: &mut Choices| -> Vec<usize> {
                 (0..ty.shape.len()).map(|axis| if axis == 0 { 0 } else { choices.below(3) }).collect()
             };
@@ -170,7 +180,7 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
             let value = choices.value(range) as f32;
             graph.add(name, Op::Pad { before, after, value }, &[x]).ok()
         }
-        12 => {
+        13 => {
             let factors = [choices.from(1, 3), choices.from(1, 3)];
             graph.add(name, Op::Resize { factors }, &[x]).ok().filter(|&id| graph.node(id).ty.count() < 20_000)
         }

@@ -117,7 +117,7 @@ fn selection_before_layer(seed: u64) -> Graph {
     let x = m.opaque(x);
     let y = select(&mut m, x);
     let c = m.channels(y);
-    let halves = if c % 2 == 0 { 2 } else { 1 };
+    let halves = if c.is_multiple_of(2) { 2 } else { 1 };
     let groups = m.random.pick(&[1, 1, halves, c, c]);
     let geometry = Geometry { pads: [1, 0, 0, 1], ..plain(groups) };
     let y = if m.random.from(0, 4) == 0 {

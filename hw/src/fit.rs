@@ -97,7 +97,7 @@ fn overflow(resources: &Resources, device: &Device, level: fn(&'static str, Stri
         ("LUTs", resources.lut, device.lut),
         ("flip-flops", resources.ff, device.ff),
         ("multipliers", resources.dsp, device.dsp),
-        ("block RAMs", resources.bram, device.bram),
+        ("block RAMs", device.tiles(resources.bram), device.tiles(device.bram)),
     ];
     let over: Vec<String> = kinds
         .iter()

@@ -56,6 +56,24 @@ impl Extent {
         (self.span(0).1 - i64::from(self.pads[0])).clamp(0, i64::from(self.input[0])) as u32
     }
 
+    /// What windows need of the input beyond their own place in the frame: the largest difference
+    /// between the part of the input that a result needs, counted in whole pixels, and the part
+    /// of the results that come before it.
+    pub fn lead(&self) -> f64 {
+        let along = |axis: usize, beyond: i64, most: i64, of_input: f64, of_output: f64| {
+            let last = self.span(axis).1 - i64::from(self.pads[axis]) + beyond;
+            let difference = |at: u32| {
+                let needed = (i64::from(at * self.strides[axis]) + last).clamp(0, most);
+                needed as f64 / of_input - f64::from(at) / of_output
+            };
+            (0..self.output[axis]).map(difference).fold(0.0, f64::max)
+        };
+        let [height, width, _] = self.input.map(i64::from);
+        let [rows, columns, _] = self.output.map(f64::from);
+        // Rows above the one that is being written, and pixels of that one.
+        along(0, 0, height - 1, height as f64, rows) + along(1, 1, width, (height * width) as f64, rows * columns)
+    }
+
     /// Whether a convolution with so many groups computes every channel from itself alone.
     pub fn is_depthwise(&self, groups: u32) -> bool {
         groups > 1 && groups == self.input[2] && groups == self.output[2]
@@ -118,6 +136,25 @@ mod tests {
         assert_eq!(plain.ring_rows(), extent(FREE, 0, 40, 3).ring_rows());
         // Nothing moves, but as many rows are left behind at the end of a frame.
         assert_eq!(extent(Sampling::Square, 0, 40, 5).ring_rows(), 6);
+    }
+
+    #[test]
+    fn the_lead_is_what_lies_below_and_right_of_a_pixel() {
+        let plain = Extent { displacement: None, ..extent(FREE, 0, 40, 3) };
+        let near = |extent: Extent, rows: f64, pixels: f64| {
+            let [height, width, _] = extent.input.map(f64::from);
+            assert!((extent.lead() - rows / height - pixels / (height * width)).abs() < 1e-9, "{}", extent.lead());
+        };
+        near(plain, 1.0, 2.0);
+        near(Extent { kernel: [1, 1], pads: [0, 0], ..plain }, 0.0, 1.0);
+        near(extent(Sampling::Square, 3, 40, 3), 3.0, 4.0);
+        // Every second row and column: the same below the first window.
+        near(Extent { strides: [2, 2], output: [20, 5, 4], ..plain }, 1.0, 2.0);
+        // Without padding the last window is as far ahead as the paddings together.
+        near(Extent { pads: [0, 0], output: [38, 7, 4], ..plain }, 2.0, 3.0);
+        // All of the image for one result.
+        let whole = Extent { kernel: [40, 9], pads: [0, 0], output: [1, 1, 4], ..plain };
+        assert!((whole.lead() - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -194,7 +194,7 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
                 }),
                 lanes: stage.input_lanes.first().copied().unwrap_or(stage.output_lanes),
                 outputs: stage.folding.map(|folding| folding.outputs),
-                line_buffer_rows: stage.kernel.line_buffer_rows(),
+                line_buffer_rows: stage.folding.and_then(|folding| stage.kernel.line_buffer_rows(&folding)),
                 macs: stage.macs,
                 multipliers: stage.multipliers,
                 cycles: stage.cycles,

@@ -53,6 +53,11 @@ impl Resources {
         Self { bram: device.tiles(self.bram), ..self }
     }
 
+    /// Whether no kind of part exceeds its limit.
+    pub fn fits(&self, limits: &Self) -> bool {
+        self.lut <= limits.lut && self.ff <= limits.ff && self.dsp <= limits.dsp && self.bram <= limits.bram
+    }
+
     /// The largest share of the device that any kind of part takes; above 1 it does not fit.
     pub fn share(&self, device: &Device) -> f64 {
         let share = |used: u64, available: u64| used as f64 / available.max(1) as f64;

@@ -10,7 +10,6 @@ mod logic;
 pub use engine::{of_engine, pairs_fit};
 
 use crate::device::Device;
-use crate::rtl::build::style;
 use crate::rtl::{Design, Memory, MemoryStyle, Module, SignalKind, Ty};
 use serde::{Deserialize, Serialize};
 use std::ops::{AddAssign, SubAssign};
@@ -129,15 +128,6 @@ fn of_memory(memory: &Memory, device: &Device) -> Resources {
             };
             Resources { lut, ..Resources::default() }
         }
-    }
-}
-
-/// Memory of a queue of `depth` words.
-pub fn queue_memory(width: u32, depth: u32, device: &Device) -> Resources {
-    let (bits, words) = (u64::from(width), u64::from(depth));
-    match style(Ty::unsigned(width), depth) {
-        MemoryStyle::Block => Resources { bram: block_rams(bits, words, device), ..Resources::default() },
-        MemoryStyle::Distributed => Resources { lut: ram_luts(bits, words, device), ..Resources::default() },
     }
 }
 

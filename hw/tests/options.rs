@@ -6,7 +6,7 @@ use lutweave_hw::device::{self, Device};
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::fit::{fit, realize};
 use lutweave_hw::kernel::{Kernel, kernel_of};
-use lutweave_hw::plan::{Choice, JoinQueues, WeightForm, assemble, conversion, form_of, options};
+use lutweave_hw::plan::{Choice, WeightForm, assemble, conversion, form_of, options};
 use lutweave_hw::rtl::engine::{Multiplier, NofM};
 use lutweave_hw::rtl::validate::validate;
 use lutweave_hw::rtl::{MemoryStyle, Ty};
@@ -248,32 +248,4 @@ fn a_form_may_be_assumed_where_there_are_no_such_weights() {
     let all = options(&graph, id, &kernel, &form, &device("ultra96"));
     println!("{} options in {:?}", all.len(), start.elapsed());
     assert!(all.iter().any(|choice| choice.pattern() == Some(NofM { kept: 1, of: 8 })));
-}
-
-#[test]
-fn join_queues_hold_what_any_plan_needs() {
-    // A convolution of three rows beside the way past it.
-    let mut graph = Graph::new("join");
-    let ty = TensorType::int([1, 16, 16, 4], Element::I8);
-    let x = graph.input("x", ty);
-    let shape = [4, 3, 3, 4];
-    let w = graph.constant("w", Tensor::int(shape, vec![3; 144]), TensorType::int(shape, Element::I8));
-    let b = graph.constant("b", Tensor::int([4], vec![0; 4]), TensorType::int([4], Element::I32));
-    let requantize = Requantize { multipliers: vec![9_000], shifts: vec![20], zero_point: 0, lo: -128, hi: 127 };
-    let geometry = Geometry { strides: [1, 1], dilations: [1, 1], pads: [1; 4], groups: 1 };
-    let conv = QConv { geometry, pad_value: 0, requantize, element: Element::I8 };
-    let y = graph.add("conv", Op::QConv(conv), &[x, w, b]).expect("the layer is valid");
-    let add = QAdd { multipliers: [1, 1], offset: 0, shift: 1, zero_point: 0, lo: -128, hi: 127, element: Element::I8 };
-    let sum = graph.add("sum", Op::QAdd(add), &[y, x]).expect("the sum is valid");
-    graph.set_outputs(vec![sum]);
-    let device = device("ulx3s-85f");
-    let queues = JoinQueues::new(&graph, &device).expect("there is hardware for it");
-    let bounds: Vec<u64> = queues.elements(sum).collect();
-    for multipliers in [1, 6, 36, 144] {
-        let fitted = fit(&graph, &device, Some(multipliers)).expect("it fits");
-        let stage = fitted.plan.stage(sum).expect("the sum is a stage");
-        assert!(stage.slack.iter().zip(&bounds).all(|(slack, bound)| slack <= bound), "{:?} {bounds:?}", stage.slack);
-    }
-    assert_eq!(queues.elements(y).count(), 0);
-    assert!(queues.price(sum, 1, &device).bram + queues.price(sum, 4, &device).lut > 0);
 }

@@ -123,6 +123,11 @@ struct Picked {
 /// dropped if a number of multipliers was asked for that the device has no room for.
 fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picked, Failure> {
     let mut candidates = front(session, budgets, LADDER)?;
+    if candidates.is_empty() {
+        // What fits may cost more than what ruins most networks.
+        let all = Budgets { distortion: session.space.most_distortion(), ..budgets.clone() };
+        candidates = solve(session, &all)?.into_iter().collect();
+    }
     if candidates.is_empty() && session.multipliers().is_some() {
         show(&does_not_fit(session).help("the parts of the device are left out of account"));
         *budgets = budgets.clone().without_parts();
@@ -298,7 +303,18 @@ fn most_faithful(
 
 /// Nothing stays within the budgets.
 pub fn does_not_fit(session: &Session) -> Diagnostic {
-    Diagnostic::error("does-not-fit", "no choice of settings and foldings stays within the device and the multipliers")
+    let message = "no choice of settings and foldings stays within the device and the multipliers";
+    let budgets = session.budgets(session.space.most_distortion());
+    let over: Vec<String> = session
+        .space
+        .least_uses()
+        .into_iter()
+        .zip(session.space.problem(&budgets).budgets)
+        .filter(|(least, budget)| *least > budget.limit)
+        .map(|(least, budget)| format!("{}: at least {least} of {}", budget.name, budget.limit))
+        .collect();
+    let message = if over.is_empty() { message.to_owned() } else { format!("{message} ({})", over.join(", ")) };
+    Diagnostic::error("does-not-fit", message)
         .at(&session.device.name)
         .help("choose a larger device, or allow more multipliers")
 }

@@ -12,7 +12,6 @@ pub use fold::{Fold, divisors, gcd};
 pub use form::WeightForm;
 pub use price::conversion;
 pub use select::{Planner, plan};
-pub use slack::JoinQueues;
 
 use crate::block::window::Folding;
 use crate::kernel::{Kernel, kernel_of};

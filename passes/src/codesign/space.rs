@@ -130,6 +130,19 @@ impl Space {
         }
     }
 
+    /// For each budget, the sum of what stages take of it at least.
+    pub fn least_uses(&self) -> Vec<u64> {
+        let mut total = Vec::new();
+        for stage in &self.stages {
+            let uses: Vec<Vec<u64>> = stage.members.iter().map(|member| alternative(member).uses).collect();
+            total.resize(uses.first().map_or(total.len(), Vec::len), 0);
+            for (budget, sum) in total.iter_mut().enumerate() {
+                *sum += uses.iter().map(|uses| uses[budget]).min().unwrap_or(0);
+            }
+        }
+        total
+    }
+
     /// The distortion of the most faithful setting of every layer.
     pub fn least_distortion(&self) -> u64 {
         let least = |stage: &StageSpace| stage.members.iter().map(|member| member.distortion).min().unwrap_or(0);

@@ -1,5 +1,6 @@
 use super::random::{Recipe, random_graph, random_inputs};
 use super::{Keep, Options, Removed, classes, prune, remove_dead};
+use crate::property::cases;
 use lutweave_ir::interpret::run;
 use lutweave_ir::op::{Binary, Conv, DequantizeWeights, Geometry, Unary};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
@@ -325,25 +326,30 @@ fn steps() -> impl Strategy<Value = Vec<(u8, u64)>> {
     prop::collection::vec((any::<u8>(), any::<u64>()), 1..14)
 }
 
+fn removal_is_exact(steps: &[(u8, u64)], dead: u64) -> Result<(), TestCaseError> {
+    let graph = random_graph(steps, Recipe { dead, live: false });
+    let removed = remove_dead(&graph, &[], &Options::default()).expect("removes");
+    prop_assert!(removed.macs[1] <= removed.macs[0]);
+    for seed in 0..3 {
+        prop_assert!(distance(&graph, &removed.graph, &random_inputs(&graph, seed)) < 1e-4);
+    }
+    let names = |graph: &Graph, ids: &[NodeId]| -> Vec<String> {
+        ids.iter().map(|&id| graph.node(id).name.clone()).collect()
+    };
+    prop_assert_eq!(names(&graph, graph.inputs()), names(&removed.graph, removed.graph.inputs()));
+    prop_assert_eq!(names(&graph, graph.outputs()), names(&removed.graph, removed.graph.outputs()));
+    let again = remove_dead(&removed.graph, &[], &Options::default()).expect("removes");
+    prop_assert_eq!(&again.graph, &removed.graph);
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     /// Without samples the result equals the graph up to rounding, and is all there is to remove.
     #[test]
     fn what_the_weights_tell_is_exact(steps in steps(), dead in 20u64..70) {
-        let graph = random_graph(&steps, Recipe { dead, live: false });
-        let removed = remove_dead(&graph, &[], &Options::default()).expect("removes");
-        prop_assert!(removed.macs[1] <= removed.macs[0]);
-        for seed in 0..3 {
-            prop_assert!(distance(&graph, &removed.graph, &random_inputs(&graph, seed)) < 1e-4);
-        }
-        let names = |graph: &Graph, ids: &[NodeId]| -> Vec<String> {
-            ids.iter().map(|&id| graph.node(id).name.clone()).collect()
-        };
-        prop_assert_eq!(names(&graph, graph.inputs()), names(&removed.graph, removed.graph.inputs()));
-        prop_assert_eq!(names(&graph, graph.outputs()), names(&removed.graph, removed.graph.outputs()));
-        let again = remove_dead(&removed.graph, &[], &Options::default()).expect("removes");
-        prop_assert_eq!(&again.graph, &removed.graph);
+        removal_is_exact(&steps, dead)?;
     }
 
     /// With samples the result equals the graph on the samples, and the report says how well.

@@ -1,6 +1,7 @@
 //! What compression promises, on layers with random weights and correlated inputs.
 
 use super::*;
+use crate::property::cases;
 use lutweave_ir::op::Geometry;
 use proptest::prelude::*;
 
@@ -112,7 +113,7 @@ fn patterns() -> impl Strategy<Value = (u8, u8)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn masks_follow_their_pattern_and_a_refit_never_errs_more(

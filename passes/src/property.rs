@@ -7,5 +7,6 @@ use proptest::test_runner::Config;
 pub fn cases(count: u32) -> Config {
     let asked = std::env::var("PROPTEST_CASES").is_ok();
     let config = Config::default();
-    Config { cases: if asked { config.cases } else { count }, ..config }
+    let cases = if asked { config.cases } else { count };
+    Config { cases, max_global_rejects: 8 * cases.max(128), ..config }
 }

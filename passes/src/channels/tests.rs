@@ -326,6 +326,31 @@ fn steps() -> impl Strategy<Value = Vec<(u8, u64)>> {
     prop::collection::vec((any::<u8>(), any::<u64>()), 1..14)
 }
 
+/// Where one channel is left of a value, more can be seen through, so that another is kept.
+#[test]
+fn nothing_is_left_to_remove() {
+    let steps = [
+        (0, 4232524868990480515),
+        (0, 275416156),
+        (0, 1217862313382166059),
+        (3, 3583128408161895980),
+        (20, 12101012482792578130),
+        (6, 8576340661949044313),
+    ];
+    removal_is_exact(&steps, 20).unwrap();
+    let mut graph = Graph::new("one channel");
+    let x = graph.input("x", TensorType::f32([1, 2, 2, 1]));
+    let y = conv(&mut graph, "first", x, 1, false, &[&[1.0], &[0.0]], &[0.0, 2.0]);
+    let flat = add(&mut graph, "flat", Op::Reshape { shape: vec![1, 8] }, &[y]);
+    let shape = [1, 8];
+    let weights = graph.constant("w", Tensor::f32(shape, vec![1.0; 8]), TensorType::f32(shape));
+    let y = add(&mut graph, "second", Op::Dense, &[flat, weights]);
+    graph.set_outputs(vec![y]);
+    let removed = remove_dead(&graph, &[], &Options::default()).unwrap();
+    assert_eq!([channels(&removed, "first"), channels(&removed, "second")], [[1, 1], [4, 1]]);
+    assert!(classes(&removed.graph).iter().any(|class| class.members == ["first"]), "its channel is not pinned");
+}
+
 fn removal_is_exact(steps: &[(u8, u64)], dead: u64) -> Result<(), TestCaseError> {
     let graph = random_graph(steps, Recipe { dead, live: false });
     let removed = remove_dead(&graph, &[], &Options::default()).expect("removes");

@@ -222,27 +222,18 @@ impl Kernel {
     /// Lanes of the offsets stream, which comes a pixel a beat, where a second stream moves the
     /// taps of a convolution.
     pub fn offset_lanes(&self) -> Option<u32> {
-        match self {
-            Self::Convolution { extent, .. } => extent.displacement.map(|_| extent.offset_lanes()),
-            Self::Input
-            | Self::Constant
-            | Self::Pool { .. }
-            | Self::Global { .. }
-            | Self::Table
-            | Self::Pair { .. }
-            | Self::Concat { .. }
-            | Self::Crop(_)
-            | Self::Select { .. }
-            | Self::Pad(_)
-            | Self::Upsample { .. }
-            | Self::Reshape => None,
-        }
+        self.extent().filter(|extent| extent.displacement.is_some()).map(Extent::offset_lanes)
     }
 
     /// Rows of the window memory, where there is one.
     pub fn line_buffer_rows(&self) -> Option<u32> {
+        self.extent().map(Extent::ring_rows)
+    }
+
+    /// What slides over the image, where the kernel has a window memory.
+    fn extent(&self) -> Option<&Extent> {
         match self {
-            Self::Convolution { extent, .. } | Self::Pool { extent, .. } => Some(extent.ring_rows()),
+            Self::Convolution { extent, .. } | Self::Pool { extent, .. } => Some(extent),
             Self::Input
             | Self::Constant
             | Self::Global { .. }

@@ -358,9 +358,8 @@ fn removal_is_exact(steps: &[(u8, u64)], dead: u64) -> Result<(), TestCaseError>
     for seed in 0..3 {
         prop_assert!(distance(&graph, &removed.graph, &random_inputs(&graph, seed)) < 1e-4);
     }
-    let names = |graph: &Graph, ids: &[NodeId]| -> Vec<String> {
-        ids.iter().map(|&id| graph.node(id).name.clone()).collect()
-    };
+    let names =
+        |graph: &Graph, ids: &[NodeId]| -> Vec<String> { ids.iter().map(|&id| graph.node(id).name.clone()).collect() };
     prop_assert_eq!(names(&graph, graph.inputs()), names(&removed.graph, removed.graph.inputs()));
     prop_assert_eq!(names(&graph, graph.outputs()), names(&removed.graph, removed.graph.outputs()));
     let again = remove_dead(&removed.graph, &[], &Options::default()).expect("removes");

@@ -75,7 +75,7 @@ pub fn remove_dead(graph: &Graph, calibration: &[Vec<Tensor>], options: &Options
     lutweave_ir::validate::validate(graph)?;
     let mut removed = round(graph, calibration, options)?;
     let mut before = graph.clone();
-    while removed.graph != before {
+    while resized(&removed.graph, &before) {
         // What is left of a grouped convolution may have one group, whose channels are not tied.
         // All else that a smaller graph shows (a reshape can be seen through once there is only
         // one channel) follows from the weights.
@@ -85,6 +85,12 @@ pub fn remove_dead(graph: &Graph, calibration: &[Vec<Tensor>], options: &Options
     }
     removed.change = report::change(graph, &removed.graph, calibration)?;
     Ok(removed)
+}
+
+/// A value has other extents now. Comparing the graphs would not end where a constant is no number.
+fn resized(now: &Graph, before: &Graph) -> bool {
+    let shapes = |graph: &Graph| graph.nodes().iter().map(|node| node.ty.shape.clone()).collect::<Vec<_>>();
+    shapes(now) != shapes(before)
 }
 
 /// A convolution has one group now, and had more before.

@@ -326,6 +326,17 @@ fn steps() -> impl Strategy<Value = Vec<(u8, u64)>> {
     prop::collection::vec((any::<u8>(), any::<u64>()), 1..14)
 }
 
+#[test]
+fn weights_that_are_no_numbers_come_to_an_end() {
+    let mut graph = Graph::new("no numbers");
+    let x = graph.input("x", TensorType::f32([1, 2, 2, 2]));
+    let y = conv(&mut graph, "first", x, 1, false, &[&[f32::NAN, 1.0], &[0.0, 0.0]], &[f32::NAN, 0.0]);
+    let y = conv(&mut graph, "second", y, 1, false, &[&[1.0, 1.0]], &[0.0]);
+    graph.set_outputs(vec![y]);
+    let removed = remove_dead(&graph, &[], &Options::default()).unwrap();
+    assert_eq!(channels(&removed, "first"), [2, 1]);
+}
+
 /// Where one channel is left of a value, more can be seen through, so that another is kept.
 #[test]
 fn nothing_is_left_to_remove() {

@@ -183,7 +183,7 @@ pub struct Compile {
     #[arg(long, default_value = "8")]
     pub weights: Weights,
     /// With --weights auto: points (percent for errors) of the metric that the choice may cost.
-    #[arg(long, value_name = "POINTS", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "POINTS", default_value = "1", allow_negative_numbers = true, value_parser = points)]
     pub max_drop: f64,
     /// Prune this share of the weights.
     #[arg(long, value_name = "SHARE", conflicts_with = "keep_macs", value_parser = share)]
@@ -256,6 +256,13 @@ fn megahertz(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(clock) if clock.is_finite() && clock > 0.0 => Ok(clock),
         _ => Err("a positive number of MHz is needed".to_owned()),
+    }
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(points) if points.is_finite() => Ok(points),
+        _ => Err("a number of points is needed".to_owned()),
     }
 }
 

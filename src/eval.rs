@@ -56,15 +56,15 @@ pub fn command(arguments: &Eval) -> Result<(), Failure> {
         if metric.rules().is_some() {
             object["classes"] = classes.map(|(class, value)| json!({ "name": class, "value": value })).collect();
         }
-        println!("{object}");
+        outln!("{object}");
     } else {
         let float = match float_value {
             Some(float) if executor != "float" => format!("; the model as it came: {}", metric.show(float)),
             _ => String::new(),
         };
-        println!("{name}: {} {} on {count} samples ({executor}{float})", metric.name(), metric.show(value));
+        outln!("{name}: {} {} on {count} samples ({executor}{float})", metric.name(), metric.show(value));
         for (class, value) in classes {
-            println!("  {class}: {}", metric.show(value));
+            outln!("  {class}: {}", metric.show(value));
         }
     }
     Ok(())

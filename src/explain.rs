@@ -57,7 +57,7 @@ fn find<'r>(record: &'r Record, layer: &str) -> Result<&'r Decision, Failure> {
 
 fn list(record: &Record, as_json: bool) {
     if as_json {
-        println!("{}", json!({ "cycles": record.cycles, "decisions": record.decisions }));
+        outln!("{}", json!({ "cycles": record.cycles, "decisions": record.decisions }));
         return;
     }
     let mut rows = table(&["layer", "setting", "folding", "cycles", "slack", "distortion", "runner-up"], &[3, 4, 5]);
@@ -72,7 +72,7 @@ fn list(record: &Record, as_json: bool) {
             decision.runner_up.clone().unwrap_or_default(),
         ]);
     }
-    println!("{rows}");
+    outln!("{rows}");
 }
 
 fn explain(compiled: &Compiled, record: &Record, decision: &Decision, quiet: bool) -> Result<(), Failure> {
@@ -141,29 +141,29 @@ fn print(
             .iter()
             .map(|(setting, distortion, reason)| json!({ "setting": setting, "distortion": distortion, "reason": reason }))
             .collect();
-        println!("{}", json!({ "decision": decision, "cycles": record.cycles, "settings": others }));
+        outln!("{}", json!({ "decision": decision, "cycles": record.cycles, "settings": others }));
         return;
     }
-    println!("{}", decision.layer);
-    println!("  is built with {}: {}", setting_text(decision.setting), choice_text(&decision.choice));
-    println!(
+    outln!("{}", decision.layer);
+    outln!("  is built with {}: {}", setting_text(decision.setting), choice_text(&decision.choice));
+    outln!(
         "  takes {} of {} cycles{}",
         decision.choice.cycles(),
         record.cycles,
         if decision.slack == 0 { ": no stage is slower" } else { "" }
     );
     let limit = real(problem.budgets[DISTORTION].limit);
-    println!("  costs {:.5} of the {limit:.5} that the errors of all layers may add up to", decision.distortion);
+    outln!("  costs {:.5} of the {limit:.5} that the errors of all layers may add up to", decision.distortion);
     if let Some(runner_up) = &decision.runner_up {
-        println!("  runner-up while the others stay: {runner_up}");
+        outln!("  runner-up while the others stay: {runner_up}");
     }
     if answers.is_empty() {
-        println!("  its weights are given by the model: only its folding was chosen");
+        outln!("  its weights are given by the model: only its folding was chosen");
         return;
     }
     let mut rows = table(&["setting", "distortion", "why (not)"], &[1]);
     for (setting, distortion, reason) in answers {
         rows.add_row([setting_text(Some(*setting)), format!("{distortion:.5}"), reason.clone()]);
     }
-    println!("{rows}");
+    outln!("{rows}");
 }

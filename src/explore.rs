@@ -127,10 +127,10 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     if arguments.format.json {
         let mut value = serde_json::to_value(&front).expect("a front is plain data");
         value["solve_seconds_per_point"] = seconds.into();
-        println!("{value}");
+        outln!("{value}");
     } else {
         print(&front, seconds);
-        println!("written to {}", arguments.output.display());
+        outln!("written to {}", arguments.output.display());
     }
     Ok(())
 }
@@ -298,8 +298,8 @@ fn print(front: &Front, seconds: f64) {
             if point.on_front { "*".to_owned() } else { String::new() },
         ]);
     }
-    println!("{rows}");
-    println!(
+    outln!("{rows}");
+    outln!(
         "float {} {:.4} on {} samples; mean gap {:.2} %; {seconds:.2} s to solve a point",
         front.metric,
         front.float_value,

@@ -38,7 +38,7 @@ impl Failure {
             Self::Refused(diagnostics) => diagnostics.0.iter().for_each(show),
             Self::Usage(diagnostic) => show(diagnostic),
             Self::Disagreement => {}
-            Self::Interrupted => eprintln!("interrupted"),
+            Self::Interrupted => errln!("interrupted"),
         }
     }
 }
@@ -75,5 +75,5 @@ pub fn show(diagnostic: &Diagnostic) {
         report = report.with_help(diagnostic.help.clone());
     }
     report.labels = None::<Vec<LabeledSpan>>;
-    eprintln!("{:?}", miette::Report::new(report));
+    errln!("{:?}", miette::Report::new(report));
 }

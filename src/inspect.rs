@@ -25,14 +25,14 @@ pub fn command(arguments: &Inspect) -> Result<(), Failure> {
         }
     };
     if arguments.format.json {
-        println!("{}", summary(&graph));
+        outln!("{}", summary(&graph));
         return Ok(());
     }
     match arguments.view {
         View::Table => print_table(&graph),
-        View::Text => print!("{}", text::print_summary(&graph)),
-        View::Full => print!("{}", text::print(&graph)),
-        View::Dot => print!("{}", text::dot(&graph)),
+        View::Text => out!("{}", text::print_summary(&graph)),
+        View::Full => out!("{}", text::print(&graph)),
+        View::Dot => out!("{}", text::dot(&graph)),
     }
     Ok(())
 }
@@ -86,13 +86,13 @@ fn print_table(graph: &Graph) {
             count(line.parameters),
         ]);
     }
-    println!("{table}");
+    outln!("{table}");
     let macs: u64 = lines.iter().map(|line| line.macs).sum();
     let parameters: u64 = lines.iter().map(|line| line.parameters).sum();
-    println!("{} layers, {macs} MACs, {parameters} parameters", lines.len());
+    outln!("{} layers, {macs} MACs, {parameters} parameters", lines.len());
     if let Ok(split) = split(graph) {
         let host = host_ops(&split);
-        println!("on the host: {}", if host.is_empty() { "nothing".to_owned() } else { host.join(", ") });
+        outln!("on the host: {}", if host.is_empty() { "nothing".to_owned() } else { host.join(", ") });
     }
 }
 

@@ -41,7 +41,7 @@ pub fn models(arguments: &Models) -> Result<(), Failure> {
                 })
             })
             .collect();
-        println!("{}", json!({ "models": list }));
+        outln!("{}", json!({ "models": list }));
         return Ok(());
     }
     let mut table = table(&["model", "bytes", "what it does"], &[1]);
@@ -49,7 +49,7 @@ pub fn models(arguments: &Models) -> Result<(), Failure> {
         let bytes = model.shipped_bytes().map_or_else(|| "generated".to_owned(), |bytes| bytes.to_string());
         table.add_row([model.name, &bytes, model.description]);
     }
-    println!("{table}");
+    outln!("{table}");
     Ok(())
 }
 
@@ -58,9 +58,9 @@ fn export(name: &str, path: &Path, json: bool) -> Result<(), Failure> {
     let onnx = built_in.onnx();
     crate::artefact::write_file(path, &onnx)?;
     if json {
-        println!("{}", json!({ "model": name, "file": path, "bytes": onnx.len() }));
+        outln!("{}", json!({ "model": name, "file": path, "bytes": onnx.len() }));
     } else {
-        println!("{name} -> {}: {} bytes", path.display(), onnx.len());
+        outln!("{name} -> {}: {} bytes", path.display(), onnx.len());
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ pub fn devices(arguments: &Listing) -> Result<(), Failure> {
                 })
             })
             .collect();
-        println!("{}", json!({ "devices": list }));
+        outln!("{}", json!({ "devices": list }));
         return Ok(());
     }
     let mut table = table(&["device", "LUT", "FF", "DSP", "BRAM", "MHz", "board and part"], &[1, 2, 3, 4, 5]);
@@ -99,6 +99,6 @@ pub fn devices(arguments: &Listing) -> Result<(), Failure> {
             device.title,
         ]);
     }
-    println!("{table}");
+    outln!("{table}");
     Ok(())
 }

@@ -1,5 +1,10 @@
 //! The command line of Lutweave: arguments, files and rendering. The work is in the libraries.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod output;
+
 mod artefact;
 mod cache;
 mod cli;
@@ -44,7 +49,7 @@ fn main() -> ExitCode {
         Command::Models(arguments) => listing::models(arguments),
         Command::Devices(arguments) => listing::devices(arguments),
     };
-    match result {
+    match result.and_then(|()| output::finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.show();

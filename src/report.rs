@@ -21,19 +21,19 @@ pub fn print(summary: &Summary, record: Option<&Record>, device: &Device, direct
     for layer in &summary.layers {
         layers.add_row(row(layer));
     }
-    println!("{layers}");
-    println!();
+    outln!("{layers}");
+    outln!();
     for (name, value) in figures(summary, device) {
-        println!("{name:>22}  {value}");
+        outln!("{name:>22}  {value}");
     }
     for (name, value) in record.map(choice_figures).unwrap_or_default() {
-        println!("{name:>22}  {value}");
+        outln!("{name:>22}  {value}");
     }
     if let Some(agreement) = &summary.verify {
         let verdict = if agreement.agree { "interpreter = cpu = wasm" } else { "interpreter, cpu, wasm DISAGREE" };
-        println!("{:>22}  {verdict} on {} samples", "compared", agreement.samples);
+        outln!("{:>22}  {verdict} on {} samples", "compared", agreement.samples);
     }
-    println!("{:>22}  {} ({:.1} s)", "written", directory.display(), summary.compile_seconds);
+    outln!("{:>22}  {} ({:.1} s)", "written", directory.display(), summary.compile_seconds);
 }
 
 fn row(layer: &Layer) -> [String; 9] {

@@ -47,11 +47,11 @@ pub fn command(arguments: &Run) -> Result<(), Failure> {
         report["detections"] = found.into();
     }
     if arguments.format.json {
-        println!("{report}");
+        outln!("{report}");
     } else {
         let targets: Vec<_> =
             arguments.output.iter().chain(&arguments.draw).map(|path| path.display().to_string()).collect();
-        println!("{} samples through {} -> {}", samples.len(), arguments.executor.name(), targets.join(", "));
+        outln!("{} samples through {} -> {}", samples.len(), arguments.executor.name(), targets.join(", "));
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub fn command(arguments: &Verify) -> Result<(), Failure> {
         random_samples(&compiled.split.core, count)
     };
     if samples.len() < count && !arguments.format.json {
-        eprintln!("the task has only {} evaluation samples", samples.len());
+        errln!("the task has only {} evaluation samples", samples.len());
     }
     let drive = Drive {
         stall_seed: arguments.stall_seed,
@@ -64,7 +64,7 @@ pub fn command(arguments: &Verify) -> Result<(), Failure> {
                 })
             })
             .collect();
-        println!("{}", json!({ "samples": samples.len(), "agree": agree, "executors": executors }));
+        outln!("{}", json!({ "samples": samples.len(), "agree": agree, "executors": executors }));
     } else {
         let mut table = table(&["executor", "mismatches", "cycles per inference", "latency"], &[1, 2, 3]);
         let show = |cycles: Option<u64>| cycles.map_or_else(|| "-".to_owned(), |cycles| cycles.to_string());
@@ -76,10 +76,10 @@ pub fn command(arguments: &Verify) -> Result<(), Failure> {
                 show(answer.latency_cycles),
             ]);
         }
-        println!("{table}");
+        outln!("{table}");
         let names: Vec<&str> = answers.iter().map(|(executor, _)| executor.name()).collect();
         let verdict = if agree { names.join(" = ") } else { format!("{} DISAGREE", names.join(", ")) };
-        println!("{verdict} on {} samples", samples.len());
+        outln!("{verdict} on {} samples", samples.len());
     }
     if agree { Ok(()) } else { Err(Failure::Disagreement) }
 }

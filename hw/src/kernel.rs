@@ -222,28 +222,19 @@ impl Kernel {
     /// Lanes of the offsets stream, which comes a pixel a beat, where a second stream moves the
     /// taps of a convolution.
     pub fn offset_lanes(&self) -> Option<u32> {
-        match self {
-            Self::Convolution { extent, .. } => extent.displacement.map(|_| extent.offset_lanes()),
-            Self::Input
-            | Self::Constant
-            | Self::Pool { .. }
-            | Self::Global { .. }
-            | Self::Table
-            | Self::Pair { .. }
-            | Self::Concat { .. }
-            | Self::Crop(_)
-            | Self::Select { .. }
-            | Self::Pad(_)
-            | Self::Upsample { .. }
-            | Self::Reshape => None,
-        }
+        self.extent().filter(|extent| extent.displacement.is_some()).map(Extent::offset_lanes)
     }
 
     /// Rows of the window memory of a folded window kernel.
     pub fn line_buffer_rows(&self, folding: &Folding) -> Option<u32> {
+        let groups = if let Self::Convolution { groups, .. } = self { Some(*groups) } else { None };
+        self.extent().map(|extent| ring_rows(extent, folding, groups))
+    }
+
+    /// What slides over the image, where the kernel has a window memory.
+    fn extent(&self) -> Option<&Extent> {
         match self {
-            Self::Convolution { extent, groups } => Some(ring_rows(extent, folding, Some(*groups))),
-            Self::Pool { extent, .. } => Some(ring_rows(extent, folding, None)),
+            Self::Convolution { extent, .. } | Self::Pool { extent, .. } => Some(extent),
             Self::Input
             | Self::Constant
             | Self::Global { .. }

@@ -1,5 +1,8 @@
 //! The convolution kernels against the textbook's loops.
 
+mod evaluate;
+
+use evaluate::{count, geometries, integers, positions};
 use lutweave_ir::op::{Conv, Geometry, QConv};
 use lutweave_ir::{Element, Op, Requantize, Tensor, TensorType};
 use proptest::prelude::*;
@@ -19,38 +22,17 @@ fn case(batch: usize) -> impl Strategy<Value = Case> {
         (2usize..5, 1usize..4, 1usize..4),
         (2usize..40).prop_map(|channels| (channels, 1, 1)),
     ];
-    let window = (
-        [1usize..4, 1usize..4],
-        [1usize..4, 1usize..4],
-        [1usize..3, 1usize..3],
-        [0usize..3, 0usize..3, 0usize..3, 0usize..3],
-    );
-    (groups, window, 1usize..9, 1usize..9, 1..=batch, any::<u64>()).prop_filter_map(
+    (groups, geometries(), [1usize..9, 1usize..9], 1..=batch, any::<u64>()).prop_filter_map(
         "the kernel must fit the padded image",
-        |((groups, depth, per_group), (kernel, strides, dilations, pads), height, width, batch, seed)| {
-            let fits = |axis: usize, extent: usize| {
-                (kernel[axis] - 1) * dilations[axis] < extent + pads[axis] + pads[axis + 2]
-            };
-            (fits(0, height) && fits(1, width)).then_some(Case {
-                geometry: Geometry { strides, dilations, pads, groups },
+        |((groups, depth, per_group), (kernel, geometry), [height, width], batch, seed)| {
+            positions([height, width], kernel, &geometry).map(|_| Case {
+                geometry: Geometry { groups, ..geometry },
                 x_shape: [batch, height, width, groups * depth],
                 w_shape: [groups * per_group, kernel[0], kernel[1], depth],
                 seed,
             })
         },
     )
-}
-
-/// A small generator of integers in `lo..=hi`.
-fn integers(seed: u64, count: usize, lo: i32, hi: i32) -> Vec<i32> {
-    let mut state = seed | 1;
-    let span = (hi - lo + 1) as u64;
-    (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            lo + ((state >> 33) % span) as i32
-        })
-        .collect()
 }
 
 /// The definition of convolution, tap by tap; `pad` outside the image.
@@ -96,10 +78,6 @@ fn naive<T: Copy>(
         }
     }
     y
-}
-
-fn count(shape: [usize; 4]) -> usize {
-    shape.iter().product()
 }
 
 proptest! {

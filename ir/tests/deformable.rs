@@ -2,7 +2,7 @@
 
 mod evaluate;
 
-use evaluate::{evaluate, identity, ints, reals, refusal};
+use evaluate::{count, evaluate, geometries, identity, integers, ints, positions, reals, refusal};
 use lutweave_ir::op::{Conv, DeformConv, Geometry, QConv, QDeformConv, Sampling};
 use lutweave_ir::range::accumulator_range;
 use lutweave_ir::validate::validate;
@@ -101,63 +101,31 @@ fn case(batch: usize, offset_groups: bool) -> impl Strategy<Value = Case> {
         (2usize..4, 1usize..3, 1usize..4),
         (2usize..12).prop_map(|channels| (channels, 1, 1)),
     ];
-    let window = (
-        [1usize..4, 1usize..4],
-        [1usize..4, 1usize..4],
-        [1usize..3, 1usize..3],
-        [0usize..3, 0usize..3, 0usize..3, 0usize..3],
-    );
     let sampling = (any::<bool>(), 1usize..4, 0i32..8);
-    (groups, window, sampling, [1usize..10, 1usize..10], 1..=batch, any::<u64>()).prop_filter_map(
+    (groups, geometries(), sampling, [1usize..10, 1usize..10], 1..=batch, any::<u64>()).prop_filter_map(
         "the kernel must fit the padded image",
-        move |(
-            (groups, depth, per_group),
-            (mut kernel, strides, mut dilations, pads),
-            sampling,
-            [height, width],
-            batch,
-            seed,
-        )| {
+        move |((groups, depth, per_group), (mut kernel, geometry), sampling, [height, width], batch, seed)| {
             let (square, wanted, reach) = sampling;
+            let mut geometry = Geometry { groups, ..geometry };
             if square {
                 kernel = [kernel[0] / 2 * 2 + 1; 2];
-                dilations = [1, 1];
+                geometry.dilations = [1, 1];
             }
             let channels = groups * depth;
             let offset_groups = if offset_groups && channels % wanted == 0 { wanted } else { 1 };
             let sampling = if square { Sampling::Square } else { Sampling::Free { offset_groups } };
-            let positions = |axis: usize, extent: usize| {
-                let padded = extent + pads[axis] + pads[axis + 2];
-                let room = padded.checked_sub((kernel[axis] - 1) * dilations[axis] + 1)?;
-                Some(room / strides[axis] + 1)
-            };
+            let [rows, columns] = positions([height, width], kernel, &geometry)?;
             Some(Case {
-                geometry: Geometry { strides, dilations, pads, groups },
+                geometry,
                 sampling,
                 reach,
                 x_shape: [batch, height, width, channels],
                 w_shape: [groups * per_group, kernel[0], kernel[1], depth],
-                y_shape: [batch, positions(0, height)?, positions(1, width)?, groups * per_group],
+                y_shape: [batch, rows, columns, groups * per_group],
                 seed,
             })
         },
     )
-}
-
-/// A small generator of integers in `lo..=hi`.
-fn integers(seed: u64, count: usize, lo: i32, hi: i32) -> Vec<i32> {
-    let mut state = seed | 1;
-    let span = (hi - lo + 1) as u64;
-    (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            lo + ((state >> 33) % span) as i32
-        })
-        .collect()
-}
-
-fn count(shape: [usize; 4]) -> usize {
-    shape.iter().product()
 }
 
 fn doubles(values: &[i32]) -> Vec<f64> {

@@ -14,3 +14,6 @@ pub mod rules;
 pub mod sensitivity;
 pub mod sites;
 pub mod solve;
+
+#[cfg(test)]
+mod property;

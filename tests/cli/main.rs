@@ -7,6 +7,7 @@ mod damage;
 mod deform;
 mod detect;
 mod interrupt;
+mod pipes;
 mod screens;
 mod support;
 mod usage;

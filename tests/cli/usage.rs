@@ -21,6 +21,7 @@ fn exit_status_2_is_wrong_usage() {
         &["compile", "mnist", "-o", &target, "--multipliers", "many"],
         &["compile", "mnist", "-o", &target, "--clock", "-3"],
         &["compile", "mnist", "-o", &target, "--clock", "nan"],
+        &["compile", "mnist", "-o", &target, "--weights", "auto", "--max-drop", "nan"],
         &["verify", &target, "--executors", "abacus"],
         &["verify", &target, "--samples", "0"],
         &["eval"],

@@ -1,8 +1,9 @@
-//! Evaluation of a single operator.
+//! Evaluation of a single operator, and random problems for it.
 #![allow(dead_code)]
 
 use lutweave_ir::op::{Geometry, Window};
 use lutweave_ir::{Data, Element, Op, Requantize, Tensor, TensorType};
+use proptest::prelude::*;
 
 /// The result's type and value. Integers are i8 where they fit, else i32.
 pub fn try_evaluate(op: &Op, operands: &[Tensor]) -> Result<(TensorType, Tensor), String> {
@@ -69,4 +70,38 @@ pub fn geometry(strides: [usize; 2], pads: [usize; 4]) -> Geometry {
 /// `clamp(acc + zero_point, lo, hi)`.
 pub fn identity(zero_point: i32, lo: i32, hi: i32) -> Requantize {
     Requantize { multipliers: vec![1], shifts: vec![0], zero_point, lo, hi }
+}
+
+/// Kernels of up to 3 x 3, and geometries of one group.
+pub fn geometries() -> impl Strategy<Value = ([usize; 2], Geometry)> {
+    let pads = [0usize..3, 0usize..3, 0usize..3, 0usize..3];
+    let window = ([1usize..4, 1usize..4], [1usize..4, 1usize..4], [1usize..3, 1usize..3], pads);
+    window.prop_map(|(kernel, strides, dilations, pads)| (kernel, Geometry { strides, dilations, pads, groups: 1 }))
+}
+
+/// Rows and columns of a convolution's result; `None` if the kernel does not fit the padded image.
+pub fn positions(extents: [usize; 2], kernel: [usize; 2], geometry: &Geometry) -> Option<[usize; 2]> {
+    let along = |axis: usize| {
+        let padded = extents[axis] + geometry.pads[axis] + geometry.pads[axis + 2];
+        let room = padded.checked_sub((kernel[axis] - 1) * geometry.dilations[axis] + 1)?;
+        Some(room / geometry.strides[axis] + 1)
+    };
+    Some([along(0)?, along(1)?])
+}
+
+/// A small generator of integers in `lo..=hi`.
+pub fn integers(seed: u64, count: usize, lo: i32, hi: i32) -> Vec<i32> {
+    let mut state = seed | 1;
+    let span = (hi - lo + 1) as u64;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            lo + ((state >> 33) % span) as i32
+        })
+        .collect()
+}
+
+/// Elements of a shape.
+pub fn count(shape: [usize; 4]) -> usize {
+    shape.iter().product()
 }

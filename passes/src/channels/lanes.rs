@@ -302,7 +302,8 @@ impl Analysis<'_> {
         Some(Channels { axis, classes })
     }
 
-    /// Of the axes of the new shape, the one along which most channels stay apart.
+    /// Of the axes of the new shape, the one along which most channels stay apart; the last of
+    /// several, which is the one that layers read.
     fn reshape(&mut self, id: NodeId, shape: &[usize]) -> Option<Channels> {
         let operand = self.graph.node(id).operands[0];
         let Some(Channels { axis, classes }) = self.values[operand.index()].clone() else {
@@ -316,7 +317,7 @@ impl Analysis<'_> {
             let ties =
                 ties(old.iter().product(), (extent, inner), (shape[target], shape[target + 1..].iter().product()));
             let apart = components(&roots, &ties);
-            if best.as_ref().is_none_or(|(most, _, _)| apart > *most) {
+            if best.as_ref().is_none_or(|(most, _, _)| apart >= *most) {
                 best = Some((apart, target, ties));
             }
         }

@@ -66,7 +66,7 @@ impl Default for Options {
 /// `calibration` holds one list of inputs a sample. Without samples only what follows from the
 /// weights is removed, and the result equals the graph up to floating-point rounding. With
 /// samples the two lossy choices of [`Options`] come in; [`Removed::change`] is their measured
-/// price.
+/// price. Nothing that follows from the weights is left to remove.
 ///
 /// # Errors
 /// Options out of range; a graph that does not validate; samples that do not fit the graph's inputs.
@@ -75,13 +75,22 @@ pub fn remove_dead(graph: &Graph, calibration: &[Vec<Tensor>], options: &Options
     lutweave_ir::validate::validate(graph)?;
     let mut removed = round(graph, calibration, options)?;
     let mut before = graph.clone();
-    // What is left of a grouped convolution may have one group, whose channels are not tied.
-    while one_group(&removed.graph, &before) {
+    while resized(&removed.graph, &before) {
+        // What is left of a grouped convolution may have one group, whose channels are not tied.
+        // All else that a smaller graph shows (a reshape can be seen through once there is only
+        // one channel) follows from the weights.
+        let samples = if one_group(&removed.graph, &before) { calibration } else { &[] };
         before = removed.graph.clone();
-        removed = removed.then(round(&before, calibration, options)?);
+        removed = removed.then(round(&before, samples, options)?);
     }
     removed.change = report::change(graph, &removed.graph, calibration)?;
     Ok(removed)
+}
+
+/// A value has other extents now. Comparing the graphs would not end where a constant is no number.
+fn resized(now: &Graph, before: &Graph) -> bool {
+    let shapes = |graph: &Graph| graph.nodes().iter().map(|node| node.ty.shape.clone()).collect::<Vec<_>>();
+    shapes(now) != shapes(before)
 }
 
 /// A convolution has one group now, and had more before.

@@ -1,5 +1,6 @@
 use super::random::{Recipe, random_graph, random_inputs};
 use super::{Keep, Options, Removed, classes, prune, remove_dead};
+use crate::property::cases;
 use lutweave_ir::interpret::run;
 use lutweave_ir::op::{Binary, Conv, DequantizeWeights, Geometry, Unary};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
@@ -325,25 +326,65 @@ fn steps() -> impl Strategy<Value = Vec<(u8, u64)>> {
     prop::collection::vec((any::<u8>(), any::<u64>()), 1..14)
 }
 
+#[test]
+fn weights_that_are_no_numbers_come_to_an_end() {
+    let mut graph = Graph::new("no numbers");
+    let x = graph.input("x", TensorType::f32([1, 2, 2, 2]));
+    let y = conv(&mut graph, "first", x, 1, false, &[&[f32::NAN, 1.0], &[0.0, 0.0]], &[f32::NAN, 0.0]);
+    let y = conv(&mut graph, "second", y, 1, false, &[&[1.0, 1.0]], &[0.0]);
+    graph.set_outputs(vec![y]);
+    let removed = remove_dead(&graph, &[], &Options::default()).unwrap();
+    assert_eq!(channels(&removed, "first"), [2, 1]);
+}
+
+/// Where one channel is left of a value, more can be seen through, so that another is kept.
+#[test]
+fn nothing_is_left_to_remove() {
+    let steps = [
+        (0, 4232524868990480515),
+        (0, 275416156),
+        (0, 1217862313382166059),
+        (3, 3583128408161895980),
+        (20, 12101012482792578130),
+        (6, 8576340661949044313),
+    ];
+    removal_is_exact(&steps, 20).unwrap();
+    let mut graph = Graph::new("one channel");
+    let x = graph.input("x", TensorType::f32([1, 2, 2, 1]));
+    let y = conv(&mut graph, "first", x, 1, false, &[&[1.0], &[0.0]], &[0.0, 2.0]);
+    let flat = add(&mut graph, "flat", Op::Reshape { shape: vec![1, 8] }, &[y]);
+    let shape = [1, 8];
+    let weights = graph.constant("w", Tensor::f32(shape, vec![1.0; 8]), TensorType::f32(shape));
+    let y = add(&mut graph, "second", Op::Dense, &[flat, weights]);
+    graph.set_outputs(vec![y]);
+    let removed = remove_dead(&graph, &[], &Options::default()).unwrap();
+    assert_eq!([channels(&removed, "first"), channels(&removed, "second")], [[1, 1], [4, 1]]);
+    assert!(classes(&removed.graph).iter().any(|class| class.members == ["first"]), "its channel is not pinned");
+}
+
+fn removal_is_exact(steps: &[(u8, u64)], dead: u64) -> Result<(), TestCaseError> {
+    let graph = random_graph(steps, Recipe { dead, live: false });
+    let removed = remove_dead(&graph, &[], &Options::default()).expect("removes");
+    prop_assert!(removed.macs[1] <= removed.macs[0]);
+    for seed in 0..3 {
+        prop_assert!(distance(&graph, &removed.graph, &random_inputs(&graph, seed)) < 1e-4);
+    }
+    let names =
+        |graph: &Graph, ids: &[NodeId]| -> Vec<String> { ids.iter().map(|&id| graph.node(id).name.clone()).collect() };
+    prop_assert_eq!(names(&graph, graph.inputs()), names(&removed.graph, removed.graph.inputs()));
+    prop_assert_eq!(names(&graph, graph.outputs()), names(&removed.graph, removed.graph.outputs()));
+    let again = remove_dead(&removed.graph, &[], &Options::default()).expect("removes");
+    prop_assert_eq!(&again.graph, &removed.graph);
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     /// Without samples the result equals the graph up to rounding, and is all there is to remove.
     #[test]
     fn what_the_weights_tell_is_exact(steps in steps(), dead in 20u64..70) {
-        let graph = random_graph(&steps, Recipe { dead, live: false });
-        let removed = remove_dead(&graph, &[], &Options::default()).expect("removes");
-        prop_assert!(removed.macs[1] <= removed.macs[0]);
-        for seed in 0..3 {
-            prop_assert!(distance(&graph, &removed.graph, &random_inputs(&graph, seed)) < 1e-4);
-        }
-        let names = |graph: &Graph, ids: &[NodeId]| -> Vec<String> {
-            ids.iter().map(|&id| graph.node(id).name.clone()).collect()
-        };
-        prop_assert_eq!(names(&graph, graph.inputs()), names(&removed.graph, removed.graph.inputs()));
-        prop_assert_eq!(names(&graph, graph.outputs()), names(&removed.graph, removed.graph.outputs()));
-        let again = remove_dead(&removed.graph, &[], &Options::default()).expect("removes");
-        prop_assert_eq!(&again.graph, &removed.graph);
+        removal_is_exact(&steps, dead)?;
     }
 
     /// With samples the result equals the graph on the samples, and the report says how well.

@@ -1,6 +1,7 @@
 //! What compression promises, on layers with random weights and correlated inputs.
 
 use super::*;
+use crate::property::cases;
 use lutweave_ir::op::Geometry;
 use proptest::prelude::*;
 
@@ -112,7 +113,7 @@ fn patterns() -> impl Strategy<Value = (u8, u8)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn masks_follow_their_pattern_and_a_refit_never_errs_more(
@@ -325,28 +326,4 @@ fn pairs_share_masks_only_where_there_are_pairs() {
     assert_eq!(Setting { bits: 8, pattern }.mask_rows(8), 1);
     assert_eq!(Setting { bits: 4, pattern: Pattern::Free { kept: 9 } }.mask_rows(8), 1);
     assert_eq!(Setting::dense(4).mask_rows(8), 1);
-}
-
-/// Prints what the largest layer of MLPerf Tiny's ResNet-8 costs: 14 settings and 24 levels.
-#[test]
-#[ignore = "measures time"]
-fn the_time_of_a_large_layer() {
-    let layer = Layer::new(1, [64, 3, 64, 1], 0, true);
-    let pruner = layer.pruner();
-    let clock = std::time::Instant::now();
-    let lap = |what: &str| println!("{:8.2} s {what}", clock.elapsed().as_secs_f64());
-    for bits in [8, 4] {
-        for pattern in [Pattern::Dense]
-            .into_iter()
-            .chain([(3, 4), (2, 4), (1, 4), (4, 8), (2, 8), (1, 8)].map(|(kept, of)| Pattern::NofM { kept, of }))
-        {
-            let result = pruner.compress(&Setting { bits, pattern }, &Options::default());
-            lap(&format!("{bits} bits {pattern:?}: {:.2e}", result.relative_error));
-        }
-    }
-    for level in 0..24 {
-        let pattern = Pattern::Free { kept: layer.real.len() * (24 - level) / 24 };
-        let result = pruner.compress(&Setting { bits: 8, pattern }, &Options::default());
-        lap(&format!("8 bits {pattern:?}: {:.2e}", result.relative_error));
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cleanup::simplify;
+use crate::property::cases;
 use lutweave_ir::TensorType;
 use lutweave_ir::op::{Conv, DeformConv, Geometry, Unary};
 use proptest::prelude::*;
@@ -168,7 +169,7 @@ fn a_reach_beyond_eight_bits_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn no_other_distance_is_nearer_to_the_offsets(seed in 1usize..5000) {

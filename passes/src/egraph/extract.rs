@@ -363,6 +363,7 @@ fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::property::cases;
     use proptest::prelude::*;
 
     /// Costs and operands of the alternatives of each class; the last class is the root.
@@ -418,7 +419,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(cases(2000))]
 
         #[test]
         fn a_choice_is_a_choice_and_close_to_the_best(plan in plans()) {

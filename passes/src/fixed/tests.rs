@@ -1,5 +1,6 @@
 use super::{LOWERING, cost, simplify, simplify_integer};
 use crate::channels::random::{Recipe, random_graph, random_inputs};
+use crate::property::cases;
 use crate::rules::rule_table;
 use lutweave_ir::interpret::run;
 use lutweave_ir::op::{Conv, Geometry, Unary};
@@ -60,7 +61,7 @@ fn integer_rules_apply_to_integer_graphs() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(cases(150))]
 
     /// The function stays, the interface stays, and the cost does not rise.
     #[test]

@@ -33,9 +33,19 @@ const HARMLESS_STEPS: f64 = 1.0 / 32.0;
 /// Multipliers of at least this size have 10 significant bits.
 const SIGNIFICANT: f64 = 512.0;
 
+/// The largest factor. One step of an accumulator is then more than the whole range of an output
+/// of at most 8 bits, so that every accumulator but 0 saturates: a larger factor has the same
+/// results. Calibration asks for one where a channel gave nothing but 0 beside others that gave
+/// very little.
+const SATURATING: f64 = 65535.0;
+
 /// Requantization by one factor a channel, given the largest magnitude of each accumulator.
-/// `None` if a factor is 2^16 or more.
+/// `None` if a factor is negative or not finite.
 pub(super) fn requantize(factors: &[f64], accumulators: &[f64], grid: &Grid, bounds: Bounds) -> Option<Requantize> {
+    if !factors.iter().all(|factor| factor.is_finite()) {
+        return None;
+    }
+    let factors: &[f64] = &factors.iter().map(|factor| factor.min(SATURATING)).collect::<Vec<_>>();
     let own: Vec<(u16, u8)> = factors.iter().map(|&real| factor(real)).collect::<Option<_>>()?;
     let (lo, hi) = bounds.on(grid);
     let (multipliers, shifts) = match common_shift(factors, accumulators, &own) {
@@ -96,8 +106,16 @@ fn break_halves(multipliers: &mut [i32; 2], shift: u8, signed: usize) {
 
 /// Multipliers and shift of an addition of two integers with real factors, so that there is one
 /// rounding: `(x0 * m0 + x1 * m1) >> shift`. `signed` is the operand whose sign is the more
-/// balanced. `None` if a factor is 2^16 or more.
+/// balanced. `None` if a factor is not finite.
+///
+/// Where a factor is too large, both are scaled down: the rounding of that operand to its grid
+/// moves the sum by more than the whole range of the result, of which only the sign is left.
 pub(super) fn addition(factors: [f64; 2], signed: usize) -> Option<([i32; 2], u8)> {
+    if !factors.iter().all(|factor| factor.is_finite()) {
+        return None;
+    }
+    let excess = (factors[0].abs().max(factors[1].abs()) / SATURATING).max(1.0);
+    let factors = factors.map(|factor| factor / excess);
     let largest = factors[0].abs().max(factors[1].abs());
     let (multiplier, shift) = factor(largest)?;
     if multiplier == 0 {
@@ -170,10 +188,6 @@ pub(super) fn fit(
                 *w = (f64::from(original) * scale).round_ties_even() as i32;
             }
         }
-        // A factor past the range belongs to a bias that saturates the output anyway.
-        if fitted.factors[output] >= 65535.0 && halvings > 0 {
-            fitted.factors[output] = 65535.0;
-        }
     }
     Some(fitted)
 }
@@ -231,6 +245,19 @@ mod tests {
         assert_eq!(bias, [32, 31, 33, 32]);
         let outputs: Vec<i32> = (0..4).map(|c| factors.apply(c, bias[c])).collect();
         assert_eq!(outputs, [4, 3, 4, 4]);
+    }
+
+    #[test]
+    fn factors_past_the_range_saturate() {
+        let r = requantize(&[1e9, 0.25, 65535.9], &[1e3; 3], &grid(), Bounds::NONE).unwrap();
+        let results = |channel: usize| [-1, 0, 1].map(|accumulator| r.apply(channel, accumulator));
+        assert_eq!((results(0), results(2)), ([-128, 3, 127], [-128, 3, 127]));
+        assert_eq!(r.apply(1, 40), 13);
+        assert!(requantize(&[f64::INFINITY], &[1.0], &grid(), Bounds::NONE).is_none());
+        let (m, shift) = addition([3e8, -1.5e8], 0).unwrap();
+        let sum = |a: i64, b: i64| lutweave_ir::quant::round_shift(a * i64::from(m[0]) + b * i64::from(m[1]), shift);
+        assert!(sum(1, 1) > 255 && sum(1, 3) < -255 && sum(1, 2).abs() <= 2, "{m:?} {shift}");
+        assert!(addition([f64::NAN, 1.0], 0).is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::property::cases;
 
 /// A deterministic stream of numbers (SplitMix64).
 struct Numbers(u64);
@@ -105,7 +106,7 @@ fn agree(problem: &Problem, limits: &Limits) -> Result<bool, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn small_chains_are_solved_to_proven_optimality(seed: u64, edges: bool) {

@@ -88,7 +88,7 @@ fn the_layer_before_the_offsets_gives_whole_pixels() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn integers_follow_the_float_graph(seed in any::<u64>(), square in any::<bool>(), dense in any::<bool>()) {

@@ -1,6 +1,7 @@
 //! Whole graphs through quantization, against the float graph and against the model's own scales.
 
 use super::*;
+use crate::property::cases;
 use lutweave_ir::op::{AveragePool, Binary, Conv, DequantizeWeights, Geometry, Unary, Window};
 use lutweave_ir::{Quantization, TensorType, interpret};
 use proptest::prelude::*;
@@ -163,7 +164,7 @@ fn noise(graph: &Graph, quantized: &Graph, inputs: &[Vec<Tensor>]) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(cases(96))]
 
     #[test]
     fn random_graphs_stay_near_the_float_graph(seed in any::<u64>()) {

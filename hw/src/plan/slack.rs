@@ -79,7 +79,7 @@ impl JoinQueues {
             let queue = |(position, (&elements, operand)): (usize, (&u64, NodeId))| JoinQueue {
                 elements,
                 bits: lane_type(graph.node(operand).ty.element).bits,
-                lanes: stage.kernel.offset_lanes().filter(|_| position > 0),
+                lanes: stage.kernel.fixed_lanes(position),
             };
             (stage.node, stage.slack.iter().zip(operands).enumerate().map(queue).collect())
         });
@@ -157,6 +157,11 @@ fn taken_early(kernel: &Kernel, position: usize) -> Early {
             let share = |rows: u32| f64::from(rows) / f64::from(extent.input[0]);
             Early { least: share(extent.rows_of_lead()), most: share(rows_held(extent)) }
         }
+        Kernel::TopPeaks { image: [height, width, _], .. } if position == 0 => {
+            // A row, and two pixels of the next one.
+            let [height, width] = [height, width].map(|extent| f64::from(*extent));
+            Early { least: 1.0 / height, most: ((width + 2.0) / (height * width)).min(1.0) }
+        }
         _ => Early { least: 0.0, most: 0.0 },
     }
 }
@@ -178,7 +183,7 @@ fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
                 f64::from(rows_held(extent)) / f64::from(extent.input[0])
             }
         }
-        Kernel::Global { .. } => 1.0,
+        Kernel::Global { .. } | Kernel::TopPeaks { .. } => 1.0,
         Kernel::Upsample { input, .. } => 3.0 / f64::from(input[0]),
         Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
         // A pixel that comes in, and one that waits or is read.

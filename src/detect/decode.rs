@@ -197,9 +197,8 @@ impl CenterNet {
 
     /// The head on the chip: size and offset belong to a record, in this order.
     pub(super) fn head(&self, names: &[String]) -> Result<Request, Diagnostic> {
-        let position = |name: &String| {
-            names.iter().position(|known| known == name).ok_or_else(|| no_output(name, names))
-        };
+        let position =
+            |name: &String| names.iter().position(|known| known == name).ok_or_else(|| no_output(name, names));
         let maps = vec![position(&self.size)?, position(&self.offset)?];
         Ok(Request { heatmap: position(&self.heatmap)?, maps, count: self.limit })
     }

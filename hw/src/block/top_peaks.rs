@@ -43,7 +43,7 @@ pub fn cycles([height, width, channels]: [u32; 3], maps: usize, count: u32) -> u
     let [height, width, channels] = [height, width, channels].map(u64::from);
     let row = (width + 1) * channels;
     // Maps come every second cycle at most.
-    let awaited = if maps > 0 && channels == 1 { height * width } else { 0 };
+    let awaited = if maps > 0 && channels == 1 { height * (width - 1) } else { 0 };
     (height + 1) * row + awaited + u64::from(count + LATENCY).saturating_sub(row)
 }
 
@@ -182,10 +182,8 @@ impl TopPeaks<'_> {
             [("largest_left", Left::Largest), ("last_left", Left::Last), ("standing_left", Left::Standing)]
                 .map(|(name, part)| b.wire_typed(name, value_ty, of_left(part)));
         let rises = b.wire("rises", lt(last_left, now.value));
-        let next_left = Expr::Pack(
-            value_ty,
-            vec![mux(rises, now.value, last_left), now.value.into(), mux(rises, now.value, none)],
-        );
+        let next_left =
+            Expr::Pack(value_ty, vec![mux(rises, now.value, last_left), now.value.into(), mux(rises, now.value, none)]);
         let above_largest = mux(now.decides, Expr::Lane(above, Above::Largest as u32), none);
         let stands = and(lt(above_largest, standing_left), not(lt(standing_left, now.value)));
         let next_above = Expr::Pack(

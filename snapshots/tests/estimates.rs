@@ -7,7 +7,7 @@ use lutweave_hw::kernel::{Kernel, kernel_of};
 use lutweave_hw::plan::{Choice, every_option, form_of};
 use lutweave_hw::rtl::MemoryStyle;
 use lutweave_hw::rtl::engine::{Multiplier, NofM, ParallelTaps};
-use lutweave_ir::op::{Geometry, QConv};
+use lutweave_ir::op::{Geometry, QConv, TopPeaks};
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
 use lutweave_models::random::splitmix::SplitMix64;
 use lutweave_snapshots::{full, stages};
@@ -130,6 +130,31 @@ fn estimates_keep_their_error() {
         let fitted = fit(graph, &device, Some(multipliers)).expect("there is a plan");
         faults.extend(miss(&format!("{name}, {multipliers} multipliers"), &fitted, &device));
     }
+    assert!(faults.is_empty(), "estimates miss Yosys by more than is stated: {faults:#?}");
+}
+
+/// A detector's head.
+#[test]
+fn estimates_of_heads_keep_their_error() {
+    if lacks_yosys() {
+        return;
+    }
+    let mut graph = Graph::new("head");
+    let maps = [("heatmap", 3), ("size", 2), ("offset", 2)];
+    let operands =
+        maps.map(|(name, channels)| graph.input(name, TensorType::int([1, 36, 48, channels], Element::I8)));
+    let count = if full() { 100 } else { 30 };
+    let peaks = graph.add("peaks", Op::TopPeaks(TopPeaks { count }), &operands).expect("the operands fit");
+    graph.set_outputs(vec![peaks]);
+    let names: &[&str] = if full() { &["ulx3s-85f", "arty-a7-100t"] } else { &["ulx3s-85f"] };
+    let faults: Vec<String> = names
+        .iter()
+        .filter_map(|name| {
+            let device = device::find(name).expect("the device is built in");
+            let fitted = fit(&graph, &device, Some(1)).expect("there is a plan");
+            miss(&format!("{name}, {count} records"), &fitted, &device)
+        })
+        .collect();
     assert!(faults.is_empty(), "estimates miss Yosys by more than is stated: {faults:#?}");
 }
 

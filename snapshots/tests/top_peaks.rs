@@ -130,6 +130,20 @@ fn blocks_agree_in_icarus() {
     });
 }
 
+#[test]
+fn blocks_agree_in_verilator() {
+    if !available(Simulator::Verilator) {
+        println!("skipped: {} is not installed", Simulator::Verilator.program());
+        return;
+    }
+    let maps = vec![(2, Element::I8), (2, Element::U8)];
+    let case = Case { image: [11, 13, 3], element: Element::I8, maps, count: 40, levels: 3, seed: 12 };
+    all_pass(vec![case], |case| {
+        let (design, driven) = case.check()?;
+        verilog_agrees(&design, Simulator::Verilator, &driven)
+    });
+}
+
 /// A frame takes the cycles that the plan says, whatever it holds.
 #[test]
 fn blocks_keep_their_pace() {

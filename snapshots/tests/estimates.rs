@@ -141,8 +141,7 @@ fn estimates_of_heads_keep_their_error() {
     }
     let mut graph = Graph::new("head");
     let maps = [("heatmap", 3), ("size", 2), ("offset", 2)];
-    let operands =
-        maps.map(|(name, channels)| graph.input(name, TensorType::int([1, 36, 48, channels], Element::I8)));
+    let operands = maps.map(|(name, channels)| graph.input(name, TensorType::int([1, 36, 48, channels], Element::I8)));
     let count = if full() { 100 } else { 30 };
     let peaks = graph.add("peaks", Op::TopPeaks(TopPeaks { count }), &operands).expect("the operands fit");
     graph.set_outputs(vec![peaks]);

@@ -13,7 +13,6 @@
 
 mod list;
 
-use super::queue::ReservedQueue;
 use super::requantize::lane;
 use super::select::pack;
 use crate::rtl::build::{Builder, Input, Level, advance, branch, set, when};
@@ -35,16 +34,13 @@ pub struct TopPeaks<'a> {
     pub count: u32,
 }
 
-/// Cycles from the last step of a frame to its first record.
-const LATENCY: u32 = 5;
-
 /// Cycles that a frame of an image keeps the block busy, records of the frame before included.
 pub fn cycles([height, width, channels]: [u32; 3], maps: usize, count: u32) -> u64 {
     let [height, width, channels] = [height, width, channels].map(u64::from);
     let row = (width + 1) * channels;
     // Maps come every second cycle at most.
     let awaited = if maps > 0 && channels == 1 { height * (width - 1) } else { 0 };
-    (height + 1) * row + awaited + u64::from(count + LATENCY).saturating_sub(row)
+    (height + 1) * row + awaited + list::turnaround(count).saturating_sub(row + channels)
 }
 
 /// Two pixels of a map: the next one, if it is there, and the one being decided on.
@@ -202,12 +198,12 @@ impl TopPeaks<'_> {
         // Peaks that were found, and their records.
         let index = Level::new(&mut b, "index", height * width * channels);
         let index_bytes = op::TopPeaks::index_bytes((height * width * channels) as usize) as u32;
-        let payload_lanes = index_bytes + self.maps.iter().map(|map| map.lanes).sum::<u32>();
-        let payload_ty = Ty::unsigned(8).by(payload_lanes);
+        let fields = 1 + index_bytes + self.maps.iter().map(|map| map.lanes).sum::<u32>();
+        let record_ty = Ty::unsigned(8).by(fields);
         let found = Candidate {
             found: b.register("found", Ty::BIT, 0),
             value: b.data_register("found_value", value_ty),
-            payload: b.data_register("found_payload", payload_ty),
+            record: b.data_register("found_record", record_ty),
         };
         let ended = b.register("ended", Ty::BIT, 0);
         let digits = (0..index_bytes).map(|byte| Expr::Shr(Box::new(index.value()), 8 * byte));
@@ -218,7 +214,8 @@ impl TopPeaks<'_> {
                 if least == 0 { value } else { sub(value, least) }
             })
         });
-        let payload = pack(Ty::unsigned(8), digits.chain(gathered).collect());
+        let found_value = std::iter::once(sub(waiting.clone(), least));
+        let record = pack(Ty::unsigned(8), found_value.chain(digits).chain(gathered).collect());
         let place_of = |place: Option<SignalId>| place.map_or(Expr::Const(0), Expr::Signal);
         let keep_left = match left_memory {
             Some(memory) => Statement::Write { memory, address: place_of(now.channel), data: next_left },
@@ -230,24 +227,20 @@ impl TopPeaks<'_> {
             when(not(now.first_column), vec![keep_above]),
             set(ended, now.ends),
             set(found.value, waiting),
-            set(found.payload, payload),
+            set(found.record, record),
             when(now.decides, advance(vec![index])),
         ];
 
-        let fields = 1 + payload_lanes;
-        let queue = ReservedQueue::new(&mut b, "out", Ty::unsigned(8).by(fields), 8);
-        let list = List::new(&mut b, self.count, value_ty, none, payload_ty);
-        let pop = b.wire("pop", and(list.is_leaving(), queue.has_free(2)));
-        let last_pop = b.wire("last_pop", and(pop, list.at_last()));
+        let list = List::new(&mut b, self.count, value_ty, none, record_ty);
+        let done = b.wire("list_done", list.is_done());
         let mut statements = vec![
             branch(step, stepped, vec![set(now.valid, 0)]),
             branch(now.valid, compared, vec![set(ended, 0)]),
             set(found.found, is_peak),
-            branch(last, vec![set(full, 1)], vec![when(last_pop, vec![set(full, 0)])]),
+            branch(last, vec![set(full, 1)], vec![when(done, vec![set(full, 0)])]),
         ];
         statements.extend(held.iter().map(|map| map.serve(begins)));
-        let record = list.serve(&mut b, &mut statements, &found, ended, pop, index_bytes);
-        statements.extend(queue.serve(pop.into(), 1, &record.valid.into(), record.data));
+        statements.extend(list.serve(&mut b, &found, ended, index_bytes));
         b.finish(statements)
     }
 }

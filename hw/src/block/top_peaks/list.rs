@@ -95,17 +95,20 @@ impl List {
         let insert = b.wire("insert", and(candidate.found, beaten[last]));
 
         // Cells take from the one before; an empty one comes after the last that leaves.
+        let shifts: Vec<SignalId> = beaten
+            .iter()
+            .enumerate()
+            .map(|(index, &beaten)| b.wire(&format!("shifts_{index}"), or(leaving, beaten)))
+            .collect();
         let mut moved = Vec::new();
         for index in 0..values.len() {
-            let takes = match index.checked_sub(1) {
-                None => vec![set(values[0], mux(leaving, none, candidate.value)), set(numbers[0], freed)],
-                Some(before) => vec![branch(
-                    or(leaving, beaten[before]),
-                    vec![set(values[index], values[before]), set(numbers[index], numbers[before])],
-                    vec![set(values[index], candidate.value), set(numbers[index], freed)],
-                )],
+            let (value, number) = match index.checked_sub(1) {
+                None => (mux(leaving, none, candidate.value), freed.into()),
+                Some(before) => {
+                    (mux(shifts[before], values[before], candidate.value), mux(shifts[before], numbers[before], freed))
+                }
             };
-            moved.push(when(or(leaving, beaten[index]), takes));
+            moved.push(when(shifts[index], vec![set(values[index], value), set(numbers[index], number)]));
         }
 
         let rank_ty = Ty::holding(u64::from(count));

@@ -79,12 +79,12 @@ pub struct StoredPlan {
 
 impl StoredPlan {
     /// Of a fitted core.
-    pub fn of(core: &Graph, fitted: &Fitted) -> Self {
+    pub fn of(core: &Graph, fitted: &Fitted, device: &Device) -> Self {
         let folds = fitted.plan.folds();
         Self {
             bottleneck_cycles: fitted.plan.bottleneck(),
             multipliers: fitted.plan.multipliers(),
-            resources: fitted.resources,
+            resources: fitted.resources.shown(device),
             stages: folds.into_iter().map(|(id, fold)| (core.node(id).name.clone(), fold)).collect(),
         }
     }

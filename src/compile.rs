@@ -258,7 +258,7 @@ impl Product<'_> {
             products_per_cycle: products,
             macs: fitted.plan.macs(),
             efficiency: formed as f64 / (cycles.max(1) * products.max(1)) as f64,
-            resources: fitted.resources,
+            resources: fitted.resources.shown(self.device),
             weight_bytes,
             sparsity,
             macs_kept: summary::macs_kept(core, &fitted.plan),
@@ -272,6 +272,7 @@ impl Product<'_> {
             verify: None,
             accuracy: None,
             layers: summary::layers(core, fitted),
+            modules: summary::modules(fitted, self.device),
             compile_seconds: 0.0,
         })
     }
@@ -320,7 +321,7 @@ impl Product<'_> {
         };
         files.add_json("manifest.json", &manifest);
         files.add("graph.txt", text::print(&lowered.integer));
-        files.add_json("plan.json", &StoredPlan::of(core, fitted));
+        files.add_json("plan.json", &StoredPlan::of(core, fitted, self.device));
         if let Some(record) = record {
             files.add_json("codesign.json", record);
         }

@@ -160,7 +160,7 @@ fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Fai
         drop_standard_error,
         compress_first_cycles: compress_first(session, answer.allowed())?,
         multipliers: fitted.plan.multipliers(),
-        resources: fitted.resources,
+        resources: fitted.resources.shown(session.device),
         weight_bytes,
         sparsity,
         on_front: false,

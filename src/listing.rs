@@ -77,7 +77,8 @@ pub fn devices(arguments: &Listing) -> Result<(), Failure> {
             .map(|device| {
                 json!({
                     "name": device.name, "title": device.title, "lut": device.lut, "ff": device.ff,
-                    "dsp": device.dsp, "bram": device.bram, "bram_bits": device.bram_bits,
+                    "dsp": device.dsp, "bram": device.tiles(device.bram),
+                    "bram_bits": device.bram_bits * device.bram_per_tile,
                     "clock_mhz": device.clock_mhz, "source": device.source,
                 })
             })
@@ -87,12 +88,13 @@ pub fn devices(arguments: &Listing) -> Result<(), Failure> {
     }
     let mut table = table(&["device", "LUT", "FF", "DSP", "BRAM", "MHz", "board and part"], &[1, 2, 3, 4, 5]);
     for device in devices {
+        let bram = format!("{} x {} kbit", device.tiles(device.bram), device.bram_bits * device.bram_per_tile / 1024);
         table.add_row([
             device.name,
             device.lut.to_string(),
             device.ff.to_string(),
             device.dsp.to_string(),
-            format!("{} x {} kbit", device.bram, device.bram_bits / 1024),
+            bram,
             device.clock_mhz.to_string(),
             device.title,
         ]);

@@ -134,7 +134,7 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
                 share(resources.lut, device.lut),
                 share(resources.ff, device.ff),
                 share(resources.dsp, device.dsp),
-                share(resources.bram, device.bram)
+                share(resources.bram, device.tiles(device.bram))
             ),
         ),
         ("weights", format!("{} bytes, {:.1} % zeros", summary.weight_bytes, 100.0 * summary.sparsity)),

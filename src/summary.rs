@@ -4,7 +4,8 @@ use crate::codesign::Measured;
 use crate::codesign::record::Record;
 use crate::deform::Reshaping;
 use crate::metric::Metric;
-use lutweave_hw::cost::Resources;
+use lutweave_hw::cost::{Resources, estimate_module};
+use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
 use lutweave_hw::plan::{Plan, Stage};
@@ -43,6 +44,21 @@ pub struct Layer {
     pub cycles: u64,
     /// Its cycles as a share of the slowest stage's.
     pub share: f64,
+}
+
+/// What a module of the circuit takes, by the estimate.
+#[derive(Clone, Debug, Serialize)]
+pub struct Module {
+    /// Name of the Verilog module.
+    pub name: String,
+    /// Look-up tables.
+    pub lut: u64,
+    /// Flip-flops.
+    pub ff: u64,
+    /// Hardware multipliers.
+    pub dsp: u64,
+    /// Block RAMs as the maker counts them; parts of one are fractions.
+    pub bram: f64,
 }
 
 /// Accuracy of a model and of what was made of it.
@@ -152,6 +168,8 @@ pub struct Summary {
     pub accuracy: Option<Accuracy>,
     /// Stages of the circuit.
     pub layers: Vec<Layer>,
+    /// Modules of the circuit: those of the stages, and the forks, queues and converters between.
+    pub modules: Vec<Module>,
     /// Wall-clock seconds.
     pub compile_seconds: f64,
 }
@@ -176,12 +194,23 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
                 }),
                 lanes: stage.input_lanes.first().copied().unwrap_or(stage.output_lanes),
                 outputs: stage.folding.map(|folding| folding.outputs),
-                line_buffer_rows: stage.kernel.line_buffer_rows(),
+                line_buffer_rows: stage.folding.and_then(|folding| stage.kernel.line_buffer_rows(&folding)),
                 macs: stage.macs,
                 multipliers: stage.multipliers,
                 cycles: stage.cycles,
                 share: stage.cycles as f64 / bottleneck as f64,
             }
+        })
+        .collect()
+}
+
+/// The modules of a fitted core.
+pub fn modules(fitted: &Fitted, device: &Device) -> Vec<Module> {
+    let modules = fitted.design.modules.iter();
+    modules
+        .map(|module| {
+            let Resources { lut, ff, dsp, bram } = estimate_module(module, device);
+            Module { name: module.name.clone(), lut, ff, dsp, bram: bram as f64 / device.bram_per_tile as f64 }
         })
         .collect()
 }

@@ -24,7 +24,7 @@ pub struct Resources {
     pub ff: u64,
     /// Hardware multipliers.
     pub dsp: u64,
-    /// Block RAMs.
+    /// Block RAMs, the smallest that stand alone; in what is shown, those that the maker counts.
     pub bram: u64,
 }
 
@@ -48,6 +48,16 @@ impl SubAssign for Resources {
 }
 
 impl Resources {
+    /// The same as shown: with block RAMs as the device's maker counts them.
+    pub fn shown(self, device: &Device) -> Self {
+        Self { bram: device.tiles(self.bram), ..self }
+    }
+
+    /// Whether no kind of part exceeds its limit.
+    pub fn fits(&self, limits: &Self) -> bool {
+        self.lut <= limits.lut && self.ff <= limits.ff && self.dsp <= limits.dsp && self.bram <= limits.bram
+    }
+
     /// The largest share of the device that any kind of part takes; above 1 it does not fit.
     pub fn share(&self, device: &Device) -> f64 {
         let share = |used: u64, available: u64| used as f64 / available.max(1) as f64;

@@ -24,14 +24,29 @@ pub struct Device {
     pub dsp: u64,
     /// Signed operand widths of a multiplier, the wider first.
     pub multiplier: [u32; 2],
-    /// Block RAMs.
+    /// Block RAMs, the smallest that stand alone.
     pub bram: u64,
+    /// How many of them are one of those that the maker counts: AMD's blocks of 36 kbit are two
+    /// of 18.
+    #[serde(default = "one")]
+    pub bram_per_tile: u64,
     /// Bits of a block RAM.
     pub bram_bits: u64,
     /// Widest word of a block RAM at its smallest depth.
     pub bram_width: u32,
     /// Clock in MHz that designs for it aim at.
     pub clock_mhz: f64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+impl Device {
+    /// So many of the smallest block RAMs in blocks as the maker counts them, begun ones whole.
+    pub fn tiles(&self, bram: u64) -> u64 {
+        bram.div_ceil(self.bram_per_tile)
+    }
 }
 
 /// FPGA family.
@@ -86,6 +101,7 @@ mod tests {
         for text in FILES {
             let device = parse(text).unwrap();
             assert!(device.lut > 0 && device.bram > 0 && device.dsp > 0, "{}", device.name);
+            assert!(device.bram.is_multiple_of(device.bram_per_tile), "{}", device.name);
             assert!(device.multiplier[0] >= device.multiplier[1], "{}", device.name);
             assert!(!device.source.is_empty(), "{}", device.name);
             assert_eq!(find(&device.name), Some(device));

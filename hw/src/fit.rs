@@ -9,9 +9,15 @@ use crate::rtl::Design;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
 use std::collections::BTreeMap;
 
-/// Share of each kind of part that a fitted design may take; the rest is for routing and for
-/// the error of the estimate.
+/// Share of the LUTs and flip-flops that a fitted design may take; the rest is for routing and for
+/// the error of the estimate. Multipliers and block RAMs are counted, not estimated.
 pub const HEADROOM: f64 = 0.9;
+
+/// What a fitted design may take of a device.
+pub fn limits(device: &Device) -> Resources {
+    let share = |parts: u64| (parts as f64 * HEADROOM) as u64;
+    Resources { lut: share(device.lut), ff: share(device.ff), dsp: device.dsp, bram: device.bram }
+}
 
 /// LUTs of an 8-bit multiplier in logic.
 const LUTS_PER_MULTIPLIER: u64 = 72;
@@ -52,7 +58,7 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     while low < high {
         let middle = low + (high - low).div_ceil(2);
         let candidate = build(middle)?;
-        if candidate.resources.share(device) <= HEADROOM {
+        if candidate.resources.fits(&limits(device)) {
             low = middle;
             best = candidate;
         } else {
@@ -97,7 +103,7 @@ fn overflow(resources: &Resources, device: &Device, level: fn(&'static str, Stri
         ("LUTs", resources.lut, device.lut),
         ("flip-flops", resources.ff, device.ff),
         ("multipliers", resources.dsp, device.dsp),
-        ("block RAMs", resources.bram, device.bram),
+        ("block RAMs", device.tiles(resources.bram), device.tiles(device.bram)),
     ];
     let over: Vec<String> = kinds
         .iter()

@@ -1,7 +1,7 @@
 //! The closed set of kernels that hardware is planned in, and the one place that says what the
 //! hardware refuses.
 
-use crate::block::window::{Displacement, Extent};
+use crate::block::window::{Displacement, Extent, Folding, ring_rows};
 use lutweave_ir::op::{Geometry, Window as PoolWindow};
 use lutweave_ir::{Diagnostic, Graph, Node, NodeId, Op, TensorType};
 
@@ -254,11 +254,11 @@ impl Kernel {
         }
     }
 
-    /// Rows of the window memory, where there is one.
-    pub fn line_buffer_rows(&self) -> Option<u32> {
+    /// Rows of the window memory of a folded window kernel.
+    pub fn line_buffer_rows(&self, folding: &Folding) -> Option<u32> {
         match self {
-            Self::Convolution { extent, .. } | Self::Pool { extent, .. } => Some(extent.ring_rows()),
-            Self::TopPeaks { .. } => Some(1),
+            Self::Convolution { extent, groups } => Some(ring_rows(extent, folding, Some(*groups))),
+            Self::Pool { extent, .. } => Some(ring_rows(extent, folding, None)),
             Self::Input
             | Self::Constant
             | Self::Global { .. }
@@ -269,7 +269,8 @@ impl Kernel {
             | Self::Select { .. }
             | Self::Pad(_)
             | Self::Upsample { .. }
-            | Self::Reshape => None,
+            | Self::Reshape
+            | Self::TopPeaks { .. } => None,
         }
     }
 

@@ -172,7 +172,7 @@ fn blocks_keep_their_pace() {
 }
 
 /// Heatmap and map by way of so many convolutions each, from one image.
-fn forked(image: [usize; 2], heat: usize, map: usize) -> Graph {
+fn forked(image: [usize; 2], heat: usize, map: usize, count: usize) -> Graph {
     let mut graph = Graph::new("forked");
     let input = graph.input("x", TensorType::int([1, image[0], image[1], 4], Element::I8));
     let mut random = SplitMix64::new(4);
@@ -188,7 +188,7 @@ fn forked(image: [usize; 2], heat: usize, map: usize) -> Graph {
     };
     let mut through = |graph: &mut Graph, count: usize| (0..count).fold(input, |x, _| convolve(graph, x));
     let operands = [through(&mut graph, heat), through(&mut graph, map)];
-    let peaks = graph.add("peaks", Op::TopPeaks(TopPeaks { count: 9 }), &operands).expect("the operands fit");
+    let peaks = graph.add("peaks", Op::TopPeaks(TopPeaks { count }), &operands).expect("the operands fit");
     graph.set_outputs(vec![peaks, operands[0]]);
     graph
 }
@@ -199,11 +199,13 @@ fn forks_to_all_streams_flow() {
     let mut cases = Vec::new();
     for image in [[14, 10], [1, 12], [12, 1], [2, 2]] {
         for (heat, map) in [(0, 0), (3, 0), (0, 4), (2, 2)] {
-            cases.extend([0.0, 0.4, 1.0].map(|share| (image, heat, map, share)));
+            cases.extend(
+                [(0.0, 9), (0.4, 60), (1.0, 9), (1.0, 60)].map(|(share, count)| (image, heat, map, share, count)),
+            );
         }
     }
-    let check = |&(image, heat, map, share): &([usize; 2], usize, usize, f64)| {
-        let graph = forked(image, heat, map);
+    let check = |&(image, heat, map, share, count): &([usize; 2], usize, usize, f64, usize)| {
+        let graph = forked(image, heat, map, count);
         let circuit = circuit(&graph, share, 150)?;
         let driven = agree(&graph, &circuit, &samples(&graph, 6, 1), 3)?;
         let cycles = driven[0].trace.cycles_per_inference().expect("there are several frames");

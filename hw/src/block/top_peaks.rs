@@ -18,6 +18,7 @@ use super::select::pack;
 use crate::rtl::build::{Builder, Input, Level, advance, branch, set, when};
 use crate::rtl::expr::{Expr, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{Module, SignalId, Statement, Ty};
+pub use list::turnaround;
 use list::{Candidate, List};
 use lutweave_ir::op;
 
@@ -40,7 +41,7 @@ pub fn cycles([height, width, channels]: [u32; 3], maps: usize, count: u32) -> u
     let row = (width + 1) * channels;
     // Maps come every second cycle at most.
     let awaited = if maps > 0 && channels == 1 { height * (width - 1) } else { 0 };
-    (height + 1) * row + awaited + list::turnaround(count).saturating_sub(row + channels)
+    (height + 1) * row + awaited + turnaround(count).saturating_sub(row + channels)
 }
 
 /// Two pixels of a map: the next one, if it is there, and the one being decided on.

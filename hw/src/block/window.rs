@@ -2,8 +2,8 @@
 //!
 //! The writer fills the ring of rows with the input stream; the reader walks over the output
 //! positions and issues a window as soon as its last pixel is there and the queue has room for
-//! the result. Both run at the same time; a row is given back to the writer when the reader has
-//! issued the last window that reads it.
+//! the result. Both run at the same time; pixels of the first row that an output row gives back
+//! are the writer's when the reader has passed them, those of others at the end of the row.
 //!
 //! Where a second stream moves the taps ([`Displacement`]), a window's taps are read one at a
 //! time, and a row is needed as long as any offset within reach could lead to it.
@@ -128,40 +128,53 @@ struct Nest {
 }
 
 impl Nest {
+    /// Of a convolution with so many groups, or of a pool.
+    fn new(extent: &Extent, folding: &Folding, groups: Option<u32>) -> Self {
+        let Extent { input: [_, _, channels], output: [_, _, outputs], kernel, .. } = *extent;
+        let taps = match folding.parallel {
+            ParallelTaps::One => kernel[0] * kernel[1],
+            ParallelTaps::Row => kernel[0],
+            ParallelTaps::All => 1,
+        };
+        match groups {
+            Some(groups) if !extent.is_depthwise(groups) => Self {
+                words: channels / groups / folding.lanes,
+                taps,
+                results: outputs / groups / folding.outputs,
+                groups,
+                depthwise: false,
+            },
+            _ => Self { words: 1, taps, results: channels / folding.lanes, groups: 1, depthwise: true },
+        }
+    }
+
     /// Steps of one result.
     fn steps(&self) -> u32 {
         self.words * self.taps
     }
 }
 
+/// Rows of the window memory of a folded convolution with so many groups, or of a pool.
+pub fn ring_rows(extent: &Extent, folding: &Folding, groups: Option<u32>) -> u32 {
+    let nest = Nest::new(extent, folding, groups);
+    extent.ring_rows(extent.input[2] / folding.lanes, nest.groups * nest.results * nest.steps())
+}
+
 impl Window<'_> {
-    fn nest(&self) -> Nest {
-        let Extent { input: [_, _, channels], output: [_, _, outputs], kernel, .. } = self.extent;
-        let Folding { parallel, lanes, outputs: folded, .. } = self.folding;
-        let taps = match parallel {
-            ParallelTaps::One => kernel[0] * kernel[1],
-            ParallelTaps::Row => kernel[0],
-            ParallelTaps::All => 1,
-        };
+    /// Channel groups of a convolution.
+    fn groups(&self) -> Option<u32> {
         match self.computation {
-            Computation::Convolution { groups, .. } if !self.is_depthwise() => Nest {
-                words: channels / groups / lanes,
-                taps,
-                results: outputs / groups / folded,
-                groups,
-                depthwise: false,
-            },
-            Computation::Convolution { .. } | Computation::Sum(_) | Computation::Max => {
-                Nest { words: 1, taps, results: channels / lanes, groups: 1, depthwise: true }
-            }
+            Computation::Convolution { groups, .. } => Some(groups),
+            Computation::Sum(_) | Computation::Max => None,
         }
     }
 
-    fn is_depthwise(&self) -> bool {
-        match self.computation {
-            Computation::Convolution { groups, .. } => self.extent.is_depthwise(groups),
-            Computation::Sum(_) | Computation::Max => true,
-        }
+    fn nest(&self) -> Nest {
+        Nest::new(&self.extent, &self.folding, self.groups())
+    }
+
+    fn ring_rows(&self) -> u32 {
+        ring_rows(&self.extent, &self.folding, self.groups())
     }
 
     fn reduce(&self, nest: &Nest) -> Reduce {
@@ -188,7 +201,7 @@ impl Window<'_> {
         let (kernel, dilations) = if displacement.is_some() { ([1, 1], [1, 1]) } else { (kernel, dilations) };
         EngineShape {
             word: self.input.by(self.folding.lanes),
-            rows: self.extent.ring_rows(),
+            rows: self.ring_rows(),
             columns: width,
             groups: channels / self.folding.lanes,
             image_rows: height,
@@ -271,7 +284,7 @@ impl Window<'_> {
         let Extent { input: [height, width, channels], output: [out_height, out_width, out_channels], .. } = extent;
         let folding = self.folding;
         let nest = self.nest();
-        let rows = extent.ring_rows();
+        let rows = self.ring_rows();
         let word_count = channels / folding.lanes;
         let mut b = Builder::new(self.name, self.summary.clone());
         let input = b.input("in", self.input.by(folding.lanes));
@@ -292,10 +305,6 @@ impl Window<'_> {
         } else {
             rows_ahead
         };
-        let ready = b.ready(input, lt(rows_kept, i64::from(rows)));
-        let fill = b.wire("fill", and(input.valid, ready));
-        let row_done = b.wire("row_done", all([fill.into(), write_word.at_end(), write_column.at_end()]));
-
         // Reader.
         let word = Level::new(&mut b, "word", nest.words);
         let taps = match displacer {
@@ -338,6 +347,17 @@ impl Window<'_> {
             let [needs, freed] = self.rows_by_output(top_of);
             (ring, ring, by_counter(&row.value(), &needs), by_counter(&row.value(), &freed))
         };
+        let has_row = lt(rows_kept, i64::from(rows));
+        let has_place = if extent.saves_row(rows) {
+            // Behind the windows of an output row that frees a row, its pixels are free already.
+            let behind = and(lt(write_column.value(), left), not(write_column.at_end()));
+            or(has_row, all([eq(rows_ahead, i64::from(rows)), lt(0, freed.clone()), behind]))
+        } else {
+            has_row
+        };
+        let ready = b.ready(input, has_place);
+        let fill = b.wire("fill", and(input.valid, ready));
+        let row_done = b.wire("row_done", all([fill.into(), write_word.at_end(), write_column.at_end()]));
         let columns_needed = Expr::Clamp(Box::new(add(left, extent.span(1).1 + 1)), 0, i64::from(width));
         let columns_needed = b.wire("columns_needed", columns_needed);
         let rows_needed = b.wire("rows_needed", rows_needed);

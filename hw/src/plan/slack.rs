@@ -1,10 +1,12 @@
 //! Queue depths at joins.
 //!
-//! Every stage can hold back a part of a frame before it must give results: a window kernel the
-//! rows of its ring, a mean over the image a whole frame. Where paths of different length meet,
-//! the shorter ones get queues that hold what the longest can. Then a fork above is never
-//! blocked by a full queue while the longer path still waits for input, so the network cannot
-//! deadlock and the join does not slow it down.
+//! Frames come at an even pace: one in as many cycles as the slowest stage takes. What reaches a
+//! node is late by some part of a frame against that pace, because results need input that comes
+//! after their own place in the frame: a window the rows below it, a mean the whole image. Where
+//! paths of different lateness meet, the earlier ones get queues that hold the difference. Then
+//! no path has to wait for another's queue, so the network cannot deadlock and the join does not
+//! slow it down. (Stages are never slower than the pace, so that lateness does not grow within a
+//! frame; it is that of the worst element.)
 //!
 //! A convolution whose taps a second stream moves is a join that takes its image in for some rows
 //! before it needs the first offsets, and must have all rows within reach before it takes them:
@@ -13,11 +15,11 @@
 use super::Stage;
 use super::choice::{form_of, kernels};
 use super::fold::{Styles, folds};
-use crate::block::window::Extent;
+use crate::block::top_peaks;
 use crate::cost::{Resources, queue_memory};
 use crate::device::Device;
 use crate::elaborate::lane_type;
-use crate::kernel::{Kernel, elements};
+use crate::kernel::Kernel;
 use lutweave_ir::{Diagnostics, Graph, NodeId};
 use std::collections::BTreeMap;
 
@@ -105,64 +107,26 @@ impl JoinQueues {
 
 /// Sets [`Stage::slack`] of every stage.
 pub fn assign(graph: &Graph, stages: &mut [Stage]) {
-    let bottleneck = stages.iter().map(|stage| stage.cycles).max().unwrap_or(1).max(1);
-    // What the longest path from the inputs to a node holds, in frames.
-    let mut depth = vec![0.0f64; graph.nodes().len()];
+    let pace = stages.iter().map(|stage| stage.cycles).max().unwrap_or(1).max(1) as f64;
+    // How late the results of each node are, in frames.
+    let mut late = vec![0.0f64; graph.nodes().len()];
     for stage in stages.iter_mut() {
         let id = stage.node;
-        let node = graph.node(id);
-        let operands = stage.kernel.streams(&node.operands);
-        let before = |position: usize| depth[operands[position].index()];
-        let longest = (0..operands.len()).map(before).fold(0.0, f64::max);
-        // What every operand leaves waiting while the others give their part.
-        let turn = match &stage.kernel {
-            Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
-            _ => 0.0,
-        };
-        for (position, operand) in operands.iter().enumerate() {
-            // What the path of this operand holds, the stage included, and what the longest does.
-            let own = before(position) + taken_early(&stage.kernel, position).least;
-            let most = |other: usize| match other {
-                other if other == position => own,
-                other => before(other) + taken_early(&stage.kernel, other).most,
-            };
-            let frames = (0..operands.len()).map(most).fold(0.0, f64::max) - own + turn;
-            if operands.len() > 1 && frames > 0.0 {
-                let frame = elements(graph.node(*operand));
-                let row = graph.node(*operand).ty.image().map_or(0, |(_, width, channels)| width * channels) as u64;
-                stage.slack[position] = (frames * frame as f64).ceil() as u64 + row + MARGIN;
-            } else if operands.len() > 1 {
-                stage.slack[position] = MARGIN;
+        let operands = stage.kernel.streams(&graph.node(id).operands);
+        let before: Vec<f64> = operands.iter().map(|operand| late[operand.index()]).collect();
+        // When the stage takes the last of its operands.
+        let together = before.iter().enumerate().map(|(at, before)| before + waiting(&stage.kernel, at));
+        let together = together.fold(0.0, f64::max);
+        if operands.len() > 1 {
+            for (position, operand) in operands.iter().enumerate() {
+                let frames = together + turn(&stage.kernel) - before[position] - taken_early(&stage.kernel, position);
+                let ty = &graph.node(*operand).ty;
+                let pixel = ty.shape.last().map_or(1, |&channels| channels as u64);
+                let difference = (frames.max(0.0) * ty.count() as f64).ceil() as u64;
+                stage.slack[position] = difference + if frames > 0.0 { pixel } else { 0 } + MARGIN;
             }
         }
-        let bottleneck = bottleneck as f64;
-        depth[id.index()] = match stage.kernel.offset_lanes() {
-            Some(_) => (before(0) + held(stage, before(0), bottleneck)).max(before(1) + latency(bottleneck)),
-            None => longest + held(stage, longest, bottleneck),
-        };
-    }
-}
-
-/// Frames of an operand that a stage takes in before it needs another operand.
-struct Early {
-    /// It takes at least so much.
-    least: f64,
-    /// It needs at most so much.
-    most: f64,
-}
-
-fn taken_early(kernel: &Kernel, position: usize) -> Early {
-    match kernel {
-        Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position == 0 => {
-            let share = |rows: u32| f64::from(rows) / f64::from(extent.input[0]);
-            Early { least: share(extent.rows_of_lead()), most: share(rows_held(extent)) }
-        }
-        Kernel::TopPeaks { image: [height, width, _], .. } if position == 0 => {
-            // A row, and two pixels of the next one.
-            let [height, width] = [height, width].map(|extent| f64::from(*extent));
-            Early { least: 1.0 / height, most: ((width + 2.0) / (height * width)).min(1.0) }
-        }
-        _ => Early { least: 0.0, most: 0.0 },
+        late[id.index()] = together + turn(&stage.kernel) + delay(stage, pace);
     }
 }
 
@@ -172,38 +136,68 @@ const MARGIN: u64 = 64;
 /// Cycles that the registers and small queues of a block delay a beat, at most.
 const LATENCY: f64 = 64.0;
 
-/// Frames that a stage holds at most. `before` is what the path to it holds.
-fn held(stage: &Stage, before: f64, bottleneck: f64) -> f64 {
-    let rows = match &stage.kernel {
-        Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => {
-            if extent.input[0] == 1 && before >= 1.0 {
-                // The whole frame is already waited for: only the time of the stage counts.
-                stage.cycles as f64 / bottleneck
-            } else {
-                f64::from(rows_held(extent)) / f64::from(extent.input[0])
-            }
+/// Part of a frame of an operand that a stage waits for, at most, before it gives the result that
+/// has the same place in the frame.
+fn waiting(kernel: &Kernel, position: usize) -> f64 {
+    match kernel {
+        Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position > 0 => 0.0,
+        Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => extent.lead(),
+        Kernel::Global { .. } => 1.0,
+        // The first of several equal rows comes with the input, in the time of one.
+        Kernel::Upsample { input: [height, width, _], factors } => {
+            (1.0 - 1.0 / f64::from(factors[0])) / f64::from(*height) + 1.0 / (f64::from(*height) * f64::from(*width))
         }
-        Kernel::Global { .. } | Kernel::TopPeaks { .. } => 1.0,
-        Kernel::Upsample { input, .. } => 3.0 / f64::from(input[0]),
-        Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
+        // A peak is known two pixels into the row below it; what maps hold there is not waited for.
+        Kernel::TopPeaks { image: [height, width, _], .. } if position == 0 => {
+            let [height, width] = [height, width].map(|extent| f64::from(*extent));
+            ((width + 2.0) / (height * width)).min(1.0)
+        }
         // A pixel that comes in, and one that waits or is read.
         Kernel::Select { pixels, .. } => 2.0 / f64::from(*pixels),
-        Kernel::Pad(_) | Kernel::Crop(_) => row_share(&stage.kernel).min(1.0),
-        Kernel::Table | Kernel::Pair { .. } | Kernel::Input | Kernel::Constant | Kernel::Reshape => 0.0,
+        Kernel::Pad(_) | Kernel::Crop(_) => row_share(kernel).min(1.0),
+        Kernel::Table
+        | Kernel::Pair { .. }
+        | Kernel::Concat { .. }
+        | Kernel::Input
+        | Kernel::Constant
+        | Kernel::Reshape
+        | Kernel::TopPeaks { .. } => 0.0,
+    }
+}
+
+/// Part of a frame of an operand that a stage takes in, at least, while it waits for another.
+fn taken_early(kernel: &Kernel, position: usize) -> f64 {
+    match kernel {
+        Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position == 0 => {
+            f64::from(extent.rows_of_lead()) / f64::from(extent.input[0])
+        }
+        Kernel::TopPeaks { image: [height, ..], .. } if position == 0 => 1.0 / f64::from(*height),
+        _ => 0.0,
+    }
+}
+
+/// What every operand of a join leaves waiting while the others give their part.
+fn turn(kernel: &Kernel) -> f64 {
+    match kernel {
+        Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
+        _ => 0.0,
+    }
+}
+
+/// Frames from the last input that a result needs to the result.
+fn delay(stage: &Stage, pace: f64) -> f64 {
+    let cycles = match &stage.kernel {
+        Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => {
+            // A pixel is written, then results of a pixel are computed.
+            let written = extent.input[2].div_ceil(stage.input_lanes[0]);
+            f64::from(written) + stage.cycles as f64 / (f64::from(extent.output[0]) * f64::from(extent.output[1]))
+        }
+        Kernel::Global { pixels, .. } => stage.cycles as f64 / f64::from(*pixels),
+        // The best may be the last.
+        Kernel::TopPeaks { count, .. } => pace + top_peaks::turnaround(*count) as f64,
+        _ => 0.0,
     };
-    rows + latency(bottleneck)
-}
-
-/// Rows that a window kernel holds back at most: those that it needs before it gives its first
-/// results, and those that arrive meanwhile. Its ring has more, for rows above a window, which do
-/// not keep results back.
-fn rows_held(extent: &Extent) -> u32 {
-    extent.rows_of_lead() + extent.strides[0] + 1
-}
-
-/// The delay of a block in frames.
-fn latency(bottleneck: f64) -> f64 {
-    LATENCY / bottleneck.max(LATENCY)
+    (cycles + LATENCY) / pace.max(LATENCY)
 }
 
 /// Largest part of a frame that a crop swallows, or a padding adds, in one piece.

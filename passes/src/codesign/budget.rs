@@ -3,7 +3,7 @@
 use crate::solve::Budget;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
-use lutweave_hw::fit::HEADROOM;
+use lutweave_hw::fit::limits;
 
 /// Position of the distortion among the budgets.
 pub const DISTORTION: usize = 0;
@@ -32,13 +32,7 @@ pub struct Budgets {
 impl Budgets {
     /// Those of a device, with room for what the choice does not price.
     pub fn of(device: &Device, distortion: u64, multipliers: Option<u32>) -> Self {
-        let share = |parts: u64| (parts as f64 * HEADROOM) as u64;
-        let parts = Resources {
-            lut: share(device.lut),
-            ff: share(device.ff),
-            dsp: share(device.dsp),
-            bram: share(device.bram),
-        };
+        let parts = limits(device);
         Self { distortion, multipliers, parts, weight_bytes: None }
     }
 

@@ -56,29 +56,65 @@ impl Extent {
         (self.span(0).1 - i64::from(self.pads[0])).clamp(0, i64::from(self.input[0])) as u32
     }
 
+    /// What windows need of the input beyond their own place in the frame: the largest difference
+    /// between the part of the input that a result needs, counted in whole pixels, and the part
+    /// of the results that come before it.
+    pub fn lead(&self) -> f64 {
+        let along = |axis: usize, beyond: i64, most: i64, of_input: f64, of_output: f64| {
+            let last = self.span(axis).1 - i64::from(self.pads[axis]) + beyond;
+            let difference = |at: u32| {
+                let needed = (i64::from(at * self.strides[axis]) + last).clamp(0, most);
+                needed as f64 / of_input - f64::from(at) / of_output
+            };
+            (0..self.output[axis]).map(difference).fold(0.0, f64::max)
+        };
+        let [height, width, _] = self.input.map(i64::from);
+        let [rows, columns, _] = self.output.map(f64::from);
+        // Rows above the one that is being written, and pixels of that one.
+        along(0, 0, height - 1, height as f64, rows) + along(1, 1, width, (height * width) as f64, rows * columns)
+    }
+
     /// Whether a convolution with so many groups computes every channel from itself alone.
     pub fn is_depthwise(&self, groups: u32) -> bool {
         groups > 1 && groups == self.input[2] && groups == self.output[2]
     }
 
-    /// Rows of the ring: those of a window, and those that arrive while it is read. Where taps
-    /// are moved far, no more than the last windows of a frame need together with the first ones
-    /// of the next.
-    pub fn ring_rows(&self) -> u32 {
+    /// Rows of the ring, where writing a pixel takes so many cycles and reading a window so many.
+    ///
+    /// Where taps lie still: those of a window and those of a stride, less one because pixels are
+    /// given back as the windows pass them; that one, too, where a row is too short to hide the
+    /// cycles between, or windows lie closer together in time than rows come.
+    /// Where taps are moved: those of a window within reach and those of a stride, and no more than
+    /// the last windows of a frame need together with the first ones of the next.
+    pub fn ring_rows(&self, write: u32, read: u32) -> u32 {
         let (first, last) = self.span(0);
         let window = last - first + 1;
-        let held = if self.displacement.is_some() {
-            let [height, out_height] = [self.input[0], self.output[0]].map(i64::from);
-            let top = |y: i64| y * i64::from(self.strides[0]) - i64::from(self.pads[0]);
+        let [height, out_height] = [self.input[0], self.output[0]].map(i64::from);
+        let stride = i64::from(self.strides[0]);
+        let rows = if self.displacement.is_some() {
+            let top = |y: i64| y * stride - i64::from(self.pads[0]);
             let at_end = height - (top(out_height - 1) + first).clamp(0, height);
             let at_start = (top(0) + last).clamp(-1, height - 1) + 1;
-            window.min(height.max(at_end + at_start))
+            window.min(height.max(at_end + at_start)) + stride
         } else {
-            window
+            let pixel = (i64::from(read) / (stride * i64::from(self.strides[1]))).max(i64::from(write));
+            let apart = i64::from(self.input[1]) - self.span(1).1 - 1 - 2 * i64::from(self.strides[1]);
+            let hidden = apart * pixel >= i64::from(read) + i64::from(write) + ISSUE_TO_WRITE;
+            let even = out_height * stride >= height && window > 1;
+            window + stride - i64::from(hidden && even)
         };
-        held as u32 + self.strides[0]
+        rows as u32
+    }
+
+    /// Whether a ring of so many rows needs pixels that are given back as the windows pass them.
+    pub(super) fn saves_row(&self, rows: u32) -> bool {
+        let (first, last) = self.span(0);
+        self.displacement.is_none() && i64::from(rows) < last - first + 1 + i64::from(self.strides[0])
     }
 }
+
+/// Cycles, at most, from the issue of a window to a write where it was read, and back.
+const ISSUE_TO_WRITE: i64 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -109,21 +145,52 @@ mod tests {
     fn a_square_of_three_keeps_two_rows_more_than_twice_its_reach() {
         for reach in 1..=7 {
             let square = extent(Sampling::Square, reach, 40, 3);
-            assert_eq!((square.ring_rows(), square.rows_of_lead()), (2 * reach + 2, reach));
+            assert_eq!((square.ring_rows(1, 1), square.rows_of_lead()), (2 * reach + 2, reach));
             let free = extent(FREE, reach, 40, 3);
-            assert_eq!((free.ring_rows(), free.rows_of_lead()), (2 * reach + 4, reach + 1));
+            assert_eq!((free.ring_rows(1, 1), free.rows_of_lead()), (2 * reach + 4, reach + 1));
         }
         let plain = Extent { displacement: None, ..extent(FREE, 0, 40, 3) };
-        assert_eq!(plain.ring_rows(), extent(Sampling::Square, 1, 40, 3).ring_rows());
-        assert_eq!(plain.ring_rows(), extent(FREE, 0, 40, 3).ring_rows());
+        assert_eq!(plain.ring_rows(1, 1), extent(Sampling::Square, 1, 40, 3).ring_rows(1, 1));
+        assert_eq!(plain.ring_rows(1, 1), extent(FREE, 0, 40, 3).ring_rows(1, 1));
         // Nothing moves, but as many rows are left behind at the end of a frame.
-        assert_eq!(extent(Sampling::Square, 0, 40, 5).ring_rows(), 6);
+        assert_eq!(extent(Sampling::Square, 0, 40, 5).ring_rows(1, 1), 6);
+    }
+
+    #[test]
+    fn the_lead_is_what_lies_below_and_right_of_a_pixel() {
+        let plain = Extent { displacement: None, ..extent(FREE, 0, 40, 3) };
+        let near = |extent: Extent, rows: f64, pixels: f64| {
+            let [height, width, _] = extent.input.map(f64::from);
+            assert!((extent.lead() - rows / height - pixels / (height * width)).abs() < 1e-9, "{}", extent.lead());
+        };
+        near(plain, 1.0, 2.0);
+        near(Extent { kernel: [1, 1], pads: [0, 0], ..plain }, 0.0, 1.0);
+        near(extent(Sampling::Square, 3, 40, 3), 3.0, 4.0);
+        // Every second row and column: the same below the first window.
+        near(Extent { strides: [2, 2], output: [20, 5, 4], ..plain }, 1.0, 2.0);
+        // Without padding the last window is as far ahead as the paddings together.
+        near(Extent { pads: [0, 0], output: [38, 7, 4], ..plain }, 2.0, 3.0);
+        // All of the image for one result.
+        let whole = Extent { kernel: [40, 9], pads: [0, 0], output: [1, 1, 4], ..plain };
+        assert!((whole.lead() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn rows_that_take_long_enough_save_one() {
+        let plain = Extent { displacement: None, input: [40, 16, 4], output: [40, 16, 4], ..extent(FREE, 0, 40, 3) };
+        assert_eq!([plain.ring_rows(1, 1), plain.ring_rows(4, 36)], [4, 3]);
+        let halved = Extent { strides: [2, 2], output: [20, 8, 4], ..plain };
+        assert_eq!([halved.ring_rows(1, 1), halved.ring_rows(4, 36)], [5, 4]);
+        let unpadded = Extent { pads: [0, 0], output: [38, 14, 4], ..plain };
+        assert_eq!(unpadded.ring_rows(4, 36), 4);
+        let pointwise = Extent { kernel: [1, 1], pads: [0, 0], ..plain };
+        assert_eq!(pointwise.ring_rows(4, 36), 2);
     }
 
     #[test]
     fn a_reach_beyond_the_image_keeps_two_images() {
-        assert_eq!(extent(FREE, 20, 8, 3).ring_rows(), 17);
-        assert_eq!(extent(Sampling::Square, 7, 6, 3).ring_rows(), 13);
+        assert_eq!(extent(FREE, 20, 8, 3).ring_rows(1, 1), 17);
+        assert_eq!(extent(Sampling::Square, 7, 6, 3).ring_rows(1, 1), 13);
         assert_eq!(extent(FREE, 20, 8, 3).rows_of_lead(), 8);
     }
 }

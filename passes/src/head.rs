@@ -136,7 +136,7 @@ mod tests {
         let with_head = attach(&graph, &request).expect("the outputs fit");
         validate(&with_head).expect("it is valid");
         let names: Vec<&str> = with_head.outputs().iter().map(|&id| with_head.node(id).name.as_str()).collect();
-        assert_eq!(names, ["detections", "out.1"]);
+        assert_eq!(names, ["detections", "out.2"]);
         assert_eq!(request.outputs(3), [None, Some(1)]);
         let split = lutweave_ir::split::split(&with_head).expect("it has a core");
         assert!(split.core.nodes().iter().any(|node| matches!(node.op, Op::TopPeaks(_))));

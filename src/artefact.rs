@@ -1,5 +1,6 @@
 //! The directory of a compiled model: written whole or not at all, and read back.
 
+use crate::detect::head::Layout;
 use crate::failure::Failure;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub model_outputs: Vec<String>,
     /// Operators that run on the host.
     pub host_ops: Vec<String>,
+    /// How records of detections are read, where the circuit picks them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Layout>,
 }
 
 /// A stream of the circuit.

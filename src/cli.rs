@@ -197,6 +197,9 @@ pub struct Compile {
     /// With --sparsity or --keep-macs, and free weights: how layers' shares are chosen.
     #[arg(long, default_value = "rd")]
     pub method: Method,
+    /// Pick and rank a detector's peaks on the chip, as the task's [decode] says; the same boxes.
+    #[arg(long)]
+    pub head: bool,
     /// Clock in MHz for the time figures; by default the device's.
     #[arg(long, value_name = "MHZ", value_parser = megahertz)]
     pub clock: Option<f64>,

@@ -5,6 +5,7 @@ use crate::cli::{self, Compile, Weights};
 use crate::codesign::record::Record;
 use crate::codesign::{Chosen, Session, choose};
 use crate::deform;
+use crate::detect::head::Layout;
 use crate::eval;
 use crate::executor::{self, Answer, Drive, mismatches};
 use crate::failure::{Failure, show};
@@ -22,6 +23,7 @@ use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Tensor, text};
 use lutweave_passes::channels::Until;
+use lutweave_passes::head::{RECORDS, Request};
 use lutweave_passes::prune::Pruned;
 use std::time::Instant;
 
@@ -53,6 +55,9 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
     let model = model::load(source.model.as_deref(), source.task.as_deref())?;
     let calibration = flow::calibration(&model, source)?;
     let mut cleaned = deform::clean(&model, &calibration, source, Some(arguments.max_drop), quiet)?;
+    if arguments.head {
+        cleaned.head = Some(requested_head(&model)?);
+    }
     let built = build(&model, &mut cleaned, &calibration, &device, arguments)?;
     let (lowered, fitted) = (&built.lowered, &built.fitted);
     let core = &lowered.split.core;
@@ -93,6 +98,17 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
         report::print(&summary, built.record.as_ref(), &device, &arguments.output);
     }
     if agrees { Ok(()) } else { Err(Failure::Disagreement) }
+}
+
+/// The head that the task asks for.
+fn requested_head(model: &Model) -> Result<Request, Failure> {
+    let Some(task) = &model.task else {
+        return Err(Failure::Usage(
+            Diagnostic::error("no-task", "what the head of a detector reads is said by a task")
+                .help("give --task FILE.toml with a table [decode], or leave --head out"),
+        ));
+    };
+    Ok(task.decode()?.head(&output_names(&model.graph))?)
 }
 
 /// A quantized model and its circuit.
@@ -261,6 +277,14 @@ impl Product<'_> {
         })
     }
 
+    /// Names of the outputs that the host gives.
+    fn model_outputs(&self) -> Vec<String> {
+        let names = output_names(&self.model.graph);
+        let Some(request) = &self.cleaned.head else { return names };
+        let kept = request.outputs(names.len()).into_iter();
+        kept.map(|output| output.map_or_else(|| RECORDS.to_owned(), |at| names[at].clone())).collect()
+    }
+
     /// `given` if the model brings its own weights, `auto` if they were chosen; otherwise their
     /// narrowest width.
     fn weights(&self) -> String {
@@ -291,7 +315,8 @@ impl Product<'_> {
             weights: self.weights(),
             inputs: ports(core, core.inputs(), &fitted.design.inputs),
             outputs: ports(core, core.outputs(), &fitted.design.outputs),
-            model_outputs: output_names(&self.model.graph),
+            model_outputs: self.model_outputs(),
+            head: Layout::of(&lowered.integer),
             host_ops: host_ops(&lowered.split),
         };
         files.add_json("manifest.json", &manifest);

@@ -32,7 +32,7 @@ pub fn command(arguments: &Eval) -> Result<(), Failure> {
             let outputs = run_compiled(&compiled, &samples, arguments.executor, quiet)?;
             let verdicts = verdicts(&task, &samples, &compiled.manifest.model_outputs, &outputs)?;
             let float_value = float_model(&compiled, arguments.task.as_deref())
-                .map(|model| verdicts_in(&model.graph, &task, Section::Evaluation, limit, quiet))
+                .map(|model| verdicts_in(&model.graph, &task.reading(&model.graph), Section::Evaluation, limit, quiet))
                 .transpose()?
                 .map(|verdicts| task.metric().value(&verdicts));
             (compiled.manifest.model, task, verdicts, float_value, arguments.executor.name())
@@ -82,13 +82,14 @@ fn no_task() -> Failure {
 /// # Errors
 /// If there is neither.
 pub fn task_of(compiled: &Compiled, task: Option<&Path>) -> Result<Task, Failure> {
-    match task {
+    let task = match task {
         Some(path) => Task::read(path),
         None => match lutweave_models::find(&compiled.manifest.model) {
             Some(built_in) => Task::of_built_in(built_in),
             None => Err(no_task()),
         },
-    }
+    }?;
+    Ok(task.reading(&compiled.graph))
 }
 
 fn float_model(compiled: &Compiled, task: Option<&Path>) -> Option<Model> {
@@ -223,5 +224,5 @@ pub fn verdicts_on_cpu(
     let jit = lutweave_cpu::compile_jit(&split.core)?;
     let bar = progress::bar("evaluate", samples.inputs.len(), true);
     let outputs = each(&samples, &bar, |input| Ok(split.run(std::slice::from_ref(input), |core| jit.run(core))?))?;
-    verdicts(task, &samples, names, &outputs)
+    verdicts(&task.reading(integer), &samples, names, &outputs)
 }

@@ -17,6 +17,7 @@ use lutweave_passes::cleanup::{RewriteReport, Simplified, simplify, simplify_int
 use lutweave_passes::compress::{Pattern, Setting};
 use lutweave_passes::deform::{Request, is_deformable, reshape};
 use lutweave_passes::fixed;
+use lutweave_passes::head;
 use lutweave_passes::prune::Totals;
 use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, Stage, quantize, subject};
 use lutweave_passes::sites::{self, Site};
@@ -40,6 +41,8 @@ pub struct Cleaned {
     pub totals: Totals,
     /// Channels that were given up at a loss.
     pub given_up: Vec<Step>,
+    /// The head of a detector that the chip is to have.
+    pub head: Option<head::Request>,
 }
 
 impl Cleaned {
@@ -165,7 +168,7 @@ pub fn clean(
         sites = placed.sites;
     }
     validate(&graph)?;
-    Ok(Cleaned { graph, rewrites, removed, reshaping, sites, totals, given_up: Vec::new() })
+    Ok(Cleaned { graph, rewrites, removed, reshaping, sites, totals, given_up: Vec::new(), head: None })
 }
 
 /// True if a model brings integer weights.
@@ -219,11 +222,14 @@ pub fn lower(
     bar.finish_and_clear();
     let quantized = quantized?;
     let rewrite = if source.no_egraph { fixed::simplify_integer } else { simplify_integer };
-    let integer = rewrite(&quantized.graph)?;
-    validate(&integer.graph)?;
-    let split = split(&integer.graph)?;
+    let Simplified { graph: mut integer, report: rewrites } = rewrite(&quantized.graph)?;
+    if let Some(request) = &cleaned.head {
+        integer = head::attach(&integer, request)?;
+    }
+    validate(&integer)?;
+    let split = split(&integer)?;
     validate(&split.core)?;
-    Ok(Lowered { integer: integer.graph, split, layers: quantized.layers, rewrites: integer.report })
+    Ok(Lowered { integer, split, layers: quantized.layers, rewrites })
 }
 
 /// Folds the core for a device and elaborates it.

@@ -2,7 +2,6 @@
 
 use crate::artefact::{Compiled, DETECTIONS, Files, write_file};
 use crate::cli::Run;
-use crate::detect::decode::Outputs;
 use crate::detect::{Bounds, Detection};
 use crate::eval::{task_of, through_host};
 use crate::executor::Drive;
@@ -84,12 +83,12 @@ fn draw(
     min_score: f64,
     directory: &Path,
 ) -> Result<usize, Failure> {
-    let (names, decode) = (&compiled.manifest.model_outputs, task.decode()?);
+    let names = &compiled.manifest.model_outputs;
     let mut files = Files::default();
     let mut list = Vec::new();
     let mut total = 0;
     for (index, (inputs, values)) in samples.iter().zip(outputs).enumerate() {
-        let mut found = decode.detections(&Outputs { names, values })?;
+        let mut found = task.detections(names, values)?;
         found.retain(|detection| detection.score >= min_score);
         total += found.len();
         let name = format!("{index:04}.png");

@@ -5,11 +5,12 @@ mod spec;
 use crate::detect::average_precision::Matches;
 use crate::detect::decode::{Decode, Outputs};
 use crate::detect::draw::Picture;
-use crate::detect::{Bounds, Object};
+use crate::detect::head::Head;
+use crate::detect::{Bounds, Detection, Object};
 use crate::failure::Failure;
 use crate::metric::{Metric, Verdict};
 use crate::samples::{Archive, Array};
-use lutweave_ir::{Diagnostic, Element, Tensor, TensorType};
+use lutweave_ir::{Diagnostic, Element, Graph, Tensor, TensorType};
 use lutweave_models::BuiltIn;
 use spec::{Labels, Spec, Window, fault, parse};
 use std::io::Cursor;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 pub struct Task {
     spec: Spec,
     place: Place,
+    /// The head whose records are among the outputs that are judged.
+    head: Option<Head>,
 }
 
 /// Where a task's files are.
@@ -58,7 +61,7 @@ impl Task {
         let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, "read the task file", error))?;
         let spec = parse(&text, &path.display().to_string())?;
         let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Self { spec, place: Place::Directory(directory) })
+        Ok(Self { spec, place: Place::Directory(directory), head: None })
     }
 
     /// The task of a built-in model.
@@ -66,7 +69,13 @@ impl Task {
     /// # Errors
     /// Never for the models that are shipped; the text is checked all the same.
     pub fn of_built_in(model: &'static BuiltIn) -> Result<Self, Failure> {
-        Ok(Self { spec: parse(&model.task(), model.name)?, place: Place::BuiltIn(model) })
+        Ok(Self { spec: parse(&model.task(), model.name)?, place: Place::BuiltIn(model), head: None })
+    }
+
+    /// The same task for the outputs of an integer graph, which may have a detector's head.
+    #[must_use]
+    pub fn reading(&self, integer: &Graph) -> Self {
+        Self { head: Head::of(integer), ..self.clone() }
     }
 
     /// The model that the task names, if it is a file.
@@ -117,6 +126,18 @@ impl Task {
         })
     }
 
+    /// Detections of one image, best first. `names` are the model's outputs.
+    ///
+    /// # Errors
+    /// If the task does not say how outputs are read, or they are not what it says.
+    pub fn detections(&self, names: &[String], values: &[Tensor]) -> Result<Vec<Detection>, Failure> {
+        let decode = self.decode()?;
+        Ok(match &self.head {
+            Some(head) => decode.detections_of(&head.winners(values)?)?,
+            None => decode.detections(&Outputs { names, values })?,
+        })
+    }
+
     /// The name of a class of objects.
     pub fn class_name(&self, class: usize) -> String {
         let named = self.spec.labels.as_ref().and_then(|labels| labels.classes.get(class));
@@ -135,7 +156,7 @@ impl Task {
         outputs: &[Tensor],
     ) -> Result<Verdict, Failure> {
         if let Some(rules) = self.spec.metric.rules() {
-            let found = self.decode()?.detections(&Outputs { names, values: outputs })?;
+            let found = self.detections(names, outputs)?;
             return Ok(Verdict::Matches(Matches::new(rules, &found, &samples.objects[index])));
         }
         if self.spec.metric == Metric::Mse {

@@ -70,6 +70,15 @@ pub enum Kernel {
     },
     /// The same stream under another shape.
     Reshape,
+    /// The largest peaks of a heatmap.
+    TopPeaks {
+        /// Rows, columns and channels of the heatmap.
+        image: [u32; 3],
+        /// Channels of each map that is read at the peaks.
+        maps: Vec<u32>,
+        /// Records of a frame.
+        count: u32,
+    },
 }
 
 /// The kernel of a node of a core graph.
@@ -171,6 +180,10 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             Kernel::Upsample { input: operand(0), factors: [factors[0] as u32, factors[1] as u32] }
         }
         Op::Reshape { .. } => Kernel::Reshape,
+        Op::TopPeaks(peaks) => {
+            let maps = (1..node.operands.len()).map(|position| operand(position)[2]).collect();
+            Kernel::TopPeaks { image: operand(0), maps, count: peaks.count as u32 }
+        }
         Op::Transpose { .. } => {
             return refuse(
                 "a transposition would have to keep a whole image".into(),
@@ -215,7 +228,8 @@ impl Kernel {
             | Self::Select { .. }
             | Self::Pad(_)
             | Self::Upsample { .. }
-            | Self::Reshape => operands.to_vec(),
+            | Self::Reshape
+            | Self::TopPeaks { .. } => operands.to_vec(),
         }
     }
 
@@ -245,13 +259,24 @@ impl Kernel {
             | Self::Select { .. }
             | Self::Pad(_)
             | Self::Upsample { .. }
-            | Self::Reshape => None,
+            | Self::Reshape
+            | Self::TopPeaks { .. } => None,
+        }
+    }
+
+    /// Lanes of an operand stream, by number, that every folding gives it.
+    pub fn fixed_lanes(&self, stream: usize) -> Option<u32> {
+        match (self, stream) {
+            (Self::TopPeaks { .. }, 0) => Some(1),
+            (Self::TopPeaks { maps, .. }, _) => maps.get(stream - 1).copied(),
+            (_, 0) => None,
+            (_, _) => self.offset_lanes(),
         }
     }
 
     /// Lanes of an operand stream, by number, where the first has so many.
     pub fn stream_lanes(&self, stream: usize, first: u32) -> u32 {
-        self.offset_lanes().filter(|_| stream > 0).unwrap_or(first)
+        self.fixed_lanes(stream).unwrap_or(first)
     }
 }
 

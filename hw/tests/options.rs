@@ -10,7 +10,7 @@ use lutweave_hw::plan::{Choice, WeightForm, assemble, conversion, form_of, optio
 use lutweave_hw::rtl::engine::{Multiplier, NofM};
 use lutweave_hw::rtl::validate::validate;
 use lutweave_hw::rtl::{MemoryStyle, Ty};
-use lutweave_ir::op::{Geometry, QAdd, QConv};
+use lutweave_ir::op::{Geometry, QConv};
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
 use std::collections::BTreeMap;
 

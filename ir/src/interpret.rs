@@ -172,7 +172,8 @@ fn pack_with(node: &Node, weights: &Tensor) -> Option<Weights> {
         | Op::QAveragePool(_)
         | Op::QAdd(_)
         | Op::QMul(_)
-        | Op::Table(_) => None,
+        | Op::Table(_)
+        | Op::TopPeaks(_) => None,
     }
 }
 

@@ -72,7 +72,8 @@ fn own_range(op: &Op, graph: &Graph, node: &Node) -> Option<(i64, i64)> {
         | Op::Reshape { .. }
         | Op::Softmax { .. }
         | Op::Dequantize
-        | Op::DequantizeWeights(_) => node.ty.element.range(),
+        | Op::DequantizeWeights(_)
+        | Op::TopPeaks(_) => node.ty.element.range(),
     }
 }
 
@@ -133,7 +134,8 @@ pub fn accumulator_range(graph: &Graph, id: NodeId) -> (i64, i64) {
         | Op::Quantize { .. }
         | Op::Dequantize
         | Op::DequantizeWeights(_)
-        | Op::Table(_) => value_range(graph, id).unwrap_or((0, 0)),
+        | Op::Table(_)
+        | Op::TopPeaks(_) => value_range(graph, id).unwrap_or((0, 0)),
     }
 }
 

@@ -105,9 +105,13 @@ enum Kind {
 fn kind(node: &Node) -> Kind {
     match &node.op {
         Op::Input | Op::Constant(_) => Kind::Leaf,
-        Op::QConv(_) | Op::QDeformConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_) | Op::Table(_) => {
-            Kind::Anchor
-        }
+        Op::QConv(_)
+        | Op::QDeformConv(_)
+        | Op::QAveragePool(_)
+        | Op::QAdd(_)
+        | Op::QMul(_)
+        | Op::Table(_)
+        | Op::TopPeaks(_) => Kind::Anchor,
         Op::MaxPool(_)
         | Op::Concat { .. }
         | Op::Slice { .. }

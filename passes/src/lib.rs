@@ -8,6 +8,7 @@ pub mod deform;
 pub mod egraph;
 pub mod explain;
 pub mod fixed;
+pub mod head;
 pub mod prune;
 pub mod quantize;
 pub mod rules;

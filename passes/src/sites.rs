@@ -193,7 +193,8 @@ fn is_arithmetic(op: &Op) -> bool {
         | Op::QAveragePool(_)
         | Op::QAdd(_)
         | Op::QMul(_)
-        | Op::Table(_) => false,
+        | Op::Table(_)
+        | Op::TopPeaks(_) => false,
     }
 }
 

@@ -159,9 +159,20 @@ outputs %4
     text::parse(text).expect("the text is a graph")
 }
 
+/// The three largest peaks of two channels, with what a map of one channel holds there.
+fn top_peaks() -> Graph {
+    let text = r#"graph "top_peaks"
+%0 "heatmap" = input : i8[1,4,5,2]
+%1 "size" = input : u8[1,4,5,1]
+%2 "peaks" = top_peaks %0, %1 {count=3} : u8[1,1,3,3]
+outputs %2
+"#;
+    text::parse(text).expect("the text is a graph")
+}
+
 #[test]
 fn circuits() {
-    for graph in [convolution(), pooled(), deformable()] {
+    for graph in [convolution(), pooled(), deformable(), top_peaks()] {
         assert_snapshot!(format!("{}_circuit", graph.name), print::print(&design(&graph)));
     }
     let joined = design(&joined());

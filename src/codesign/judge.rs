@@ -97,7 +97,7 @@ impl<'a> Judge<'a> {
     fn judge_by(&self, jit: &Jit, lowered: &Lowered) -> Result<Judged, Failure> {
         let run = |input: &Tensor| lowered.split.run(std::slice::from_ref(input), |core| jit.run(core));
         let outputs = self.samples.inputs.par_iter().map(run).collect::<Result<Vec<_>, Diagnostic>>()?;
-        let integer = eval::verdicts(self.task, &self.samples, &self.names, &outputs)?;
+        let integer = eval::verdicts(&self.task.reading(&lowered.integer), &self.samples, &self.names, &outputs)?;
         let metric = self.task.metric();
         let expected = self.probabilities.iter().zip(&outputs).map(|(probabilities, outputs)| {
             let likeliest = probabilities.iter().copied().fold(0.0, f64::max);

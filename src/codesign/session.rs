@@ -138,7 +138,8 @@ impl<'a> Session<'a> {
         measure: impl FnOnce() -> Result<Measured, Failure>,
     ) -> Result<Measured, Failure> {
         let Source { ranges, calibration_samples, no_egraph, .. } = self.source;
-        let key = self.key.question(&format!("drop {settings:?} {ranges:?} {calibration_samples} {no_egraph}"));
+        let head = if self.cleaned.head.is_some() { " head" } else { "" };
+        let key = self.key.question(&format!("drop {settings:?} {ranges:?} {calibration_samples} {no_egraph}{head}"));
         if let Some(measured) = self.cache.load("drops", &key) {
             return Ok(measured);
         }

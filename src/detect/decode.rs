@@ -1,8 +1,10 @@
 //! A detector's outputs to detections.
 
+use super::head::Winner;
 use super::yolox::Yolox;
 use super::{Bounds, Detection};
 use lutweave_ir::{Data, Diagnostic, Tensor};
+use lutweave_passes::head::Request;
 use serde::Deserialize;
 
 /// How a detector's outputs are read: the table `[decode]` of a task file.
@@ -31,12 +33,14 @@ impl<'a> Outputs<'a> {
     /// If there is none.
     pub fn find(&self, name: &str) -> Result<&'a Tensor, Diagnostic> {
         let position = self.names.iter().position(|known| known == name);
-        position.and_then(|position| self.values.get(position)).ok_or_else(|| {
-            Diagnostic::error("bad-task", "the model has no such output")
-                .at(name)
-                .help(format!("its outputs are: {}", self.names.join(", ")))
-        })
+        position.and_then(|position| self.values.get(position)).ok_or_else(|| no_output(name, self.names))
     }
+}
+
+fn no_output(name: &str, names: &[String]) -> Diagnostic {
+    Diagnostic::error("bad-task", "the model has no such output")
+        .at(name)
+        .help(format!("its outputs are: {}", names.join(", ")))
 }
 
 impl Decode {
@@ -167,22 +171,48 @@ impl CenterNet {
         peaks.sort_by(|a, b| b.0.total_cmp(&a.0));
         peaks.truncate(self.limit);
         let detection = |(logit, row, column, class): (f64, usize, usize, usize)| {
-            let side = |channel| match self.size_form {
-                SizeForm::Linear => size.at(channel, row, column),
-                SizeForm::Log => size.at(channel, row, column).exp(),
-            };
-            let x = column as f64 + offset.at(0, row, column);
-            let y = row as f64 + offset.at(1, row, column);
-            let [half_width, half_height] = [side(0) / 2.0, side(1) / 2.0];
-            let bounds = Bounds {
-                x1: (x - half_width) * self.stride,
-                y1: (y - half_height) * self.stride,
-                x2: (x + half_width) * self.stride,
-                y2: (y + half_height) * self.stride,
-            };
-            Detection { bounds, class, score: 1.0 / (1.0 + (-logit).exp()) }
+            let at = |map: &Map| [map.at(0, row, column), map.at(1, row, column)];
+            self.detection(logit, [row, column, class], at(&size), at(&offset))
         };
         Ok(peaks.into_iter().map(detection).collect())
+    }
+
+    /// The box of a winner: its logit, row, column and class, and what the maps hold there.
+    fn detection(&self, logit: f64, place: [usize; 3], size: [f64; 2], offset: [f64; 2]) -> Detection {
+        let [row, column, class] = place;
+        let [half_width, half_height] = size.map(|side| match self.size_form {
+            SizeForm::Linear => side / 2.0,
+            SizeForm::Log => side.exp() / 2.0,
+        });
+        let x = column as f64 + offset[0];
+        let y = row as f64 + offset[1];
+        let bounds = Bounds {
+            x1: (x - half_width) * self.stride,
+            y1: (y - half_height) * self.stride,
+            x2: (x + half_width) * self.stride,
+            y2: (y + half_height) * self.stride,
+        };
+        Detection { bounds, class, score: 1.0 / (1.0 + (-logit).exp()) }
+    }
+
+    /// The head on the chip: size and offset belong to a record, in this order.
+    pub(super) fn head(&self, names: &[String]) -> Result<Request, Diagnostic> {
+        let position =
+            |name: &String| names.iter().position(|known| known == name).ok_or_else(|| no_output(name, names));
+        let maps = vec![position(&self.size)?, position(&self.offset)?];
+        Ok(Request { heatmap: position(&self.heatmap)?, maps, count: self.limit })
+    }
+
+    /// Detections of what the head on the chip found.
+    pub(super) fn detections_of(&self, winners: &[Winner]) -> Result<Vec<Detection>, Diagnostic> {
+        let detection = |Winner { logit, place, gathered }: &Winner| match gathered[..] {
+            [width, height, right, down] => Ok(self.detection(*logit, *place, [width, height], [right, down])),
+            _ => {
+                let message = format!("a record holds {} values of maps; size and offset are four", gathered.len());
+                Err(Diagnostic::error("bad-task", message).at(self.size.clone()))
+            }
+        };
+        winners.iter().take(self.limit).map(detection).collect()
     }
 
     fn check(&self) -> Result<(), String> {

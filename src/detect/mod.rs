@@ -4,6 +4,7 @@
 pub mod average_precision;
 pub mod decode;
 pub mod draw;
+pub mod head;
 pub mod suppress;
 pub mod yolox;
 

@@ -6,6 +6,7 @@ mod commands;
 mod damage;
 mod deform;
 mod detect;
+mod head;
 mod interrupt;
 mod pipes;
 mod screens;

@@ -314,6 +314,28 @@ pub(crate) struct Lookup {
     pub table: usize,
 }
 
+/// The largest peaks of an image, with bytes of other images there, over records of absent ones.
+#[derive(Clone, Debug)]
+pub(crate) struct TopPeaks {
+    pub heatmap: Location,
+    /// Other images with their channels.
+    pub maps: Vec<(Location, usize)>,
+    pub target: Location,
+    /// Rows, columns and channels of the heatmap.
+    pub image: [usize; 3],
+    /// Records.
+    pub count: usize,
+    /// Bytes of a record that say where the peak is.
+    pub index_bytes: usize,
+}
+
+impl TopPeaks {
+    /// Bytes of a record.
+    pub fn fields(&self) -> usize {
+        1 + self.index_bytes + self.maps.iter().map(|(_, channels)| channels).sum::<usize>()
+    }
+}
+
 /// One loop nest.
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {
@@ -325,6 +347,7 @@ pub(crate) enum Kernel {
     Pool(Pool),
     Pointwise(Pointwise),
     Lookup(Lookup),
+    TopPeaks(TopPeaks),
 }
 
 /// The kernels of one node; they become one function.
@@ -345,6 +368,10 @@ impl Kernel {
             Self::Pool(pool) => vec![pool.source, pool.target],
             Self::Pointwise(pointwise) => vec![pointwise.sources[0], pointwise.sources[1], pointwise.target],
             Self::Lookup(lookup) => vec![lookup.source, lookup.target],
+            Self::TopPeaks(peaks) => {
+                let maps = peaks.maps.iter().map(|&(map, _)| map);
+                [peaks.heatmap, peaks.target].into_iter().chain(maps).collect()
+            }
         }
     }
 }

@@ -74,6 +74,7 @@ fn random_graphs_cover_all_operators() {
         "resize",
         "transpose",
         "reshape",
+        "top_peaks",
     ];
     for operator in operators {
         assert!(counts.get(operator).copied().unwrap_or(0) >= 30, "{operator}: {counts:?}");

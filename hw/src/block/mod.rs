@@ -10,5 +10,6 @@ pub mod pointwise;
 pub mod queue;
 pub mod requantize;
 pub mod select;
+pub mod top_peaks;
 pub mod upsample;
 pub mod window;

@@ -186,7 +186,7 @@ impl Select<'_> {
 }
 
 /// A vector of lanes of a type, or the scalar itself for one lane.
-fn pack(element: Ty, mut lanes: Vec<Expr>) -> Expr {
+pub(super) fn pack(element: Ty, mut lanes: Vec<Expr>) -> Expr {
     match lanes.len() {
         1 => lanes.remove(0),
         _ => Expr::Pack(element, lanes),

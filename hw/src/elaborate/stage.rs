@@ -6,6 +6,7 @@ use crate::block::global::Global;
 use crate::block::pointwise::{self, Operands};
 use crate::block::requantize::Parameters;
 use crate::block::select::Select;
+use crate::block::top_peaks::TopPeaks;
 use crate::block::upsample::Upsample;
 use crate::block::window::{Computation, Extent, Folding, Window};
 use crate::kernel::Kernel;
@@ -55,7 +56,8 @@ impl<'a> WindowParts<'a> {
             | Kernel::Select { .. }
             | Kernel::Pad(_)
             | Kernel::Upsample { .. }
-            | Kernel::Reshape => return None,
+            | Kernel::Reshape
+            | Kernel::TopPeaks { .. } => return None,
         };
         let (biases, accumulator) = match &node.op {
             Op::QConv(_) | Op::QDeformConv(_) => {
@@ -236,6 +238,10 @@ pub fn module(
             let upsample =
                 Upsample { ty: element.by(lanes), columns: input[1], words: input[2] / lanes, factors: *factors };
             upsample.generate(name)
+        }
+        (Kernel::TopPeaks { image, maps, count }, _) => {
+            let maps: Vec<Ty> = (1..).zip(maps).map(|(position, &lanes)| operand(position).by(lanes)).collect();
+            TopPeaks { heatmap: operand(0), image: *image, maps: &maps, count: *count }.generate(name)
         }
         (
             Kernel::Input | Kernel::Constant | Kernel::Reshape | Kernel::Global { .. } | Kernel::Table | Kernel::Pad(_),

@@ -1,6 +1,7 @@
 //! The foldings a kernel may have.
 
 use super::form::WeightForm;
+use crate::block::top_peaks;
 use crate::block::window::{Extent, Folding};
 use crate::cost::pairs_fit;
 use crate::device::Device;
@@ -78,6 +79,14 @@ pub fn folds(
             streams(elements(node), elements(node), gcd(gcd(outer, before), inner))
         }
         Kernel::Upsample { input, .. } => streams(elements(node), elements(node), input[2]),
+        Kernel::TopPeaks { image, maps, count } => vec![Fold {
+            folding: None,
+            input_lanes: 1,
+            output_lanes: last_extent(graph, id),
+            cycles: top_peaks::cycles(*image, maps.len(), *count),
+            multipliers: 0,
+            products: 0,
+        }],
     }
 }
 

@@ -13,6 +13,7 @@
 //! the offsets' queue holds what is computed meanwhile.
 
 use super::Stage;
+use crate::block::top_peaks;
 use crate::kernel::Kernel;
 use lutweave_ir::Graph;
 
@@ -58,6 +59,11 @@ fn waiting(kernel: &Kernel, position: usize) -> f64 {
         Kernel::Upsample { input: [height, width, _], factors } => {
             (1.0 - 1.0 / f64::from(factors[0])) / f64::from(*height) + 1.0 / (f64::from(*height) * f64::from(*width))
         }
+        // A peak is known two pixels into the row below it; what maps hold there is not waited for.
+        Kernel::TopPeaks { image: [height, width, _], .. } if position == 0 => {
+            let [height, width] = [height, width].map(|extent| f64::from(*extent));
+            ((width + 2.0) / (height * width)).min(1.0)
+        }
         // A pixel that comes in, and one that waits or is read.
         Kernel::Select { pixels, .. } => 2.0 / f64::from(*pixels),
         Kernel::Pad(_) | Kernel::Crop(_) => row_share(kernel).min(1.0),
@@ -66,7 +72,8 @@ fn waiting(kernel: &Kernel, position: usize) -> f64 {
         | Kernel::Concat { .. }
         | Kernel::Input
         | Kernel::Constant
-        | Kernel::Reshape => 0.0,
+        | Kernel::Reshape
+        | Kernel::TopPeaks { .. } => 0.0,
     }
 }
 
@@ -76,6 +83,7 @@ fn taken_early(kernel: &Kernel, position: usize) -> f64 {
         Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position == 0 => {
             f64::from(extent.rows_of_lead()) / f64::from(extent.input[0])
         }
+        Kernel::TopPeaks { image: [height, ..], .. } if position == 0 => 1.0 / f64::from(*height),
         _ => 0.0,
     }
 }
@@ -97,6 +105,8 @@ fn delay(stage: &Stage, pace: f64) -> f64 {
             f64::from(written) + stage.cycles as f64 / (f64::from(extent.output[0]) * f64::from(extent.output[1]))
         }
         Kernel::Global { pixels, .. } => stage.cycles as f64 / f64::from(*pixels),
+        // The best may be the last.
+        Kernel::TopPeaks { count, .. } => pace + top_peaks::turnaround(*count) as f64,
         _ => 0.0,
     };
     (cycles + LATENCY) / pace.max(LATENCY)

@@ -158,7 +158,8 @@ impl Importer {
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)
-            | Op::Table(_) => false,
+            | Op::Table(_)
+            | Op::TopPeaks(_) => false,
         };
         if !cheap || operands.is_empty() {
             return Ok(None);

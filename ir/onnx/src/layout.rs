@@ -302,7 +302,8 @@ impl Importer {
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)
-            | Op::Table(_) => return Ok(None),
+            | Op::Table(_)
+            | Op::TopPeaks(_) => return Ok(None),
         };
         let name = self.wanted_name(x).to_owned();
         let mut operands = Vec::new();

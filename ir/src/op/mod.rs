@@ -31,6 +31,7 @@ pub mod site;
 pub mod slice;
 pub mod softmax;
 pub mod table;
+pub mod top_peaks;
 pub mod transpose;
 pub mod unary;
 
@@ -47,6 +48,7 @@ pub use qmul::QMul;
 pub use qpool::QAveragePool;
 pub use site::{Site, SiteKind};
 pub use table::Table;
+pub use top_peaks::TopPeaks;
 pub use unary::Unary;
 
 /// An operator with its attributes. Operands are listed with their types; `b` operands that
@@ -192,6 +194,9 @@ pub enum Op {
     QMul(QMul),
     /// A function of one integer of at most 8 bits, by table.
     Table(Table),
+    /// The largest peaks of a heatmap with what maps hold there:
+    /// `heatmap [1,h,w,c] int, maps [1,h,w,m] int .. -> records [1,1,count,fields] u8`.
+    TopPeaks(TopPeaks),
 }
 
 impl Op {
@@ -229,6 +234,7 @@ impl Op {
             Self::QAdd(_) => "qadd",
             Self::QMul(_) => "qmul",
             Self::Table(_) => "table",
+            Self::TopPeaks(_) => "top_peaks",
         }
     }
 
@@ -271,6 +277,7 @@ impl Op {
             Self::QAdd(add) => add.infer(operands),
             Self::QMul(mul) => mul.infer(operands),
             Self::Table(table) => table.infer(operands),
+            Self::TopPeaks(peaks) => peaks.infer(operands),
         }
     }
 
@@ -308,6 +315,7 @@ impl Op {
             Self::QAdd(add) => add.eval(ty, operands),
             Self::QMul(mul) => mul.eval(ty, operands),
             Self::Table(table) => table.eval(types, operands),
+            Self::TopPeaks(peaks) => peaks.eval(ty, types, operands),
         }
     }
 
@@ -344,7 +352,8 @@ impl Op {
             | Self::QAveragePool(_)
             | Self::QAdd(_)
             | Self::QMul(_)
-            | Self::Table(_) => 0,
+            | Self::Table(_)
+            | Self::TopPeaks(_) => 0,
         }
     }
 }

@@ -103,6 +103,7 @@ impl Attributes {
                 list.debug("entries", &table.entries);
                 list.display("element", table.element);
             }
+            Op::TopPeaks(peaks) => list.debug("count", peaks.count),
         }
         list
     }

@@ -3,7 +3,7 @@
 use super::lexer::{Cursor, Value, element, number, numbers};
 use crate::op::{
     AveragePool, Binary, Conv, DeformConv, DequantizeWeights, Geometry, Op, QAdd, QAveragePool, QConv, QDeformConv,
-    QMul, Sampling, Site, SiteKind, Table, Unary, Window,
+    QMul, Sampling, Site, SiteKind, Table, TopPeaks, Unary, Window,
 };
 use crate::quant::{Quantization, Requantize};
 use crate::tensor::Element;
@@ -121,6 +121,7 @@ impl<'a> Given<'a> {
                 element: self.element()?,
             }),
             "table" => Op::Table(Table { entries: self.many::<i32>("entries")?.into(), element: self.element()? }),
+            "top_peaks" => Op::TopPeaks(TopPeaks { count: self.one("count")? }),
             _ => Op::Unary(self.unary(name)?),
         })
     }

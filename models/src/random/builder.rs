@@ -128,7 +128,8 @@ impl<'o> Builder<'o> {
             | Step::Slice
             | Step::Select
             | Step::Pad
-            | Step::Resize => self.image(),
+            | Step::Resize
+            | Step::TopPeaks => self.image(),
         };
         let x = x.expect("invariant: the first input is an image");
         match step {
@@ -148,6 +149,7 @@ impl<'o> Builder<'o> {
             Step::Pad => self.pad(x),
             Step::Resize => self.resize(x),
             Step::Reshape => self.reshape(x),
+            Step::TopPeaks => self.top_peaks(x),
             Step::Transpose => self.transpose(x),
         };
     }

@@ -19,6 +19,7 @@ mod spread;
 mod strategy;
 #[cfg(test)]
 mod tests;
+mod top_peaks;
 
 pub use inputs::random_inputs;
 #[cfg(feature = "proptest")]
@@ -63,13 +64,15 @@ pub enum Step {
     Resize,
     /// Another shape of the same elements.
     Reshape,
+    /// The largest peaks, with what other values hold there.
+    TopPeaks,
     /// A permutation of height, width and channels.
     Transpose,
 }
 
 impl Step {
     /// Every step but [`Step::Transpose`], which has no streaming circuit.
-    pub const STREAMING: [Self; 16] = [
+    pub const STREAMING: [Self; 17] = [
         Self::Convolution,
         Self::Deformable,
         Self::Dense,
@@ -86,6 +89,7 @@ impl Step {
         Self::Pad,
         Self::Resize,
         Self::Reshape,
+        Self::TopPeaks,
     ];
 
     /// The most operators that it adds.
@@ -100,6 +104,7 @@ impl Step {
             | Self::Pad
             | Self::Resize
             | Self::Reshape
+            | Self::TopPeaks
             | Self::Transpose => 1,
             Self::Add | Self::Multiply => 2,
             Self::Deformable | Self::Residual | Self::Concat => 3,
@@ -119,7 +124,7 @@ impl Step {
             Self::Residual => 5,
             Self::Deformable | Self::Add | Self::Multiply | Self::Concat => 4,
             Self::AveragePool | Self::MaxPool | Self::SqueezeExcite | Self::Table | Self::Slice | Self::Select => 3,
-            Self::Dense | Self::Pad | Self::Resize | Self::Reshape | Self::Transpose => 2,
+            Self::Dense | Self::Pad | Self::Resize | Self::Reshape | Self::TopPeaks | Self::Transpose => 2,
         }
     }
 }

@@ -199,7 +199,7 @@ fn every_feature_occurs() {
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");
 }
 
-const FEATURES: [&str; 76] = [
+const FEATURES: [&str; 78] = [
     "activation i4",
     "activation i8",
     "activation u4",
@@ -276,6 +276,8 @@ const FEATURES: [&str; 76] = [
     "slice: space",
     "slice: steps",
     "table",
+    "top peaks: alone",
+    "top peaks: with maps",
 ];
 
 fn features(graph: &Graph) -> BTreeSet<&'static str> {
@@ -411,6 +413,10 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 );
             }
             Op::Table(_) => put(true, "table"),
+            Op::TopPeaks(_) => {
+                put(node.operands.len() == 1, "top peaks: alone");
+                put(node.operands.len() > 1, "top peaks: with maps");
+            }
             Op::Concat { .. } => {
                 put(node.operands.len() == 2, "concat: two");
                 put(node.operands.len() == 3, "concat: three");

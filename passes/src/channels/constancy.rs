@@ -75,7 +75,8 @@ impl Constancy {
                 | Op::QAveragePool(_)
                 | Op::QAdd(_)
                 | Op::QMul(_)
-                | Op::Table(_) => return,
+                | Op::Table(_)
+                | Op::TopPeaks(_) => return,
             };
             self.observed += usize::from(value.is_some());
         }
@@ -197,7 +198,8 @@ impl Constancy {
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)
-            | Op::Table(_) => None,
+            | Op::Table(_)
+            | Op::TopPeaks(_) => None,
         }
     }
 

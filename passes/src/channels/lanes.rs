@@ -181,7 +181,8 @@ impl Analysis<'_> {
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)
-            | Op::Table(_) => self.opaque(id),
+            | Op::Table(_)
+            | Op::TopPeaks(_) => self.opaque(id),
         }
     }
 

@@ -96,7 +96,8 @@ pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, Layer> {
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)
-            | Op::Table(_) => continue,
+            | Op::Table(_)
+            | Op::TopPeaks(_) => continue,
         };
         let axis = node.ty.shape.len() - 1;
         let reads_channels = lanes.of(node.operands[0]).is_some_and(|channels| channels.axis == axis);

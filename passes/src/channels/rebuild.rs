@@ -187,7 +187,8 @@ impl Rebuild<'_> {
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)
-            | Op::Table(_) => Vec::new(),
+            | Op::Table(_)
+            | Op::TopPeaks(_) => Vec::new(),
         }
     }
 

@@ -58,7 +58,7 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
         Op::Transpose { .. } => TRANSPOSE * remoteness(egraph, term) + TRANSPOSE_ELEMENT * count,
         Op::Site(_) => count + 1,
         Op::Reshape { .. } => remoteness(egraph, term),
-        Op::Softmax { .. } | Op::ArgMax { .. } => TABLE_ELEMENT * operand + 1,
+        Op::Softmax { .. } | Op::ArgMax { .. } | Op::TopPeaks(_) => TABLE_ELEMENT * operand + 1,
         Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count + 1,
     }
 }

@@ -162,10 +162,14 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
         Op::DequantizeWeights(_) => {
             Err(Fault::new("dynamic-weights", "it dequantizes weights that are computed at run time"))
         }
-        Op::QConv(_) | Op::QDeformConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_) | Op::Table(_) => {
-            Err(Fault::new("already-integer", "the graph has integer operators already")
-                .help("quantize the graph that the importer made"))
-        }
+        Op::QConv(_)
+        | Op::QDeformConv(_)
+        | Op::QAveragePool(_)
+        | Op::QAdd(_)
+        | Op::QMul(_)
+        | Op::Table(_)
+        | Op::TopPeaks(_) => Err(Fault::new("already-integer", "the graph has integer operators already")
+            .help("quantize the graph that the importer made")),
     }
 }
 

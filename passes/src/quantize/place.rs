@@ -178,5 +178,6 @@ fn is_chip_only(op: &Op) -> bool {
             | Op::QAdd(_)
             | Op::QMul(_)
             | Op::Table(_)
+            | Op::TopPeaks(_)
     )
 }

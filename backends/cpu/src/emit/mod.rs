@@ -11,6 +11,7 @@ mod gather;
 mod pointwise;
 mod pool;
 pub(crate) mod requantize;
+mod top_peaks;
 mod vector;
 
 use crate::program::{Kernel, Location, Space, Step};
@@ -61,6 +62,7 @@ pub(crate) fn emit(
             Kernel::Pool(pool) => emitter.pool(pool),
             Kernel::Pointwise(pointwise) => emitter.pointwise(pointwise),
             Kernel::Lookup(lookup) => emitter.lookup(lookup),
+            Kernel::TopPeaks(peaks) => emitter.top_peaks(peaks),
         }
     }
 }

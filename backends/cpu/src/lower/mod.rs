@@ -6,6 +6,7 @@ mod movement;
 mod pointwise;
 mod pool;
 mod requantize;
+mod top_peaks;
 mod window;
 
 use crate::program::{Copy, Dimension, Kernel, Location, Program, Space, Step};
@@ -90,6 +91,7 @@ impl<'g> Lowering<'g> {
             Op::QAdd(add) => self.add(id, add),
             Op::QMul(mul) => self.multiply(id, mul),
             Op::Table(table) => self.lookup(id, table),
+            Op::TopPeaks(peaks) => self.top_peaks(id, peaks),
             Op::Concat { axis } => self.concat(id, *axis),
             Op::Slice { starts, steps, .. } => self.slice(id, starts, steps),
             Op::Select { channels } => self.select(id, channels),

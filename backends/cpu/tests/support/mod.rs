@@ -1,6 +1,6 @@
 //! Random small integer graphs with inputs that reach the extremes of their types.
 
-use lutweave_ir::op::{Geometry, Op, QAdd, QAveragePool, QConv, QDeformConv, QMul, Sampling, Table, Window};
+use lutweave_ir::op::{Geometry, Op, QAdd, QAveragePool, QConv, QDeformConv, QMul, Sampling, Table, TopPeaks, Window};
 use lutweave_ir::{Element, Graph, NodeId, Requantize, Tensor, TensorType};
 
 /// Choices made from a list of numbers, so that a shorter list is a simpler graph.
@@ -121,10 +121,18 @@ pub fn graph(choices: &mut Choices) -> Graph {
 fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, name: &str) -> Option<NodeId> {
     let ty = graph.node(x).ty.clone();
     let range = ty.element.range()?;
-    match choices.below(17) {
+    match choices.below(18) {
         0..=3 => convolution(graph, choices, x, None, name),
         14 => convolution(graph, choices, x, Some(Sampling::Square), name),
         15 => convolution(graph, choices, x, Some(Sampling::Free { offset_groups: 1 }), name),
+        16 => {
+            let mut operands = vec![x];
+            for _ in 0..choices.below(3) {
+                operands.push(second(graph, choices, values, x, name));
+            }
+            let count = choices.from(1, 9);
+            graph.add(name, Op::TopPeaks(TopPeaks { count }), &operands).ok()
+        }
         4 => {
             let element = choices.element();
             let requantize = choices.requantize(element, 1, 255.0 * 9.0);

@@ -1,5 +1,6 @@
 //! A detector's outputs to detections.
 
+use super::fastestdet::FastestDet;
 use super::yolox::Yolox;
 use super::{Bounds, Detection};
 use lutweave_ir::{Data, Diagnostic, Tensor};
@@ -13,6 +14,8 @@ pub enum Decode {
     Centernet(CenterNet),
     /// A box a cell, on several grids: see [`Yolox`].
     Yolox(Yolox),
+    /// A box a cell, on one grid: see [`FastestDet`].
+    Fastestdet(FastestDet),
 }
 
 /// Outputs of a network with their names.
@@ -48,6 +51,7 @@ impl Decode {
         match self {
             Self::Centernet(decode) => decode.detections(outputs),
             Self::Yolox(decode) => decode.detections(outputs),
+            Self::Fastestdet(decode) => decode.detections(outputs),
         }
     }
 
@@ -59,6 +63,7 @@ impl Decode {
         match self {
             Self::Centernet(decode) => decode.check(),
             Self::Yolox(decode) => decode.check(),
+            Self::Fastestdet(decode) => decode.check(),
         }
     }
 }

@@ -12,5 +12,6 @@ pub mod prune;
 pub mod quantize;
 pub mod rules;
 pub mod sensitivity;
+pub mod separate;
 pub mod sites;
 pub mod solve;

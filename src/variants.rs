@@ -12,7 +12,7 @@ use crate::task::{Section, Task};
 use lutweave_hw::device::Device;
 use lutweave_hw::kernel::Kernel;
 use lutweave_ir::{Diagnostic, Graph, Tensor};
-use lutweave_passes::deform::{Request, Step, Variant, is_deformable};
+use lutweave_passes::deform::{LayerReport, Request, Variant, is_deformable};
 use serde::Serialize;
 
 /// Samples that are simulated: cycles between frames need two.
@@ -23,7 +23,7 @@ const SIMULATED_SAMPLES: usize = 2;
 struct Row {
     /// `full`, `bounded`, `square`, or `plain` for a model without deformable layers.
     variant: &'static str,
-    /// Dense deformable layers are split into a filter a channel and a mixture of channels.
+    /// Every channel of the deformable layers has a filter of its own.
     depthwise: bool,
     /// The metric of the float network.
     float: f64,
@@ -135,12 +135,17 @@ impl Ladder<'_> {
             if last.as_ref() == Some(&cleaned.graph) {
                 continue;
             }
-            let name = if deformable { variant_name(variant) } else { "plain" };
-            let split = |cleaned: &Cleaned| {
-                let prices = cleaned.reshaping.iter().flat_map(|reshaping| &reshaping.report.prices);
-                prices.into_iter().any(|price| price.step == Step::Depthwise)
+            let layers = cleaned.reshaping.iter().flat_map(|reshaping| &reshaping.report.layers);
+            let layers: Vec<&LayerReport> = layers.collect();
+            let name = if layers.is_empty() {
+                "plain"
+            } else if layers.iter().all(|layer| layer.sampling == "square") {
+                variant_name(square)
+            } else {
+                variant_name(variant)
             };
-            rows.push(self.row(name, split(&cleaned), &cleaned)?);
+            let split = !layers.is_empty() && layers.iter().all(|layer| layer.depthwise);
+            rows.push(self.row(name, split, &cleaned)?);
             last = Some(cleaned.graph);
             if !deformable {
                 break;

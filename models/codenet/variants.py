@@ -93,7 +93,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="the blood-cell set (.npz)")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder for the result")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for finished stages")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
 

@@ -9,4 +9,5 @@ mod detect;
 mod interrupt;
 mod screens;
 mod support;
+mod third_party;
 mod usage;

@@ -69,7 +69,13 @@ fn convolve(
     let (shape, kernel) = (importer.shape(x).to_vec(), weights.shape.clone());
     let rank = shape.len();
     let groups = usize::try_from(node.int("group").unwrap_or(1)).unwrap_or(0);
-    let fits = (3..=4).contains(&rank) && kernel.len() == rank && !kernel.contains(&0) && !shape.contains(&0);
+    if !(3..=4).contains(&rank) {
+        return Err(node.unsupported(
+            format!("an operand of shape {shape:?}"),
+            "only transposed convolutions of images and of sequences can be compiled",
+        ));
+    }
+    let fits = kernel.len() == rank && !kernel.contains(&0) && !shape.contains(&0);
     if !fits || groups == 0 || kernel[0] != shape[1] || !kernel[0].is_multiple_of(groups) {
         let message =
             format!("weights of shape {kernel:?} in {groups} groups do not fit the operand of shape {shape:?}");

@@ -33,6 +33,9 @@ pub enum Command {
         lutweave explore --task task.toml --device ultra96 -o build/front\n  \
         lutweave explore --task task.toml --multipliers 156 --points 6 -o build/front")]
     Explore(Explore),
+    /// What each step of reshaping deformable convolutions costs and saves, as a table.
+    #[command(after_help = "Example:\n  lutweave variants --task task.toml --multipliers 240")]
+    Variants(Variants),
     /// Why a layer of a co-designed circuit was built as it was, and not otherwise.
     #[command(after_help = "Example:\n  lutweave explain build/auto model/conv2d_2/Conv2D")]
     Explain(Explain),
@@ -229,6 +232,20 @@ pub struct Explore {
     /// Directory to write; replaced if it is an earlier result.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Output format.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// `variants`.
+#[derive(Debug, Args)]
+pub struct Variants {
+    /// The model. Freedom and depthwise splitting go through all variants.
+    #[command(flatten)]
+    pub source: Source,
+    /// Evaluation samples at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: Option<u32>,
     /// Output format.
     #[command(flatten)]
     pub format: Output,

@@ -217,7 +217,8 @@ fn verification_samples(model: &Model, lowered: &Lowered) -> Result<Vec<Vec<Tens
 
 fn measure(model: &Model, lowered: &Lowered, quiet: bool) -> Result<Option<Accuracy>, Failure> {
     let Some(task) = &model.task else { return Ok(None) };
-    let (metric, section) = (task.metric(), Section::Evaluation);
+    let Some(metric) = task.metric() else { return Ok(None) };
+    let section = Section::Evaluation;
     let float = eval::verdicts_in(&model.graph, task, section, ACCURACY_SAMPLES, quiet)?;
     let names = output_names(&model.graph);
     let integer = eval::verdicts_on_cpu(&lowered.split, &lowered.integer, &names, task, section, ACCURACY_SAMPLES)?;

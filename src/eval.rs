@@ -24,28 +24,30 @@ pub fn command(arguments: &Eval) -> Result<(), Failure> {
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
     let compiled = arguments.model.as_deref().map(Path::new).filter(|path| Compiled::is_at(path));
     let quiet = arguments.format.json;
-    let (name, task, verdicts, float_value, executor) = match compiled {
+    let (name, task, metric, verdicts, float_value, executor) = match compiled {
         Some(directory) => {
             let compiled = Compiled::read(directory)?;
             let task = task_of(&compiled, arguments.task.as_deref())?;
+            let metric = task.required_metric()?;
             let samples = task.samples(Section::Evaluation, input_type(&compiled.graph)?, limit)?;
             let outputs = run_compiled(&compiled, &samples, arguments.executor, quiet)?;
             let verdicts = verdicts(&task, &samples, &compiled.manifest.model_outputs, &outputs)?;
             let float_value = float_model(&compiled, arguments.task.as_deref())
                 .map(|model| verdicts_in(&model.graph, &task.reading(&model.graph), Section::Evaluation, limit, quiet))
                 .transpose()?
-                .map(|verdicts| task.metric().value(&verdicts));
-            (compiled.manifest.model, task, verdicts, float_value, arguments.executor.name())
+                .map(|verdicts| metric.value(&verdicts));
+            (compiled.manifest.model, task, metric, verdicts, float_value, arguments.executor.name())
         }
         None => {
             let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
             let Some(task) = model.task else { return Err(no_task()) };
+            let metric = task.required_metric()?;
             let verdicts = verdicts_in(&model.graph, &task, Section::Evaluation, limit, quiet)?;
-            let value = task.metric().value(&verdicts);
-            (model.name, task, verdicts, Some(value), "float")
+            let value = metric.value(&verdicts);
+            (model.name, task, metric, verdicts, Some(value), "float")
         }
     };
-    let (metric, count) = (task.metric(), verdicts.len());
+    let count = verdicts.len();
     let value = metric.value(&verdicts);
     let classes = metric.by_class(&verdicts).into_iter().map(|(class, value)| (task.class_name(class), value));
     if quiet {

@@ -107,13 +107,14 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let larger = task.metric().larger_is_better();
+    let metric = task.required_metric()?;
+    let larger = metric.larger_is_better();
     mark_front(&mut points, larger);
     let front = Front {
         model: model.name.clone(),
         device: device.name.clone(),
         multipliers: source.multipliers,
-        metric: task.metric().name(),
+        metric: metric.name(),
         float_value: judge.float_value(),
         samples: judge.samples(),
         mean_gap: points.iter().map(|point| point.gap).sum::<f64>() / points.len() as f64,

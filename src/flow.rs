@@ -20,6 +20,7 @@ use lutweave_passes::fixed;
 use lutweave_passes::head;
 use lutweave_passes::prune::Totals;
 use lutweave_passes::quantize::{LayerReport, QuantizeOptions, RangeMethod, Stage, quantize, subject};
+use lutweave_passes::separate::separate;
 use lutweave_passes::sites::{self, Site};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,6 +36,8 @@ pub struct Cleaned {
     pub removed: Option<Removed>,
     /// What was made of deformable layers, if there are any.
     pub reshaping: Option<Reshaping>,
+    /// With deformable layers: the float graph before their offsets became whole pixels.
+    pub unrounded: Option<Graph>,
     /// Where lossy choices are made.
     pub sites: Vec<Site>,
     /// Weights and multiply-accumulates before channels were removed.
@@ -135,12 +138,14 @@ pub fn clean(
     validate(&graph)?;
     progress::check_interrupt()?;
     let mut reshaping = None;
+    let mut unrounded = None;
     if is_deformable(&graph) {
         let reshaped = reshape(&graph, calibration, prune::loss(model), request)?;
         let again = rewrite(&reshaped.graph)?;
         graph = again.graph;
         validate(&graph)?;
         rewrites.cost_after = again.report.cost_after;
+        unrounded = Some(reshaped.unrounded);
         reshaping = Some(Reshaping { report: reshaped.report, tried: Vec::new() });
         progress::check_interrupt()?;
     }
@@ -167,8 +172,11 @@ pub fn clean(
         rewrites.saturated &= moved.report.saturated;
         sites = placed.sites;
     }
+    if !given {
+        graph = separate(&graph, calibration)?.0;
+    }
     validate(&graph)?;
-    Ok(Cleaned { graph, rewrites, removed, reshaping, sites, totals, given_up: Vec::new(), head: None })
+    Ok(Cleaned { graph, rewrites, removed, reshaping, unrounded, sites, totals, given_up: Vec::new(), head: None })
 }
 
 /// True if a model brings integer weights.

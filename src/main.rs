@@ -29,6 +29,7 @@ mod run;
 mod samples;
 mod summary;
 mod task;
+mod variants;
 mod verify;
 
 use clap::Parser;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Compile(arguments) => compile::command(arguments),
         Command::Explore(arguments) => explore::command(arguments),
+        Command::Variants(arguments) => variants::command(arguments),
         Command::Explain(arguments) => explain::command(arguments),
         Command::Verify(arguments) => verify::command(arguments),
         Command::Run(arguments) => run::command(arguments),

@@ -3,8 +3,10 @@
 use crate::cli::{self, Compile};
 use crate::failure::Failure;
 use crate::flow::Cleaned;
+use crate::metric::Metric;
 use crate::model::Model;
 use crate::progress;
+use crate::task::Task;
 use lutweave_ir::Tensor;
 use lutweave_passes::channels::{Shrunk, Until, shrink};
 use lutweave_passes::prune::{Method, Pruned, Target, prune};
@@ -77,5 +79,5 @@ pub fn channels(
 
 /// The loss that stands for the model's metric.
 pub fn loss(model: &Model) -> Loss {
-    model.task.as_ref().map_or(Loss::SquaredError, |task| task.metric().loss())
+    model.task.as_ref().and_then(Task::metric).map_or(Loss::SquaredError, Metric::loss)
 }

@@ -1,5 +1,6 @@
 //! Tasks: what a model is for and how it is judged.
 
+mod resize;
 mod spec;
 
 use crate::detect::average_precision::Matches;
@@ -12,6 +13,7 @@ use crate::metric::{Metric, Verdict};
 use crate::samples::{Archive, Array};
 use lutweave_ir::{Diagnostic, Element, Graph, Tensor, TensorType};
 use lutweave_models::BuiltIn;
+use resize::resize;
 use spec::{Labels, Spec, Window, fault, parse};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -86,9 +88,21 @@ impl Task {
         }
     }
 
-    /// How outputs are judged.
-    pub fn metric(&self) -> Metric {
+    /// How outputs are judged, if the task says it.
+    pub fn metric(&self) -> Option<Metric> {
         self.spec.metric
+    }
+
+    /// How outputs are judged.
+    ///
+    /// # Errors
+    /// If the task does not say it.
+    pub fn required_metric(&self) -> Result<Metric, Failure> {
+        self.spec.metric.ok_or_else(|| {
+            Diagnostic::error("no-metric", "the task does not say how outputs are judged")
+                .help("give a task file with a metric")
+                .into()
+        })
     }
 
     /// Samples of a window, at most `limit`, for a model with an input of type `ty`.
@@ -155,11 +169,12 @@ impl Task {
         names: &[String],
         outputs: &[Tensor],
     ) -> Result<Verdict, Failure> {
-        if let Some(rules) = self.spec.metric.rules() {
+        let metric = self.required_metric()?;
+        if let Some(rules) = metric.rules() {
             let found = self.detections(names, outputs)?;
             return Ok(Verdict::Matches(Matches::new(rules, &found, &samples.objects[index])));
         }
-        if self.spec.metric == Metric::Mse {
+        if metric == Metric::Mse {
             return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &reals(&outputs[0]))));
         }
         Ok(Verdict::Number(f64::from(u8::from(samples.labels.get(index) == Some(&class(&outputs[0]))))))
@@ -230,9 +245,15 @@ impl Task {
             }
             samples.labels = chosen.iter().map(|&index| labels.values[index] as usize).collect();
         }
-        if self.spec.metric.rules().is_some() {
+        if self.spec.metric.and_then(Metric::rules).is_some() {
             let all = self.objects(&mut archive, total)?;
             samples.objects = chosen.iter().map(|&index| all[index].clone()).collect();
+            if let (Some([height, width]), [_, rows, columns, ..]) = (input.resize, &array.shape[..]) {
+                let [vertical, horizontal] = [height as f64 / *rows as f64, width as f64 / *columns as f64];
+                for object in samples.objects.iter_mut().flatten() {
+                    object.bounds = object.bounds.scaled(horizontal, vertical);
+                }
+            }
         }
         samples.inputs = chosen.iter().map(|&index| self.sample(&array, index, ty)).collect::<Result<_, _>>()?;
         Ok(samples)
@@ -272,12 +293,17 @@ impl Task {
         let mut shape = array.shape[1..].to_vec();
         let mut values: Vec<f32> =
             array.values[index * size..(index + 1) * size].iter().map(|&value| value as f32).collect();
-        let channels = shape.last().copied().unwrap_or(1);
         let image = input.layout == "NHWC";
         if image && shape.len() == 2 {
             // A grey image without a channel axis.
             shape.push(1);
-        } else if image && channels == 3 {
+        }
+        if let (Some(size), &[height, width, channels]) = (input.resize, &shape[..]) {
+            values = resize(&values, [height, width, channels], size);
+            shape = vec![size[0], size[1], channels];
+        }
+        let channels = shape.last().copied().unwrap_or(1);
+        if image && channels == 3 {
             match input.channels.as_deref() {
                 Some("GRAY") => {
                     values = values

@@ -197,6 +197,12 @@ class Detector(nn.Module):
         for _, layer in self.layers():
             layer.fold()
 
+    def sample(self, backend, index, x):
+        """The layers of a decoder stage that look around each pixel, and mix the channels."""
+        spatial = self.spatial[index]
+        x = backend.deform(spatial, x) if self.deformable else backend.convolve(spatial, x)
+        return backend.convolve(self.pointwise[index], x)
+
     def run(self, backend, image):
         """Heatmap logits, log size in cells, and offset in cells, each at stride 4."""
         x = backend.convolve(self.stem, backend.image(image))
@@ -214,9 +220,8 @@ class Detector(nn.Module):
                 x = backend.shuffle(backend.concat([left, right]))
             levels.append(x)
         x = backend.convolve(self.neck, x)
-        for index, (spatial, pointwise) in enumerate(zip(self.spatial, self.pointwise)):
-            x = backend.deform(spatial, x) if self.deformable else backend.convolve(spatial, x)
-            x = backend.convolve(pointwise, x)
+        for index in range(len(self.spatial)):
+            x = self.sample(backend, index, x)
             if index < len(self.laterals):
                 x = backend.concat([backend.upsample(x), backend.convolve(self.laterals[index], levels[1 - index])])
         results = {}

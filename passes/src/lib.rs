@@ -13,6 +13,7 @@ pub mod prune;
 pub mod quantize;
 pub mod rules;
 pub mod sensitivity;
+pub mod separate;
 pub mod sites;
 pub mod solve;
 

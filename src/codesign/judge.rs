@@ -40,6 +40,7 @@ pub struct Measured {
 /// calibrated, and too large if it is overconfident.
 pub struct Judge<'a> {
     task: &'a Task,
+    metric: Metric,
     samples: Samples,
     /// Names of the model's outputs.
     names: Vec<String>,
@@ -74,16 +75,17 @@ impl<'a> Judge<'a> {
             .collect::<Result<Vec<_>, Diagnostic>>()?;
         let names = output_names(&model.graph);
         let float = eval::verdicts(task, &samples, &names, &outputs)?;
-        let probabilities = match task.metric() {
+        let metric = task.required_metric()?;
+        let probabilities = match metric {
             Metric::Top1 => outputs.iter().map_while(|outputs| probabilities(&outputs[0])).collect(),
             Metric::Mse | Metric::Ap50 | Metric::Map => Vec::new(),
         };
-        Ok(Self { task, samples, names, float, probabilities })
+        Ok(Self { task, metric, samples, names, float, probabilities })
     }
 
     /// The float model's metric.
     pub fn float_value(&self) -> f64 {
-        self.task.metric().value(&self.float)
+        self.metric.value(&self.float)
     }
 
     /// Judges an integer graph.
@@ -98,7 +100,7 @@ impl<'a> Judge<'a> {
         let run = |input: &Tensor| lowered.split.run(std::slice::from_ref(input), |core| jit.run(core));
         let outputs = self.samples.inputs.par_iter().map(run).collect::<Result<Vec<_>, Diagnostic>>()?;
         let integer = eval::verdicts(&self.task.reading(&lowered.integer), &self.samples, &self.names, &outputs)?;
-        let metric = self.task.metric();
+        let metric = self.metric;
         let expected = self.probabilities.iter().zip(&outputs).map(|(probabilities, outputs)| {
             let likeliest = probabilities.iter().copied().fold(0.0, f64::max);
             100.0 * (likeliest - probabilities.get(class(&outputs[0])).copied().unwrap_or(0.0))

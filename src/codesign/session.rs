@@ -61,7 +61,7 @@ impl<'a> Session<'a> {
                     .help("give --task FILE.toml, or choose --weights 8 or 4"),
             ));
         };
-        let loss = task.metric().loss();
+        let loss = task.required_metric()?.loss();
         let cache = Cache::of_user();
         let subject = subject(&cleaned.graph)?;
         let study = Study::new(&subject.graph, calibration, loss)?;

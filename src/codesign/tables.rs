@@ -10,7 +10,7 @@ use lutweave_passes::sensitivity::{Study, Table, hardware_settings, measure, mea
 use std::collections::BTreeMap;
 
 /// Part of the cache's keys: raised when measuring changes its results.
-const REVISION: u32 = 6;
+const REVISION: u32 = 7;
 
 /// What measurements of a graph on samples are kept under, question by question.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! A detector's outputs to detections.
 
+use super::fastestdet::FastestDet;
 use super::head::Winner;
 use super::yolox::Yolox;
 use super::{Bounds, Detection};
@@ -15,6 +16,8 @@ pub enum Decode {
     Centernet(CenterNet),
     /// A box a cell, on several grids: see [`Yolox`].
     Yolox(Yolox),
+    /// A box a cell, on one grid: see [`FastestDet`].
+    Fastestdet(FastestDet),
 }
 
 /// Outputs of a network with their names.
@@ -52,6 +55,7 @@ impl Decode {
         match self {
             Self::Centernet(decode) => decode.detections(outputs),
             Self::Yolox(decode) => decode.detections(outputs),
+            Self::Fastestdet(decode) => decode.detections(outputs),
         }
     }
 
@@ -63,6 +67,7 @@ impl Decode {
         match self {
             Self::Centernet(decode) => decode.check(),
             Self::Yolox(decode) => decode.check(),
+            Self::Fastestdet(decode) => decode.check(),
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod average_precision;
 pub mod decode;
 pub mod draw;
+pub mod fastestdet;
 pub mod head;
 pub mod suppress;
 pub mod yolox;
@@ -25,6 +26,11 @@ impl Bounds {
     /// The area; 0 for boxes turned inside out.
     pub fn area(&self) -> f64 {
         (self.x2 - self.x1).max(0.0) * (self.y2 - self.y1).max(0.0)
+    }
+
+    /// The box of an image that is stretched.
+    pub fn scaled(&self, horizontal: f64, vertical: f64) -> Self {
+        Self { x1: self.x1 * horizontal, y1: self.y1 * vertical, x2: self.x2 * horizontal, y2: self.y2 * vertical }
     }
 
     /// Area that both cover as a share of the area that one of them covers; 0 if none covers any.

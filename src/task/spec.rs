@@ -8,13 +8,16 @@ use lutweave_ir::Diagnostic;
 use serde::Deserialize;
 use std::io::{Read, Seek};
 
+/// Most rows or columns that an image is resized to.
+const MAX_EXTENT: usize = 1 << 14;
+
 /// A task file, as it is.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Spec {
     /// An ONNX file.
     pub model: Option<String>,
-    /// How outputs are judged.
-    pub metric: Metric,
+    /// How outputs are judged, if they are.
+    pub metric: Option<Metric>,
     /// Samples that choose ranges, weights and knobs.
     pub calibration: Window,
     /// Samples that judge the result.
@@ -65,6 +68,8 @@ pub struct Input {
     pub mean: Vec<f64>,
     /// One deviation, or one a channel; none is 0.
     pub std: Vec<f64>,
+    /// Height and width that images are resized to before anything else; boxes move along.
+    pub resize: Option<[usize; 2]>,
 }
 
 /// `x * std + mean`.
@@ -156,19 +161,27 @@ pub fn parse(text: &str, name: &str) -> Result<Spec, Failure> {
             return Err(fault(name, format!("layout `{layout}` is not NHWC, NCHW or NC")));
         }
     }
+    if let Some(size) = spec.input.resize {
+        if spec.input.layout != "NHWC" {
+            return Err(fault(name, "only images in the layout NHWC are resized".to_owned()));
+        }
+        if size.iter().any(|extent| !(1..=MAX_EXTENT).contains(extent)) {
+            return Err(fault(name, format!("images are resized to 1 to {MAX_EXTENT} rows and columns")));
+        }
+    }
     let labels = spec.labels.as_ref();
     match spec.metric {
-        Metric::Top1 if labels.is_none_or(|labels| labels.array.is_none()) => {
+        Some(Metric::Top1) if labels.is_none_or(|labels| labels.array.is_none()) => {
             return Err(fault(name, "metric top1 needs [labels] with an array".to_owned()));
         }
-        Metric::Ap50 | Metric::Map if labels.and_then(Labels::of_boxes).is_none() => {
-            let message = format!("metric {} needs [labels] with boxes, box_class and box_offsets", spec.metric.name());
+        Some(metric @ (Metric::Ap50 | Metric::Map)) if labels.and_then(Labels::of_boxes).is_none() => {
+            let message = format!("metric {} needs [labels] with boxes, box_class and box_offsets", metric.name());
             return Err(fault(name, message));
         }
-        Metric::Ap50 | Metric::Map if spec.decode.is_none() => {
-            return Err(fault(name, format!("metric {} needs [decode]", spec.metric.name())));
+        Some(metric @ (Metric::Ap50 | Metric::Map)) if spec.decode.is_none() => {
+            return Err(fault(name, format!("metric {} needs [decode]", metric.name())));
         }
-        Metric::Top1 | Metric::Mse | Metric::Ap50 | Metric::Map => {}
+        Some(Metric::Top1 | Metric::Mse | Metric::Ap50 | Metric::Map) | None => {}
     }
     if let Some(decode) = &spec.decode {
         decode.check().map_err(|message| fault(name, message))?;

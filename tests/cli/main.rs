@@ -11,4 +11,5 @@ mod interrupt;
 mod pipes;
 mod screens;
 mod support;
+mod third_party;
 mod usage;

@@ -20,7 +20,7 @@ const MODELS: &[(&str, &str, Option<&str>)] = &[
     ("third_party", "alibaba_ad", None),
     ("third_party", "alibaba_ic", None),
     ("third_party", "alibaba_vww", None),
-    ("third_party", "centerface_256x320", Some("unsupported-operator")),
+    ("third_party", "centerface_256x320", None),
     ("third_party", "fastestdet_352", None),
     ("third_party", "finn_tfc_2w2a_qonnx", Some("unsupported-operator")),
     ("third_party", "frontnet_160x16", None),

@@ -110,6 +110,8 @@ pub struct Report {
 pub struct Reshaped {
     /// The float graph.
     pub graph: Graph,
+    /// The float graph before offsets became whole pixels.
+    pub unrounded: Graph,
     /// What was done.
     pub report: Report,
 }
@@ -168,10 +170,11 @@ pub fn reshape(graph: &Graph, samples: &[Vec<Tensor>], loss: Loss, request: &Req
             })
         })?;
     }
+    let unrounded = reshaping.graph.clone();
     reshaping.step(Step::Whole, |graph| edit::rebuild(graph, &mut |edit, layer| edit.with_whole_offsets(layer)))?;
     let Reshaping { graph, prices, .. } = reshaping;
     let layers = layers(&graph, &seen, &notes);
-    Ok(Reshaped { graph, report: Report { variant: request.variant, layers, prices } })
+    Ok(Reshaped { graph, unrounded, report: Report { variant: request.variant, layers, prices } })
 }
 
 /// Smallest and largest offset of each deformable layer on a study's samples, by name.

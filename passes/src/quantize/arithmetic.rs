@@ -7,8 +7,8 @@ use super::report::LayerReport;
 use super::requantize::{self, Bounds};
 use super::weights::ScaleChoice;
 use lutweave_ir::op::{AveragePool, Binary, QAdd, QAveragePool, QMul, Table};
-use lutweave_ir::{Diagnostic, NodeId, Op, Tensor, TensorType};
-use std::collections::{BTreeMap, BTreeSet};
+use lutweave_ir::{Diagnostic, NodeId, Op};
+use std::collections::BTreeSet;
 
 impl Lowering<'_> {
     /// The bounds that a fused clamp puts on a node's result.
@@ -123,8 +123,8 @@ impl Lowering<'_> {
         let grid_x = self.grid_of(&x);
         let (lo, hi) = grid_x.range();
         let reals: Vec<f32> = (lo..=hi).map(|q| grid_x.quantization.dequantize(q)).collect();
-        let results = self.evaluate_function(id, source, Tensor::f32([reals.len()], reals));
-        let entries: Vec<i32> = results.f32s().iter().map(|&real| grid.quantize(real)).collect();
+        let results = self.model.function(id, source, &reals);
+        let entries: Vec<i32> = results.iter().map(|&real| grid.quantize(real)).collect();
         let op = Op::Table(Table { entries: entries.into(), element: grid.element });
         self.enter(id, id, "table");
         let shape = &node.ty.shape;
@@ -133,38 +133,6 @@ impl Lowering<'_> {
         }
         let table = self.emit(&format!("{}.table", node.name), op, &[&x], Some(&grid))?;
         self.emit(&node.name, Op::Reshape { shape: shape.clone() }, &[&table], None)
-    }
-
-    /// The values of the pointwise operators between `source` and `id`, for a vector of values of
-    /// `source`.
-    fn evaluate_function(&self, id: NodeId, source: NodeId, vector: Tensor) -> Tensor {
-        let graph = &self.model.graph;
-        let mut needed = BTreeSet::from([id]);
-        let mut pending = vec![id];
-        while let Some(at) = pending.pop() {
-            if at != source {
-                let inputs = self.model.inputs_of(at);
-                pending.extend(inputs.into_iter().filter(|&input| needed.insert(input)));
-            }
-        }
-        let ty = TensorType::f32(vector.shape.clone());
-        let mut values = BTreeMap::from([(source, vector)]);
-        for at in needed.into_iter().filter(|&at| at != source) {
-            let node = graph.node(at);
-            let operands: Vec<Tensor> = node
-                .operands
-                .iter()
-                .map(|operand| match graph.constant_of(*operand) {
-                    Some(constant) => Tensor::f32([1], vec![constant.f32s()[0]]),
-                    None => values[operand].clone(),
-                })
-                .collect();
-            let types: Vec<TensorType> = operands.iter().map(|value| TensorType::f32(value.shape.clone())).collect();
-            let types: Vec<&TensorType> = types.iter().collect();
-            let value = node.op.eval(&ty, &types, &operands.iter().collect::<Vec<_>>());
-            values.insert(at, value);
-        }
-        values.remove(&id).expect("invariant: the function's own value is computed last")
     }
 
     /// The same reals on another grid.

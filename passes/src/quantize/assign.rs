@@ -145,7 +145,7 @@ fn addend(model: &Model, fusion: &Fusion, fixed: &[Option<Grid>], id: NodeId, re
 }
 
 /// For every node the demanded nodes that read its value.
-fn readers(model: &Model, fusion: &Fusion) -> Vec<Vec<NodeId>> {
+pub(super) fn readers(model: &Model, fusion: &Fusion) -> Vec<Vec<NodeId>> {
     let mut readers = vec![Vec::new(); model.graph.nodes().len()];
     for id in model.graph.ids().filter(|id| fusion.demanded[id.index()]) {
         let reads = match model.places[id.index()] {

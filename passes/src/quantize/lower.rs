@@ -2,17 +2,17 @@
 
 use super::QuantizeOptions;
 use super::arithmetic;
-use super::assign::{Grid, Origin};
+use super::assign::{self, Grid, Origin};
 use super::calibrate::Observations;
 use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
-use super::range::RangeMethod;
+use super::range::{Observed, RangeMethod};
 use super::report::LayerReport;
 use super::shadow::Shadow;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A value of the integer graph, and what it is for each calibration sample.
@@ -35,6 +35,10 @@ pub(super) struct Lowering<'m> {
     /// The float graph beside it, where corrections need it.
     pub shadow: Option<Shadow<'m>>,
     origins: &'m [Option<Origin>],
+    /// The nodes that read each value.
+    readers: Vec<Vec<NodeId>>,
+    /// The quantizations of the observed values.
+    grids: BTreeMap<NodeId, Grid>,
     values: Vec<Option<Value>>,
     /// Values of the prologue as integers.
     integers: Vec<Option<Value>>,
@@ -69,6 +73,8 @@ pub(super) fn lower(
         edge_layers: arithmetic::edge_layers(model, fusion),
         shadow,
         origins,
+        readers: assign::readers(model, fusion),
+        grids: grids(model, fusion, observations, options),
         values: vec![None; count],
         integers: vec![None; count],
         reals: vec![None; count],
@@ -117,7 +123,40 @@ pub(super) fn lower(
     Ok((lowering.graph, lowering.report))
 }
 
+/// The quantizations that were not given, from what was observed.
+fn grids(
+    model: &Model,
+    fusion: &Fusion,
+    observations: &Observations,
+    options: &QuantizeOptions,
+) -> BTreeMap<NodeId, Grid> {
+    let readers = assign::readers(model, fusion);
+    let grid = |(&id, observed): (&NodeId, &Observed)| {
+        // Inputs are often bytes or normalised bytes: their extremes are real.
+        if matches!(model.graph.node(id).op, Op::Input) {
+            return (id, observed.grid(RangeMethod::MinMax));
+        }
+        let readers = &readers[id.index()];
+        let functions_only = readers.iter().all(|reader| fusion.sources[reader.index()] == Some(id));
+        if options.activation_range != RangeMethod::Mse || readers.is_empty() || !functions_only {
+            return (id, observed.grid(options.activation_range));
+        }
+        let functions: Vec<_> =
+            readers.iter().map(|&reader| move |values: &[f32]| model.function(reader, id, values)).collect();
+        let functions: Vec<&dyn Fn(&[f32]) -> Vec<f32>> =
+            functions.iter().map(|function| function as &dyn Fn(&[f32]) -> Vec<f32>).collect();
+        (id, observed.grid_through(&functions))
+    };
+    observations.values.par_iter().map(grid).collect()
+}
+
 impl Lowering<'_> {
+    /// True if nothing but functions, that become tables, reads a value.
+    pub fn only_functions_read(&self, id: NodeId) -> bool {
+        let readers = &self.readers[id.index()];
+        !readers.is_empty() && readers.iter().all(|reader| self.fusion.sources[reader.index()] == Some(id))
+    }
+
     /// The values that a node reads.
     fn reads(&self, id: NodeId) -> Vec<NodeId> {
         match self.model.places[id.index()] {
@@ -310,12 +349,7 @@ impl Lowering<'_> {
             match self.origins[at.index()].expect("invariant: every demanded value has an origin") {
                 Origin::Given(grid) => return grid,
                 Origin::Like(other) => at = other,
-                Origin::Calibrated(other) => {
-                    // Inputs are often bytes or normalised bytes: their extremes are real.
-                    let is_input = matches!(self.model.graph.node(other).op, Op::Input);
-                    let method = if is_input { RangeMethod::MinMax } else { self.options.activation_range };
-                    return self.observations.values[&other].grid(method);
-                }
+                Origin::Calibrated(other) => return self.grids[&other],
             }
         }
     }

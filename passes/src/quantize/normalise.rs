@@ -7,7 +7,7 @@ use super::linear::{Linear, Weights};
 use super::place::{self, Place};
 use lutweave_ir::op::{AveragePool, Binary, Conv, DeformConv, Geometry, Sampling, Unary};
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A float graph of few operators, each with its place.
 ///
@@ -325,6 +325,37 @@ pub(super) fn image(ty: &TensorType) -> [usize; 4] {
 }
 
 impl Model {
+    /// The results of the pointwise operators between `source` and `id`, for values of `source`.
+    pub fn function(&self, id: NodeId, source: NodeId, values: &[f32]) -> Vec<f32> {
+        let graph = &self.graph;
+        let mut needed = BTreeSet::from([id]);
+        let mut pending = vec![id];
+        while let Some(at) = pending.pop() {
+            if at != source {
+                let inputs = self.inputs_of(at);
+                pending.extend(inputs.into_iter().filter(|&input| needed.insert(input)));
+            }
+        }
+        let ty = TensorType::f32([values.len()]);
+        let mut values = BTreeMap::from([(source, Tensor::f32([values.len()], values.to_vec()))]);
+        for at in needed.into_iter().filter(|&at| at != source) {
+            let node = graph.node(at);
+            let operands: Vec<Tensor> = node
+                .operands
+                .iter()
+                .map(|operand| match graph.constant_of(*operand) {
+                    Some(constant) => Tensor::f32([1], vec![constant.f32s()[0]]),
+                    None => values[operand].clone(),
+                })
+                .collect();
+            let types: Vec<TensorType> = operands.iter().map(|value| TensorType::f32(value.shape.clone())).collect();
+            let types: Vec<&TensorType> = types.iter().collect();
+            let value = node.op.eval(&ty, &types, &operands.iter().collect::<Vec<_>>());
+            values.insert(at, value);
+        }
+        values.remove(&id).expect("invariant: the function's own value is computed last").f32s().to_vec()
+    }
+
     /// True if the node's value is an integer tensor.
     pub fn is_int(&self, id: NodeId) -> bool {
         self.graph.node(id).ty.element != Element::F32

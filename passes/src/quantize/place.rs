@@ -77,12 +77,14 @@ fn movable_inputs(graph: &Graph) -> Vec<bool> {
     movable
 }
 
-/// Joins along other axes than the channels stay on the host where nothing on the chip needs
-/// them: a stream has to be stored whole for them.
+/// Joins stay on the host where nothing on the chip needs them. Along other axes than the channels
+/// a stream has to be stored whole for them; and joined channels share one scale, which probabilities
+/// beside distances would be lost in. What the model itself rounds after a join has that scale anyway.
 fn prefer_host(graph: &Graph, forms: &[Result<Form, Fault>], host: &mut [bool]) {
     let mut feeds_layer = vec![false; graph.nodes().len()];
     for id in graph.ids().rev() {
-        let needed = feeds_layer[id.index()] || is_heavy(&graph.node(id).op);
+        let op = &graph.node(id).op;
+        let needed = feeds_layer[id.index()] || is_heavy(op) || matches!(op, Op::Quantize { .. });
         if let (true, Ok(form)) = (needed, &forms[id.index()]) {
             for operand in form.operands(graph, id) {
                 feeds_layer[operand.index()] = true;
@@ -91,7 +93,7 @@ fn prefer_host(graph: &Graph, forms: &[Result<Form, Fault>], host: &mut [bool]) 
     }
     for id in graph.ids() {
         let node = graph.node(id);
-        let joins = matches!(node.op, Op::Concat { axis } if axis + 1 != node.ty.shape.len());
+        let joins = matches!(node.op, Op::Concat { .. });
         let follows = node.operands.iter().any(|operand| host[operand.index()]);
         if !feeds_layer[id.index()] && (joins || follows) && !is_heavy(&node.op) {
             host[id.index()] = true;

@@ -99,6 +99,44 @@ impl Observed {
         signed_grid(lo, hi)
     }
 
+    /// The signed 8-bit grid of a value that nothing but functions read, each of which gives their
+    /// results for a list of values: the clipping with the least mean squared error of the results.
+    /// What a function maps to nearly the same, as SiLU does negative values, takes no steps away
+    /// from the others.
+    ///
+    /// Where a function has no finite result, it is the clipping with the least error of the value.
+    pub fn grid_through(&self, functions: &[&dyn Fn(&[f32]) -> Vec<f32>]) -> Grid {
+        /// Ratio of a tried bound to the one before.
+        const RATIO: f32 = 0.93;
+        /// Bounds that are tried on a side.
+        const STEPS: i32 = 48;
+        /// Rounds of trying bounds below, then above.
+        const ROUNDS: usize = 3;
+        let (min, max) = (self.min.min(0.0), self.max.max(0.0));
+        let seen: Vec<Seen> = functions.iter().map(|&function| Seen::new(self, function)).collect();
+        let error = |shares: [f32; 2]| {
+            let grid = signed_grid(min * shares[0], max * shares[1]);
+            seen.iter().map(|seen| seen.squared_error(&grid)).sum::<f64>()
+        };
+        let mut best = ([1.0; 2], error([1.0; 2]));
+        if !best.1.is_finite() {
+            return self.grid(RangeMethod::Mse);
+        }
+        for _ in 0..ROUNDS {
+            for side in 0..2 {
+                for step in 0..STEPS {
+                    let mut shares = best.0;
+                    shares[side] = RATIO.powi(step);
+                    let error = error(shares);
+                    if error < best.1 {
+                        best = (shares, error);
+                    }
+                }
+            }
+        }
+        signed_grid(min * best.0[0], max * best.0[1])
+    }
+
     fn percentile(&self, share: f64, min: f32, max: f32) -> (f32, f32) {
         let share = if share.is_nan() { 1.0 } else { share.clamp(0.5, 1.0) };
         let occupied = self.occupied();
@@ -130,6 +168,50 @@ impl Observed {
             }
         }
         best.1
+    }
+}
+
+/// What a function makes of what was observed.
+struct Seen<'f> {
+    function: &'f dyn Fn(&[f32]) -> Vec<f32>,
+    /// The middle of each occupied bin, how many values it holds, the function's value there, and
+    /// its squared slope.
+    bins: Vec<(f32, f64, f64, f64)>,
+}
+
+impl<'f> Seen<'f> {
+    fn new(observed: &Observed, function: &'f dyn Fn(&[f32]) -> Vec<f32>) -> Self {
+        let occupied = observed.occupied();
+        let half = f64::from(observed.exponent - 1).exp2();
+        let at = |shift: f64| {
+            let places = occupied.iter().map(|&(middle, _)| (f64::from(middle) + shift) as f32);
+            function(&places.collect::<Vec<f32>>())
+        };
+        let (before, values, after) = (at(-half), at(0.0), at(half));
+        let bins = occupied.iter().enumerate().map(|(index, &(middle, count))| {
+            let slope = (f64::from(after[index]) - f64::from(before[index])) / (2.0 * half);
+            (middle, count, f64::from(values[index]), slope * slope)
+        });
+        Self { function, bins: bins.collect() }
+    }
+
+    /// As [`squared_error`], but of the function's results.
+    fn squared_error(&self, grid: &Grid) -> f64 {
+        let (lo, hi) = grid.range();
+        let (lo, hi) = (grid.quantization.dequantize(lo), grid.quantization.dequantize(hi));
+        let ends = (self.function)(&[lo, hi]);
+        let rounding = f64::from(grid.quantization.scale).powi(2) / 12.0;
+        let error = |&(middle, count, value, slope): &(f32, f64, f64, f64)| {
+            let clipped = if middle < lo {
+                Some(ends[0])
+            } else if middle > hi {
+                Some(ends[1])
+            } else {
+                None
+            };
+            count * clipped.map_or(rounding * slope, |end| (f64::from(end) - value).powi(2))
+        };
+        self.bins.iter().map(error).sum()
     }
 }
 
@@ -175,6 +257,22 @@ mod tests {
         }
         assert_eq!(signed_grid(0.0, 0.0).quantization.scale, 1.0);
         assert_eq!(signed_grid(0.0, 5.0).quantization.zero_point, -128);
+    }
+
+    #[test]
+    fn functions_decide_what_is_clipped() {
+        let values: Vec<f32> = (0..10_000).map(|i| (i % 1000) as f32 / 10.0 - 90.0).collect();
+        let observed = Observed::of(&values);
+        let silu = |values: &[f32]| values.iter().map(|x| x / (1.0 + (-x).exp())).collect::<Vec<f32>>();
+        let same = |values: &[f32]| values.to_vec();
+        let logarithm = |values: &[f32]| values.iter().map(|x| x.ln()).collect::<Vec<f32>>();
+        let lowest = |grid: &Grid| grid.quantization.dequantize(-128);
+        let through = observed.grid_through(&[&silu]);
+        assert!((-20.0..-3.0).contains(&lowest(&through)), "{through:?}");
+        assert!(through.quantization.dequantize(127) > 9.0, "{through:?}");
+        // Another reader needs the negative values.
+        assert!(lowest(&observed.grid_through(&[&silu, &same])) < -80.0);
+        assert_eq!(observed.grid_through(&[&logarithm]), observed.grid(RangeMethod::Mse));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod batch_norm;
 mod constant;
 mod conv;
+mod conv_transpose;
 mod deform_conv;
 mod matmul;
 mod pointwise;
@@ -93,6 +94,7 @@ pub const OPERATORS: &[Operator] = &[
     constants("ConstantOfShape", constant::constant_of_shape),
     graph("Conv", conv::conv),
     graph("ConvInteger", qlinear::conv_integer),
+    graph("ConvTranspose", conv_transpose::conv_transpose),
     graph("DeformConv", deform_conv::deform_conv),
     graph("DepthToSpace", shape::depth_to_space),
     moving("DequantizeLinear", quantize::dequantize),
@@ -201,10 +203,6 @@ pub fn find(node: &Node, domain: &str) -> Result<&'static Operator, Diagnostic> 
         ("", "LSTM" | "GRU" | "RNN") => refuse(
             format!("`{name}` is recurrent"),
             "only feed-forward networks can be compiled; replace it by one-dimensional convolutions",
-        ),
-        ("", "ConvTranspose") => refuse(
-            "transposed convolution is not supported".to_owned(),
-            "retrain with nearest-neighbour upsampling (Resize) followed by a convolution",
         ),
         ("", "NonMaxSuppression" | "TopK" | "NonZero") => refuse(
             format!("`{name}` is post-processing whose result has no fixed shape or order"),

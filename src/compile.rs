@@ -3,7 +3,7 @@
 use crate::artefact::{self, FORMAT, Files, Manifest, Port, StoredPlan};
 use crate::cli::{self, Compile, Weights};
 use crate::codesign::record::Record;
-use crate::codesign::{Chosen, Session, choose};
+use crate::codesign::{Chosen, RUINOUS, Session, choose};
 use crate::deform;
 use crate::detect::head::Layout;
 use crate::eval;
@@ -22,6 +22,7 @@ use lutweave_hw::fit::Fitted;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Tensor, text};
+use lutweave_passes::sensitivity::real;
 use lutweave_passes::channels::Until;
 use lutweave_passes::head::{RECORDS, Request};
 use lutweave_passes::prune::Pruned;
@@ -174,7 +175,8 @@ fn choose_with_channels(
         choose(&session, arguments.max_drop)
     };
     let chosen = ask(cleaned)?;
-    let until = Until::Distortion(0.5 * chosen.record.predicted_distortion);
+    // Beyond what ruins most networks, fits on what is left of the signal mean nothing.
+    let until = Until::Distortion((0.5 * chosen.record.predicted_distortion).min(real(RUINOUS)));
     let smaller = prune::channels(model, cleaned, calibration, until, quiet)?;
     let left = smaller.given_up.last().map_or(cleaned.totals.macs, |step| step.macs);
     if left as f64 > WORTH_A_LOOK * cleaned.macs()? as f64 {

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Error budgets that the solver is asked about.
 const LADDER: usize = 40;
 
+/// A sum of distortions that ruins most networks.
+pub const RUINOUS: u64 = DISTORTION_ONE / 4;
+
 /// A choice is worth measuring around if its drop is at most so many times what is allowed.
 const NEAR: f64 = 2.0;
 
@@ -222,7 +225,7 @@ fn front_of(space: &Arc<Space>, budgets: &Budgets, points: usize) -> Result<Vec<
 /// Sums of distortions to ask about: the least possible, then a geometric ladder to what ruins
 /// most networks, or what the worst settings cost.
 fn ladder(space: &Space, points: usize) -> Vec<u64> {
-    let most = space.most_distortion().clamp(1, DISTORTION_ONE / 4);
+    let most = space.most_distortion().clamp(1, RUINOUS);
     let least = space.least_distortion().clamp(1, most);
     let ratio = (most as f64 / least as f64).powf(1.0 / points.saturating_sub(1).max(1) as f64);
     (0..points).map(|step| (least as f64 * ratio.powi(step as i32)).ceil() as u64).collect()

@@ -7,6 +7,6 @@ pub mod record;
 mod session;
 mod tables;
 
-pub use choose::{Answer, Chosen, choose, does_not_fit, fold, front};
+pub use choose::{Answer, Chosen, RUINOUS, choose, does_not_fit, fold, front};
 pub use judge::{Judge, Judged, Measured};
 pub use session::Session;

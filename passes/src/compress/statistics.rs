@@ -223,7 +223,9 @@ impl Statistics {
                     return w.iter().map(|&w| w as f32).collect();
                 };
                 cholesky::solve(factor, moments.size, &mut b);
-                b.iter().map(|&w| w as f32).collect()
+                let fitted: Vec<f32> = b.iter().map(|&w| w as f32).collect();
+                // Inputs of which next to nothing is left ask for weights beyond all numbers.
+                if fitted.iter().all(|w| w.is_finite()) { fitted } else { w.iter().map(|&w| w as f32).collect() }
             })
             .collect();
         rows.concat()

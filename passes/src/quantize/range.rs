@@ -3,6 +3,9 @@
 use super::assign::Grid;
 use lutweave_ir::{Element, Quantization};
 
+/// What is made of values, one for one.
+pub type Function<'a> = &'a dyn Fn(&[f32]) -> Vec<f32>;
+
 /// How the range of an activation is chosen from what was observed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RangeMethod {
@@ -105,7 +108,7 @@ impl Observed {
     /// from the others.
     ///
     /// Where a function has no finite result, it is the clipping with the least error of the value.
-    pub fn grid_through(&self, functions: &[&dyn Fn(&[f32]) -> Vec<f32>]) -> Grid {
+    pub fn grid_through(&self, functions: &[Function]) -> Grid {
         /// Ratio of a tried bound to the one before.
         const RATIO: f32 = 0.93;
         /// Bounds that are tried on a side.

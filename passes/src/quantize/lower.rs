@@ -7,7 +7,7 @@ use super::calibrate::Observations;
 use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
-use super::range::{Observed, RangeMethod};
+use super::range::{Function, Observed, RangeMethod};
 use super::report::LayerReport;
 use super::shadow::Shadow;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
@@ -143,8 +143,7 @@ fn grids(
         }
         let functions: Vec<_> =
             readers.iter().map(|&reader| move |values: &[f32]| model.function(reader, id, values)).collect();
-        let functions: Vec<&dyn Fn(&[f32]) -> Vec<f32>> =
-            functions.iter().map(|function| function as &dyn Fn(&[f32]) -> Vec<f32>).collect();
+        let functions: Vec<&Function> = functions.iter().map(|function| function as &Function).collect();
         (id, observed.grid_through(&functions))
     };
     observations.values.par_iter().map(grid).collect()

@@ -15,6 +15,9 @@ pub enum RangeMethod {
     Mse,
 }
 
+/// Results of a pointwise function for a list of values.
+pub(super) type Function<'f> = dyn Fn(&[f32]) -> Vec<f32> + 'f;
+
 /// Bins on each side of 0.
 const HALF: usize = 2048;
 
@@ -105,7 +108,7 @@ impl Observed {
     /// from the others.
     ///
     /// Where a function has no finite result, it is the clipping with the least error of the value.
-    pub fn grid_through(&self, functions: &[&dyn Fn(&[f32]) -> Vec<f32>]) -> Grid {
+    pub fn grid_through(&self, functions: &[&Function]) -> Grid {
         /// Ratio of a tried bound to the one before.
         const RATIO: f32 = 0.93;
         /// Bounds that are tried on a side.

@@ -22,10 +22,10 @@ use lutweave_hw::fit::Fitted;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Tensor, text};
-use lutweave_passes::sensitivity::real;
 use lutweave_passes::channels::Until;
 use lutweave_passes::head::{RECORDS, Request};
 use lutweave_passes::prune::Pruned;
+use lutweave_passes::sensitivity::real;
 use std::time::Instant;
 
 /// Samples on which the executors are compared.

@@ -143,8 +143,7 @@ fn grids(
         }
         let functions: Vec<_> =
             readers.iter().map(|&reader| move |values: &[f32]| model.function(reader, id, values)).collect();
-        let functions: Vec<Function> =
-            functions.iter().map(|function| function as &dyn Fn(&[f32]) -> Vec<f32>).collect();
+        let functions: Vec<&Function> = functions.iter().map(|function| function as &Function).collect();
         (id, observed.grid_through(&functions))
     };
     observations.values.par_iter().map(grid).collect()
@@ -291,8 +290,7 @@ impl Lowering<'_> {
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_) => unreachable!("invariant: normalisation leaves no such operator on the chip"),
+            | Op::Table(_) => unreachable!("invariant: normalisation leaves no such operator on the chip"),
         }
     }
 

@@ -3,9 +3,6 @@
 use super::assign::Grid;
 use lutweave_ir::{Element, Quantization};
 
-/// What is made of values, one for one.
-pub type Function<'a> = &'a dyn Fn(&[f32]) -> Vec<f32>;
-
 /// How the range of an activation is chosen from what was observed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RangeMethod {
@@ -17,6 +14,9 @@ pub enum RangeMethod {
     /// The clipping with the least mean squared error.
     Mse,
 }
+
+/// Results of a pointwise function for a list of values.
+pub(super) type Function<'f> = dyn Fn(&[f32]) -> Vec<f32> + 'f;
 
 /// Bins on each side of 0.
 const HALF: usize = 2048;
@@ -108,7 +108,7 @@ impl Observed {
     /// from the others.
     ///
     /// Where a function has no finite result, it is the clipping with the least error of the value.
-    pub fn grid_through(&self, functions: &[Function]) -> Grid {
+    pub fn grid_through(&self, functions: &[&Function]) -> Grid {
         /// Ratio of a tried bound to the one before.
         const RATIO: f32 = 0.93;
         /// Bounds that are tried on a side.

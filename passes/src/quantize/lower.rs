@@ -290,7 +290,8 @@ impl Lowering<'_> {
             | Op::QAveragePool(_)
             | Op::QAdd(_)
             | Op::QMul(_)
-            | Op::Table(_) => unreachable!("invariant: normalisation leaves no such operator on the chip"),
+            | Op::Table(_)
+            | Op::TopPeaks(_) => unreachable!("invariant: normalisation leaves no such operator on the chip"),
         }
     }
 

@@ -9,14 +9,14 @@ use crate::rtl::Design;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
 use std::collections::BTreeMap;
 
-/// Share of the LUTs and flip-flops that a fitted design may take; the rest is for routing and for
-/// the error of the estimate. Multipliers and block RAMs are counted, not estimated.
+/// Share of the LUTs, flip-flops and multipliers that a fitted design may take; the rest is for
+/// routing and for the error of the estimate. Block RAMs are counted, and may all be taken.
 pub const HEADROOM: f64 = 0.9;
 
 /// What a fitted design may take of a device.
 pub fn limits(device: &Device) -> Resources {
     let share = |parts: u64| (parts as f64 * HEADROOM) as u64;
-    Resources { lut: share(device.lut), ff: share(device.ff), dsp: device.dsp, bram: device.bram }
+    Resources { lut: share(device.lut), ff: share(device.ff), dsp: share(device.dsp), bram: device.bram }
 }
 
 /// LUTs of an 8-bit multiplier in logic.

@@ -1,5 +1,6 @@
 //! Verification: graphs through every executor, and the stages of small networks for snapshots.
 
+pub mod cases;
 pub mod executors;
 pub mod merge;
 pub mod network;

@@ -4,13 +4,13 @@ use lutweave_hw::rtl::MemoryStyle;
 use lutweave_ir::{Graph, text};
 use lutweave_models::random::Step;
 use lutweave_models::{RandomOptions, random_graph};
+use lutweave_snapshots::cases::{all_pass, seeds};
 use lutweave_snapshots::executors::{
     Circuit, Driven, agree, circuit, random_circuit, samples, stimulus, verilog_agrees,
 };
 use lutweave_snapshots::merge::side_by_side;
-use lutweave_snapshots::{full, setting, stress};
+use lutweave_snapshots::{full, stress};
 use lutweave_verilog::{Simulator, available};
-use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// Shares of the multipliers between one a convolution and [`MOST`].
@@ -30,22 +30,6 @@ fn check(graph: &Graph, share: f64, seed: u64) -> Result<(Circuit, Vec<Driven>),
         Ok((circuit, driven))
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)).unwrap_or_else(|_| Err("panic".to_owned()))
-}
-
-/// Runs checks in parallel and shows the first failure with its graph.
-fn all_pass<T: Sync>(cases: Vec<T>, check: impl Fn(&T) -> Result<(), String> + Sync, show: impl Fn(&T) -> String) {
-    let results: Vec<Result<(), String>> = cases.par_iter().map(&check).collect();
-    let failures: Vec<(&T, String)> =
-        cases.iter().zip(results).filter_map(|(case, result)| Some((case, result.err()?))).collect();
-    if let Some((case, error)) = failures.first() {
-        panic!("{} of {} disagree; the first: {error}\n{}", failures.len(), cases.len(), show(case));
-    }
-}
-
-fn seeds(default: u64, long: u64) -> Vec<u64> {
-    let count = setting("LUTWEAVE_GRAPHS", if full() { long } else { default });
-    let first = setting("LUTWEAVE_FIRST", 0);
-    (first..first + count).collect()
 }
 
 fn show(seed: &u64) -> String {

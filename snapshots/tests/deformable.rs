@@ -5,8 +5,8 @@ use lutweave_hw::rtl::{Design, SignalKind};
 use lutweave_ir::op::{Geometry, QAdd, QConv, QDeformConv, Sampling, Table};
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType, text};
 use lutweave_models::random::splitmix::SplitMix64;
+use lutweave_snapshots::cases::{self, seeds};
 use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
-use lutweave_snapshots::{full, setting};
 use lutweave_verilog::{Simulator, available};
 use lutweave_wasm::{Options, SimulationError};
 use rayon::prelude::*;
@@ -170,20 +170,12 @@ fn check(graph: &Graph, seed: u64) -> Result<(Design, Vec<Driven>), String> {
 }
 
 fn all_pass(cases: Vec<Case>, check: impl Fn(&Case) -> Result<(), String> + Sync) {
-    let results: Vec<(&Case, Result<(), String>)> = cases.par_iter().map(|case| (case, check(case))).collect();
-    if let Some((case, Err(error))) = results.iter().find(|(_, result)| result.is_err()) {
-        panic!("{error}\n{case:?}\n{}", text::print_summary(&case.graph()));
-    }
-}
-
-fn seeds(default: u64, long: u64) -> std::ops::Range<u64> {
-    let first = setting("LUTWEAVE_FIRST", 0);
-    first..first + setting("LUTWEAVE_GRAPHS", if full() { long } else { default })
+    cases::all_pass(cases, check, |case| format!("{case:?}\n{}", text::print_summary(&case.graph())));
 }
 
 #[test]
 fn blocks_agree() {
-    let mut cases: Vec<Case> = seeds(150, 3000).map(Case::random).collect();
+    let mut cases: Vec<Case> = seeds(150, 3000).into_iter().map(Case::random).collect();
     // More rows are left behind at the end of a frame than any offset keeps.
     let wide = |strides| Case {
         kernel: [5, 5],
@@ -225,7 +217,7 @@ fn taps_that_stay_are_the_ordinary_convolution() {
             Err("not the interpreter's".into())
         }
     };
-    let mut cases: Vec<Case> = seeds(40, 400).map(Case::random).collect();
+    let mut cases: Vec<Case> = seeds(40, 400).into_iter().map(Case::random).collect();
     cases.extend((1..=7).map(|reach| Case::depthwise(reach, [6, 9, 4], 77)));
     all_pass(cases, still);
 }
@@ -236,7 +228,7 @@ fn blocks_agree_in_icarus() {
         println!("skipped: {} is not installed", Simulator::Icarus.program());
         return;
     }
-    let mut cases: Vec<Case> = seeds(8, 300).map(Case::random).collect();
+    let mut cases: Vec<Case> = seeds(8, 300).into_iter().map(Case::random).collect();
     cases.push(Case::depthwise(7, [9, 11, 2], 3));
     all_pass(cases, |case| {
         let (design, driven) = check(&case.graph(), case.seed)?;

@@ -5,8 +5,8 @@ use lutweave_hw::kernel::Kernel;
 use lutweave_ir::op::{Geometry, QConv, TopPeaks};
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType, text};
 use lutweave_models::random::splitmix::SplitMix64;
+use lutweave_snapshots::cases::{self, seeds};
 use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
-use lutweave_snapshots::{full, setting};
 use lutweave_verilog::{Simulator, available};
 use rayon::prelude::*;
 
@@ -88,20 +88,12 @@ impl Case {
 }
 
 fn all_pass(cases: Vec<Case>, check: impl Fn(&Case) -> Result<(), String> + Sync) {
-    let results: Vec<(&Case, Result<(), String>)> = cases.par_iter().map(|case| (case, check(case))).collect();
-    if let Some((case, Err(error))) = results.iter().find(|(_, result)| result.is_err()) {
-        panic!("{error}\n{case:?}\n{}", text::print_summary(&case.graph()));
-    }
-}
-
-fn seeds(default: u64, long: u64) -> std::ops::Range<u64> {
-    let first = setting("LUTWEAVE_FIRST", 0);
-    first..first + setting("LUTWEAVE_GRAPHS", if full() { long } else { default })
+    cases::all_pass(cases, check, |case| format!("{case:?}\n{}", text::print_summary(&case.graph())));
 }
 
 #[test]
 fn blocks_agree() {
-    all_pass(seeds(300, 5000).map(Case::random).collect(), |case| case.check().map(drop));
+    all_pass(seeds(300, 5000).into_iter().map(Case::random).collect(), |case| case.check().map(drop));
 }
 
 /// Images of one pixel, row and column, one channel and several, with and without maps.
@@ -124,7 +116,7 @@ fn blocks_agree_in_icarus() {
         println!("skipped: {} is not installed", Simulator::Icarus.program());
         return;
     }
-    all_pass(seeds(10, 300).map(Case::random).collect(), |case| {
+    all_pass(seeds(10, 300).into_iter().map(Case::random).collect(), |case| {
         let (design, driven) = case.check()?;
         verilog_agrees(&design, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
     });

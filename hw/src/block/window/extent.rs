@@ -81,14 +81,14 @@ impl Extent {
 
     /// Rows of the ring, where writing a pixel takes so many cycles and reading a window so many.
     ///
-    /// Where taps lie still: those of a window and those of a stride, less one because pixels are
-    /// given back as the windows pass them; that one, too, where a row is too short to hide the
-    /// cycles between, or windows lie closer together in time than rows come.
+    /// Where taps lie still: those of a window and those of a stride, less one, because pixels are
+    /// given back as the windows pass them. That one is kept where a row is too short to hide the
+    /// cycles between, or where output rows come less often than the input rows that they stride.
     /// Where taps are moved: those of a window within reach and those of a stride, and no more than
     /// the last windows of a frame need together with the first ones of the next.
     pub fn ring_rows(&self, write: u32, read: u32) -> u32 {
         let (first, last) = self.span(0);
-        let window = last - first + 1;
+        let window = self.window_rows();
         let [height, out_height] = [self.input[0], self.output[0]].map(i64::from);
         let stride = i64::from(self.strides[0]);
         let rows = if self.displacement.is_some() {
@@ -108,8 +108,13 @@ impl Extent {
 
     /// Whether a ring of so many rows needs pixels that are given back as the windows pass them.
     pub(super) fn saves_row(&self, rows: u32) -> bool {
+        self.displacement.is_none() && i64::from(rows) < self.window_rows() + i64::from(self.strides[0])
+    }
+
+    /// Rows from the first to the last that a window can read.
+    fn window_rows(&self) -> i64 {
         let (first, last) = self.span(0);
-        self.displacement.is_none() && i64::from(rows) < last - first + 1 + i64::from(self.strides[0])
+        last - first + 1
     }
 }
 

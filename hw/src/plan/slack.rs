@@ -11,34 +11,62 @@
 //! A convolution whose taps a second stream moves is a join that takes its image in for some rows
 //! before it needs the first offsets, and must have all rows within reach before it takes them:
 //! the offsets' queue holds what is computed meanwhile.
+//!
+//! What a window waits for lies in its own ring while it waits. A crop and a padding hold nothing,
+//! and their lateness changes within a frame: cut from the end, the first results are late and the
+//! last ones are not. So two bounds are kept, and a queue holds what lies between the latest of
+//! the paths and the earliest of its own.
 
 use super::Stage;
 use crate::block::top_peaks;
 use crate::kernel::Kernel;
-use lutweave_ir::Graph;
+use lutweave_ir::{Graph, NodeId};
 
 /// Sets [`Stage::slack`] of every stage.
 pub fn assign(graph: &Graph, stages: &mut [Stage]) {
     let pace = stages.iter().map(|stage| stage.cycles).max().unwrap_or(1).max(1) as f64;
     // How late the results of each node are, in frames.
-    let mut late = vec![0.0f64; graph.nodes().len()];
+    let mut late = vec![Lateness::default(); graph.nodes().len()];
     for stage in stages.iter_mut() {
         let id = stage.node;
         let operands = stage.kernel.streams(&graph.node(id).operands);
-        let before: Vec<f64> = operands.iter().map(|operand| late[operand.index()]).collect();
-        // When the stage takes the last of its operands.
-        let together = before.iter().enumerate().map(|(at, before)| before + waiting(&stage.kernel, at));
-        let together = together.fold(0.0, f64::max);
+        // When the stage takes each operand, and the last of them.
+        let lateness =
+            |(position, operand): (usize, &NodeId)| late[operand.index()].plus(waiting(&stage.kernel, position));
+        let together = operands.iter().enumerate().map(lateness).reduce(Lateness::together).unwrap_or_default();
         if operands.len() > 1 {
             for (position, operand) in operands.iter().enumerate() {
-                let frames = together + turn(&stage.kernel) - before[position] - taken_early(&stage.kernel, position);
+                let early = late[operand.index()].least + taken_early(&stage.kernel, position);
+                let frames = together.most + turn(&stage.kernel) - early;
                 let ty = &graph.node(*operand).ty;
                 let pixel = ty.shape.last().map_or(1, |&channels| channels as u64);
                 let difference = (frames.max(0.0) * ty.count() as f64).ceil() as u64;
                 stage.slack[position] = difference + if frames > 0.0 { pixel } else { 0 } + MARGIN;
             }
         }
-        late[id.index()] = together + turn(&stage.kernel) + delay(stage, pace);
+        late[id.index()] = together.plus(Lateness::always(turn(&stage.kernel) + delay(stage, pace)));
+    }
+}
+
+/// Bounds of how late results come, in frames.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lateness {
+    least: f64,
+    most: f64,
+}
+
+impl Lateness {
+    fn always(frames: f64) -> Self {
+        Self { least: frames, most: frames }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { least: self.least + other.least, most: self.most + other.most }
+    }
+
+    /// Of what needs both.
+    fn together(self, other: Self) -> Self {
+        Self { least: self.least.max(other.least), most: self.most.max(other.most) }
     }
 }
 
@@ -48,10 +76,10 @@ const MARGIN: u64 = 64;
 /// Cycles that the registers and small queues of a block delay a beat, at most.
 const LATENCY: f64 = 64.0;
 
-/// Part of a frame of an operand that a stage waits for, at most, before it gives the result that
-/// has the same place in the frame.
-fn waiting(kernel: &Kernel, position: usize) -> f64 {
-    match kernel {
+/// Part of a frame of an operand that a stage waits for before it gives the result that has the
+/// same place in the frame: for what keeps the operand meanwhile, at most.
+fn waiting(kernel: &Kernel, position: usize) -> Lateness {
+    Lateness::always(match kernel {
         Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position > 0 => 0.0,
         Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => extent.lead(),
         Kernel::Global { .. } => 1.0,
@@ -66,7 +94,8 @@ fn waiting(kernel: &Kernel, position: usize) -> f64 {
         }
         // A pixel that comes in, and one that waits or is read.
         Kernel::Select { pixels, .. } => 2.0 / f64::from(*pixels),
-        Kernel::Pad(_) | Kernel::Crop(_) => row_share(kernel).min(1.0),
+        Kernel::Crop(axes) => return cropped(axes),
+        Kernel::Pad(axes) => return padded(axes),
         Kernel::Table
         | Kernel::Pair { .. }
         | Kernel::Concat { .. }
@@ -74,7 +103,46 @@ fn waiting(kernel: &Kernel, position: usize) -> f64 {
         | Kernel::Constant
         | Kernel::Reshape
         | Kernel::TopPeaks { .. } => 0.0,
-    }
+    })
+}
+
+/// A result comes with the element that it is, and the next one not before that.
+fn cropped(axes: &[[u32; 4]; 3]) -> Lateness {
+    let all = axes.map(|[extent, ..]| extent);
+    let kept = axes.map(|[_, _, size, _]| size);
+    at_corners(kept, |at| {
+        let source = place(all, [0, 1, 2].map(|axis| axes[axis][1] + at[axis] * axes[axis][3]));
+        let own = place(kept, at);
+        let came = (source + 1.0) / elements(all);
+        Lateness { least: came - (own + 1.0) / elements(kept), most: came - own / elements(kept) }
+    })
+}
+
+/// What lies before an element of the operand comes before it.
+fn padded(axes: &[[u32; 3]; 3]) -> Lateness {
+    let all = axes.map(|[extent, ..]| extent);
+    let inner = axes.map(|[.., size]| size);
+    at_corners(inner, |at| {
+        let source = place(inner, at);
+        let own = place(all, [0, 1, 2].map(|axis| axes[axis][1] + at[axis])) / elements(all);
+        Lateness { least: source / elements(inner) - own, most: (source + 1.0) / elements(inner) - own }
+    })
+}
+
+/// Bounds over a box of positions of what is linear in each of them.
+fn at_corners(size: [u32; 3], lateness: impl Fn([u32; 3]) -> Lateness) -> Lateness {
+    let corner = |corner: u32| lateness([0, 1, 2].map(|axis| if corner >> axis & 1 == 1 { size[axis] - 1 } else { 0 }));
+    let wider = |a: Lateness, b: Lateness| Lateness { least: a.least.min(b.least), most: a.most.max(b.most) };
+    (1..8).map(corner).fold(corner(0), wider)
+}
+
+/// Elements of an image that come before one.
+fn place(extents: [u32; 3], at: [u32; 3]) -> f64 {
+    extents.iter().zip(at).fold(0.0, |place, (&extent, at)| place * f64::from(extent) + f64::from(at))
+}
+
+fn elements(extents: [u32; 3]) -> f64 {
+    extents.map(f64::from).iter().product()
 }
 
 /// Part of a frame of an operand that a stage takes in, at least, while it waits for another.
@@ -110,20 +178,4 @@ fn delay(stage: &Stage, pace: f64) -> f64 {
         _ => 0.0,
     };
     (cycles + LATENCY) / pace.max(LATENCY)
-}
-
-/// Largest part of a frame that a crop swallows, or a padding adds, in one piece.
-fn row_share(kernel: &Kernel) -> f64 {
-    match kernel {
-        Kernel::Crop(axes) => {
-            let [extent, start, size, step] = axes[0];
-            let end = start + (size - 1) * step + 1;
-            f64::from(start.max(extent - end) + 1) / f64::from(extent)
-        }
-        Kernel::Pad(axes) => {
-            let [outer, before, inner] = axes[0];
-            f64::from(before.max(outer - before - inner) + 1) / f64::from(outer)
-        }
-        _ => 0.0,
-    }
 }

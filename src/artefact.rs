@@ -121,7 +121,7 @@ impl Files {
 
     /// Adds plain data as a JSON file.
     pub fn add_json(&mut self, path: impl Into<String>, value: &impl Serialize) {
-        self.add(path, serde_json::to_string_pretty(value).expect("plain data") + "\n");
+        self.add(path, serde_json::to_string_pretty(value).expect("invariant: plain data") + "\n");
     }
 
     /// Writes the files of a compilation into `directory`, which appears complete or not at all. A
@@ -165,7 +165,7 @@ impl Files {
         for (path, content) in &self.0 {
             crate::progress::check_interrupt()?;
             let path = staging.path().join(path);
-            let folder = path.parent().expect("a file has a folder");
+            let folder = path.parent().expect("invariant: a file has a folder");
             std::fs::create_dir_all(folder).map_err(|error| Failure::file(folder, "make the directory", error))?;
             std::fs::write(&path, content).map_err(|error| Failure::file(&path, "write", error))?;
         }

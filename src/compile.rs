@@ -94,7 +94,7 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
 
     let agrees = summary.verify.as_ref().is_none_or(|agreement| agreement.agree);
     if arguments.format.json {
-        outln!("{}", serde_json::to_string(&summary).expect("a summary is plain data"));
+        outln!("{}", serde_json::to_string(&summary).expect("invariant: a summary is plain data"));
     } else {
         report::print(&summary, built.record.as_ref(), &device, &arguments.output);
     }

@@ -126,7 +126,7 @@ pub fn command(arguments: &Explore) -> Result<(), Failure> {
     files.add("front.svg", drawing(&front));
     files.write_front(&arguments.output)?;
     if arguments.format.json {
-        let mut value = serde_json::to_value(&front).expect("a front is plain data");
+        let mut value = serde_json::to_value(&front).expect("invariant: a front is plain data");
         value["solve_seconds_per_point"] = seconds.into();
         outln!("{value}");
     } else {

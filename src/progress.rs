@@ -43,7 +43,7 @@ pub fn bar(what: &str, length: usize, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(length as u64), target);
     let style = ProgressStyle::with_template("{prefix:>14} {bar:30.cyan/blue} {pos}/{len} {elapsed}")
-        .expect("the template is constant");
+        .expect("invariant: the template is constant");
     bar.set_style(style);
     bar.set_prefix(what.to_owned());
     bar
@@ -54,7 +54,8 @@ pub fn count(what: &str, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(None, target);
     bar.set_style(
-        ProgressStyle::with_template("{prefix:>14} {pos} steps {elapsed}").expect("the template is constant"),
+        ProgressStyle::with_template("{prefix:>14} {pos} steps {elapsed}")
+            .expect("invariant: the template is constant"),
     );
     bar.set_prefix(what.to_owned());
     bar

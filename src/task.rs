@@ -2,12 +2,13 @@
 
 mod resize;
 mod spec;
+mod truth;
 
 use crate::detect::average_precision::Matches;
 use crate::detect::decode::{Decode, Outputs};
 use crate::detect::draw::Picture;
 use crate::detect::head::Head;
-use crate::detect::{Bounds, Detection, Object};
+use crate::detect::{Detection, Object};
 use crate::failure::Failure;
 use crate::metric::{Metric, Verdict};
 use crate::samples::{Archive, Array};
@@ -177,7 +178,13 @@ impl Task {
         if metric == Metric::Mse {
             return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &reals(&outputs[0]))));
         }
-        Ok(Verdict::Number(f64::from(u8::from(samples.labels.get(index) == Some(&class(&outputs[0]))))))
+        let (label, classes) = (samples.labels[index], outputs[0].count());
+        // A model that ends in an argmax has one output and does not say how many classes there are.
+        if classes > 1 && label >= classes {
+            let name = self.spec.labels.as_ref().and_then(|labels| labels.array.as_deref()).unwrap_or_default();
+            return Err(fault(name, format!("there is a label {label}, and the model has {classes} classes, from 0")));
+        }
+        Ok(Verdict::Number(f64::from(u8::from(label == class(&outputs[0])))))
     }
 
     fn squared_error(&self, input: &Tensor, outputs: &[f64]) -> f64 {
@@ -239,14 +246,13 @@ impl Task {
         let chosen = window.choose(&mut archive, total, limit)?;
         let mut samples = Samples { inputs: Vec::new(), labels: Vec::new(), objects: Vec::new() };
         if let Some(labels) = self.spec.labels.as_ref().and_then(|labels| labels.array.as_ref()) {
-            let labels = archive.array(labels)?;
-            if labels.values.len() != total {
-                return Err(fault(&window.file, format!("{} labels for {total} samples", labels.values.len())));
-            }
-            samples.labels = chosen.iter().map(|&index| labels.values[index] as usize).collect();
+            let labels = truth::labels(&mut archive, labels, total)?;
+            samples.labels = chosen.iter().map(|&index| labels[index]).collect();
         }
         if self.spec.metric.and_then(Metric::rules).is_some() {
-            let all = self.objects(&mut archive, total)?;
+            let names = self.spec.labels.as_ref().and_then(Labels::of_boxes);
+            let all = names
+                .map_or_else(|| Ok(vec![Vec::new(); total]), |names| truth::objects(&mut archive, names, total))?;
             samples.objects = chosen.iter().map(|&index| all[index].clone()).collect();
             if let (Some([height, width]), [_, rows, columns, ..]) = (input.resize, &array.shape[..]) {
                 let [vertical, horizontal] = [height as f64 / *rows as f64, width as f64 / *columns as f64];
@@ -257,30 +263,6 @@ impl Task {
         }
         samples.inputs = chosen.iter().map(|&index| self.sample(&array, index, ty)).collect::<Result<_, _>>()?;
         Ok(samples)
-    }
-
-    /// The objects of every sample of a file.
-    fn objects<R: std::io::Read + std::io::Seek>(
-        &self,
-        archive: &mut Archive<R>,
-        total: usize,
-    ) -> Result<Vec<Vec<Object>>, Failure> {
-        let labels = self.spec.labels.as_ref().and_then(Labels::of_boxes);
-        let Some([boxes, classes, offsets]) = labels else { return Ok(vec![Vec::new(); total]) };
-        let (bounds, kinds, starts) = (archive.array(boxes)?, archive.array(classes)?, archive.array(offsets)?);
-        let count = kinds.values.len();
-        if bounds.shape != [count, 4] {
-            return Err(fault(boxes, format!("shape {:?} is not one box of four for each of {count}", bounds.shape)));
-        }
-        let starts: Vec<usize> = starts.values.iter().map(|&start| start as usize).collect();
-        if starts.len() != total + 1 || starts.last() != Some(&count) || !starts.is_sorted() {
-            return Err(fault(offsets, format!("it does not share {count} boxes out among {total} samples")));
-        }
-        let object = |index: usize| {
-            let [x1, y1, x2, y2] = std::array::from_fn(|side| bounds.values[4 * index + side]);
-            Object { bounds: Bounds { x1, y1, x2, y2 }, class: kinds.values[index] as usize }
-        };
-        Ok(starts.windows(2).map(|pair| (pair[0]..pair[1]).map(object).collect()).collect())
     }
 
     /// One sample as the model wants it: `(x - mean) / std`, channels, layout, element type.
@@ -310,7 +292,7 @@ impl Task {
                         .chunks_exact(3)
                         .map(|pixel| (pixel[0] * 0.299 + pixel[1] * 0.587 + pixel[2] * 0.114).round_ties_even())
                         .collect();
-                    *shape.last_mut().expect("an image has a channel axis") = 1;
+                    *shape.last_mut().expect("invariant: an image has a channel axis") = 1;
                 }
                 Some("BGR") => values.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2)),
                 _ => {}
@@ -322,6 +304,10 @@ impl Task {
                 let message = format!("mean and std have {} values, a sample {channels} channels", constants.len());
                 return Err(fault(&input.array, message));
             }
+        }
+        if let Some(position) = values.iter().position(|value| !value.is_finite()) {
+            let message = format!("element {position} of sample {index} is {}", values[position]);
+            return Err(fault(&input.array, message));
         }
         let constant = |values: &[f64], channel: usize| values[if values.len() == 1 { 0 } else { channel }] as f32;
         for (position, value) in values.iter_mut().enumerate() {
@@ -339,7 +325,7 @@ impl Task {
         Ok(match ty.element {
             Element::F32 => Tensor::f32(ty.shape.clone(), values),
             element => {
-                let (lo, hi) = element.range().expect("an integer element has a range");
+                let (lo, hi) = element.range().expect("invariant: an integer element has a range");
                 let values: Vec<i32> =
                     values.iter().map(|value| (value.round_ties_even() as i64).clamp(lo, hi) as i32).collect();
                 Tensor::int(ty.shape.clone(), values)

@@ -234,6 +234,42 @@ fn auto_takes_the_cheapest_variant_within_the_drop() {
 }
 
 #[test]
+fn variants_are_a_row_each_with_what_compile_says_of_them() {
+    let folder = folder(false);
+    let task = text(&folder.path().join("task.toml"));
+    let options = ["--task", &task, "--multipliers", "64", "--deform-reach", "2", "--samples", "20"];
+    let table = json(&[&["variants"], &options[..]].concat());
+    let rows = table["variants"].as_array().expect("a list");
+    let names: Vec<(&str, bool)> = rows
+        .iter()
+        .map(|row| (row["variant"].as_str().expect("a name"), row["depthwise"].as_bool().expect("a verdict")))
+        .collect();
+    assert_eq!(names, [("full", false), ("full", true), ("bounded", true), ("square", true)]);
+    for row in rows {
+        let builds = row["integer"].as_array().expect("a list");
+        let bits: Vec<u64> = builds.iter().map(|built| built["weight_bits"].as_u64().expect("a width")).collect();
+        assert_eq!((bits, row["line_buffer_rows"].as_array().map(Vec::len)), (vec![8, 4], Some(1)), "{row}");
+        for built in builds {
+            assert!((0.0..=1.0).contains(&number(&built["value"])), "{row}");
+            assert!(number(&built["circuit"]["multipliers"]) <= 64.0, "{row}");
+        }
+    }
+    // The float network answers as its labels were made, until something is taken from it.
+    assert_eq!(number(&rows[0]["float"]), 1.0);
+    assert!(number(&rows[3]["line_buffer_rows"][0]) <= number(&rows[0]["line_buffer_rows"][0]));
+    let circuit = &rows[3]["integer"][0]["circuit"];
+    let options = ["--multipliers", "64", "--deform", "square", "--deform-depthwise", "--deform-reach", "2"];
+    let (square, _) = compile(&folder, &options);
+    assert_eq!(circuit["cycles_per_inference"], square["cycles_per_inference"]);
+    assert_eq!(circuit["multipliers"], square["multipliers"]);
+
+    let printed = run(&["variants", "--task", &task, "--multipliers", "64", "--samples", "4"]);
+    assert_eq!((printed.code, printed.out.lines().count()), (Some(0), 6), "{}{}", printed.out, printed.err);
+    let model = text(&folder.path().join("model.onnx"));
+    refused(&["variants", &model], 2, "variants are compared by a metric");
+}
+
+#[test]
 fn what_cannot_be_built_is_refused() {
     let files = folder(true);
     let target = text(&files.path().join("out"));

@@ -145,6 +145,30 @@ fn data_of_other_shapes_is_refused() {
 }
 
 #[test]
+fn data_that_is_no_data_is_refused() {
+    let files = files();
+    let task = text(&files.path().join("task.toml"));
+    let attempt = |pixel: f32, label: f32, message: &str| {
+        let mut images = ndarray::Array4::<f32>::zeros((600, 28, 28, 1));
+        images[[300, 5, 6, 0]] = pixel;
+        let mut labels = ndarray::Array1::<f32>::zeros(600);
+        labels[200] = label;
+        let file = File::create(files.path().join("samples.npz")).expect("a file can be made");
+        let mut writer = NpzWriter::new(file);
+        writer.add_array("images", &images).expect("an array can be written");
+        writer.add_array("labels", &labels).expect("an array can be written");
+        writer.finish().expect("the file can be finished");
+        refused(&["eval", "--task", &task], 1, message);
+    };
+    attempt(f32::NAN, 0.0, "element 146 of sample 300 is NaN");
+    attempt(f32::INFINITY, 0.0, "element 146 of sample 300 is inf");
+    attempt(0.0, -1.0, "element 200 is -1, not a whole number from 0");
+    attempt(0.0, 1.5, "element 200 is 1.5");
+    attempt(0.0, f32::NAN, "element 200 is NaN");
+    attempt(0.0, 10.0, "there is a label 10, and the model has 10 classes, from 0");
+}
+
+#[test]
 fn unfit_inputs_are_refused() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let input = folder.path().join("x.npz");

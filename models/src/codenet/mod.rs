@@ -59,7 +59,7 @@ pub struct Configuration {
 }
 
 /// Classes of PASCAL VOC.
-const CLASSES: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not 0");
+const CLASSES: NonZeroUsize = NonZeroUsize::new(20).expect("invariant: 20 is not 0");
 
 impl Configuration {
     /// The published configurations.

@@ -176,7 +176,7 @@ impl Task {
             return Ok(Verdict::Matches(Matches::new(rules, &found, &samples.objects[index])));
         }
         if metric == Metric::Mse {
-            return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &reals(&outputs[0]))));
+            return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &outputs[0].reals())));
         }
         let (label, classes) = (samples.labels[index], outputs[0].count());
         // A model that ends in an argmax has one output and does not say how many classes there are.
@@ -191,7 +191,7 @@ impl Task {
         let input_affine = &self.spec.input;
         let output_affine = self.spec.output.as_ref();
         let (mean, std) = output_affine.map_or((0.0, 1.0), |affine| (affine.mean[0], affine.std[0]));
-        let inputs = reals(input);
+        let inputs = input.reals();
         let squares: f64 = inputs
             .iter()
             .zip(outputs)
@@ -218,7 +218,7 @@ impl Task {
         if channels != 1 && channels != 3 {
             return Err(fault(&spec.array, format!("an image of {channels} channels cannot be drawn")));
         }
-        let values = reals(input);
+        let values = input.reals();
         let constant = |values: &[f64], channel: usize| values[if values.len() == 1 { 0 } else { channel }];
         let pixel = |position: usize, colour: usize| {
             let channel = match (channels, spec.channels.as_deref()) {
@@ -337,7 +337,7 @@ impl Task {
 /// The class that a classifier's output names: the first of the largest, or the output itself of a
 /// model that ends in an argmax.
 pub fn class(output: &Tensor) -> usize {
-    let values = reals(output);
+    let values = output.reals();
     match values[..] {
         [class] => class as usize,
         _ => (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best }),
@@ -349,7 +349,7 @@ pub fn class(output: &Tensor) -> usize {
 pub fn probabilities(output: &Tensor) -> Option<Vec<f64>> {
     /// How far the sum of a softmax may be from 1 by rounding.
     const ROUNDING: f64 = 1e-2;
-    let values = reals(output);
+    let values = output.reals();
     let distribution = values.iter().all(|&value| value >= 0.0) && (values.iter().sum::<f64>() - 1.0).abs() < ROUNDING;
     if values.len() < 2 || distribution {
         return (values.len() >= 2).then_some(values);
@@ -358,11 +358,4 @@ pub fn probabilities(output: &Tensor) -> Option<Vec<f64>> {
     let weights: Vec<f64> = values.iter().map(|value| (value - largest).exp()).collect();
     let total: f64 = weights.iter().sum();
     Some(weights.iter().map(|weight| weight / total).collect())
-}
-
-fn reals(tensor: &Tensor) -> Vec<f64> {
-    match &tensor.data {
-        lutweave_ir::Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
-        lutweave_ir::Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
-    }
 }

@@ -178,6 +178,14 @@ impl Tensor {
         }
     }
 
+    /// Elements as real numbers: integers count as they are, whatever scale they have.
+    pub fn reals(&self) -> Vec<f64> {
+        match &self.data {
+            Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
+        }
+    }
+
     /// The same elements with another shape of equal count.
     #[must_use]
     pub fn reshaped(&self, shape: impl Into<Vec<usize>>) -> Self {

@@ -2,9 +2,10 @@
 
 use super::fastestdet::FastestDet;
 use super::head::Winner;
+use super::nanodet::NanoDet;
 use super::yolox::Yolox;
 use super::{Bounds, Detection};
-use lutweave_ir::{Data, Diagnostic, Tensor};
+use lutweave_ir::{Diagnostic, Tensor};
 use lutweave_passes::head::Request;
 use serde::Deserialize;
 
@@ -18,6 +19,8 @@ pub enum Decode {
     Yolox(Yolox),
     /// A box a cell, on one grid: see [`FastestDet`].
     Fastestdet(FastestDet),
+    /// A box a cell with distances as distributions, on several grids: see [`NanoDet`].
+    Nanodet(NanoDet),
 }
 
 /// Outputs of a network with their names.
@@ -56,6 +59,7 @@ impl Decode {
             Self::Centernet(decode) => decode.detections(outputs),
             Self::Yolox(decode) => decode.detections(outputs),
             Self::Fastestdet(decode) => decode.detections(outputs),
+            Self::Nanodet(decode) => decode.detections(outputs),
         }
     }
 
@@ -68,6 +72,7 @@ impl Decode {
             Self::Centernet(decode) => decode.check(),
             Self::Yolox(decode) => decode.check(),
             Self::Fastestdet(decode) => decode.check(),
+            Self::Nanodet(decode) => decode.check(),
         }
     }
 }
@@ -130,10 +135,7 @@ impl Map {
             let message = format!("its shape {:?} is not [1,channels,height,width]", tensor.shape);
             return Err(Diagnostic::error("bad-task", message).at(name));
         };
-        let values = match &tensor.data {
-            Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
-            Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
-        };
+        let values = tensor.reals();
         Ok(Self { channels, height, width, values })
     }
 

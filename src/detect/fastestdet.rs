@@ -1,9 +1,9 @@
 //! FastestDet's decoding.
 
 use super::decode::Outputs;
-use super::suppress::suppress;
+use super::suppress::{self, suppress};
 use super::{Bounds, Detection};
-use lutweave_ir::{Data, Diagnostic};
+use lutweave_ir::Diagnostic;
 use serde::Deserialize;
 
 /// FastestDet's decoding (dog-qiuqiu/FastestDet, 2022). The output is `[1,5+classes,rows,columns]`
@@ -40,10 +40,7 @@ impl FastestDet {
                 return Err(Diagnostic::error("bad-task", message).at(self.output.clone()));
             }
         };
-        let values: Vec<f64> = match &tensor.data {
-            Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
-            Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
-        };
+        let values = tensor.reals();
         let cells = rows * columns;
         let [height, width] = self.image.map(|extent| extent as f64);
         let found = (0..cells).filter_map(|cell| {
@@ -64,14 +61,10 @@ impl FastestDet {
     /// # Errors
     /// One sentence.
     pub fn check(&self) -> Result<(), String> {
-        let share = |value: f64| (0.0..=1.0).contains(&value);
-        if self.image.contains(&0) || self.limit == 0 {
-            return Err("image and limit of [decode] are positive numbers".to_owned());
+        if self.image.contains(&0) {
+            return Err("image of [decode] is two positive numbers".to_owned());
         }
-        if !share(self.overlap) || !share(self.min_score) {
-            return Err("overlap and min_score of [decode] are from 0 to 1".to_owned());
-        }
-        Ok(())
+        suppress::check(self.overlap, self.min_score, self.limit)
     }
 }
 

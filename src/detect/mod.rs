@@ -6,6 +6,7 @@ pub mod decode;
 pub mod draw;
 pub mod fastestdet;
 pub mod head;
+pub mod nanodet;
 pub mod suppress;
 pub mod yolox;
 

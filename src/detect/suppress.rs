@@ -20,6 +20,18 @@ pub fn suppress(mut detections: Vec<Detection>, overlap: f64, limit: usize) -> V
     kept
 }
 
+/// Checks what a task file says of scores and overlaps.
+///
+/// # Errors
+/// One sentence.
+pub fn check(overlap: f64, min_score: f64, limit: usize) -> Result<(), String> {
+    let share = |value: f64| (0.0..=1.0).contains(&value);
+    if !share(overlap) || !share(min_score) {
+        return Err("overlap and min_score of [decode] are from 0 to 1".to_owned());
+    }
+    if limit == 0 { Err("limit of [decode] is a positive number".to_owned()) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

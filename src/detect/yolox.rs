@@ -1,9 +1,9 @@
 //! YOLOX's decoding.
 
 use super::decode::Outputs;
-use super::suppress::suppress;
+use super::suppress::{self, suppress};
 use super::{Bounds, Detection};
-use lutweave_ir::{Data, Diagnostic};
+use lutweave_ir::Diagnostic;
 use serde::Deserialize;
 
 /// YOLOX's decoding (Ge et al., "YOLOX: Exceeding YOLO Series in 2021"). The output is
@@ -43,10 +43,7 @@ impl Yolox {
                 return Err(Diagnostic::error("bad-task", message).at(self.output.clone()));
             }
         };
-        let values: Vec<f64> = match &tensor.data {
-            Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
-            Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
-        };
+        let values = tensor.reals();
         let places = self.strides.iter().flat_map(|&stride| {
             let columns = self.image[1] / stride;
             (0..self.image[0] / stride * columns).map(move |cell| (stride as f64, cell / columns, cell % columns))
@@ -77,14 +74,10 @@ impl Yolox {
     /// # Errors
     /// One sentence.
     pub fn check(&self) -> Result<(), String> {
-        let share = |value: f64| (0.0..=1.0).contains(&value);
-        if self.strides.is_empty() || self.strides.contains(&0) || self.image.contains(&0) || self.limit == 0 {
-            return Err("image, strides and limit of [decode] are positive numbers".to_owned());
+        if self.strides.is_empty() || self.strides.contains(&0) || self.image.contains(&0) {
+            return Err("image and strides of [decode] are positive numbers".to_owned());
         }
-        if !share(self.overlap) || !share(self.min_score) {
-            return Err("overlap and min_score of [decode] are from 0 to 1".to_owned());
-        }
-        Ok(())
+        suppress::check(self.overlap, self.min_score, self.limit)
     }
 }
 

@@ -184,6 +184,8 @@ fn attributes_that_cannot_be_met() {
     };
     only(&resize("cubic", 2.0), "unsupported-node", "`cubic`");
     only(&resize("nearest", 1.5), "unsupported-node", "irregular");
+    only(&resize("linear", 1.5), "unsupported-node", "irregular");
+    only(&resize("linear", 17.0), "unsupported-node", "irregular");
     let pad = Model::new(13).input("x", image).ints("p", &[0, 0, 1, 1, 0, 0, 1, 1]);
     only(
         &pad.node("Pad", &["x", "p"], &["y"], vec![text("mode", "reflect")]).output("y"),

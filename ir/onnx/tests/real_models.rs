@@ -28,7 +28,7 @@ const MODELS: &[(&str, &str, Option<&str>)] = &[
     ("third_party", "frontnet_80x32", None),
     ("third_party", "mnist_cntk", None),
     ("third_party", "mobilenetv2_int8_224_qdq", None),
-    ("third_party", "nanodet_320", Some("unsupported-node")),
+    ("third_party", "nanodet_320", None),
     ("third_party", "ppocr_cls_48x192", None),
     ("third_party", "ppocr_v4_det_320", None),
     ("third_party", "resnet8_a4w4_int4_qdq", None),

@@ -98,15 +98,8 @@ pub fn files() -> Vec<PathBuf> {
 /// The first output of a graph for each sample.
 pub fn outputs(graph: &Graph, inputs: &[Vec<Tensor>]) -> Fallible<Vec<Vec<f64>>> {
     let interpreter = Interpreter::new(graph);
-    let results: Result<Vec<Vec<f64>>, _> = inputs
-        .par_iter()
-        .map(|inputs| {
-            interpreter.run(inputs).map(|outputs| match &outputs[0].data {
-                lutweave_ir::Data::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
-                lutweave_ir::Data::Int(values) => values.iter().map(|&value| f64::from(value)).collect(),
-            })
-        })
-        .collect();
+    let results: Result<Vec<Vec<f64>>, _> =
+        inputs.par_iter().map(|inputs| interpreter.run(inputs).map(|outputs| outputs[0].reals())).collect();
     Ok(results?)
 }
 
@@ -193,10 +186,7 @@ fn load(task: &toml::Table, folder: &Path, key: &str, graph: &Graph) -> Fallible
             }
         };
         // What the model sees, in real units: rounded where its input is an integer.
-        raw.push(match &tensor.data {
-            lutweave_ir::Data::F32(values) => values.iter().map(|&v| f64::from(v) * std[0] + mean[0]).collect(),
-            lutweave_ir::Data::Int(values) => values.iter().map(|&v| f64::from(v) * std[0] + mean[0]).collect(),
-        });
+        raw.push(tensor.reals().iter().map(|value| value * std[0] + mean[0]).collect());
         tensors.push(vec![tensor]);
     }
     Ok((tensors, raw, labels))

@@ -19,7 +19,7 @@ use lutweave_ir::{Diagnostic, NodeId, Op};
 const MAX_EXTENT: usize = 65_535;
 
 /// Largest stride: every row between two of the operand is a convolution of its own.
-const MAX_STRIDE: usize = 16;
+pub const MAX_STRIDE: usize = 16;
 
 /// Most pixels of the operand that one result may depend on, along an axis.
 const MAX_SPAN: usize = 64;
@@ -29,15 +29,19 @@ const MAX_WEIGHTS: usize = 1 << 27;
 
 /// One axis.
 #[derive(Clone, Debug)]
-struct Axis {
-    extent: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
+pub struct Axis {
+    /// Extent of the operand.
+    pub extent: usize,
+    /// Taps.
+    pub kernel: usize,
+    /// Distance of the operand's elements in the result.
+    pub stride: usize,
+    /// Distance of the taps.
+    pub dilation: usize,
     /// Results cut off at the start.
-    before: usize,
+    pub before: usize,
     /// Extent of the result.
-    output: usize,
+    pub output: usize,
 }
 
 /// Where a phase's taps read, relative to the pixel that the phase belongs to.
@@ -99,20 +103,8 @@ fn convolve(
     if bias.len() != outputs {
         return Err(node.invalid(format!("the bias has {} values for {outputs} channels", bias.len())));
     }
-    taps.check(node)?;
     let image = importer.image(node, x)?;
-    let batch = importer.shape(image)[0];
-    let mut parts = Vec::new();
-    for phase in 0..rows.stride {
-        let part = taps.convolution(importer, node, image, phase, &bias)?;
-        let wide = [batch, rows.positions(), columns.positions() * columns.stride, outputs];
-        let part = importer.reshape(part, &wide)?;
-        parts.push(range(importer, part, 2, 0, columns.output, 1)?);
-    }
-    let joined = if parts.len() == 1 { parts[0] } else { importer.emit(Op::Concat { axis: 2 }, &parts)? };
-    let tall = [batch, rows.positions() * rows.stride, columns.output, outputs];
-    let joined = importer.reshape(joined, &tall)?;
-    let y = range(importer, joined, 1, 0, rows.output, 1)?;
+    let y = taps.apply(importer, node, image, &bias)?;
     importer.model_layout(y, rank)
 }
 
@@ -205,16 +197,48 @@ fn span((first, last): (isize, isize)) -> usize {
 }
 
 /// The weights `[i,o/g,rows,columns]` and what they slide over.
-struct Taps<'a> {
-    weights: Vec<f32>,
+pub struct Taps<'a> {
+    /// In row-major order.
+    pub weights: Vec<f32>,
     /// Outputs of a group.
-    outputs: usize,
-    groups: usize,
-    rows: &'a Axis,
-    columns: &'a Axis,
+    pub outputs: usize,
+    /// Groups of channels.
+    pub groups: usize,
+    /// The vertical axis.
+    pub rows: &'a Axis,
+    /// The horizontal axis.
+    pub columns: &'a Axis,
 }
 
 impl Taps<'_> {
+    /// The transposed convolution of an image `[n,h,w,i]`, with a bias for each of the `o`
+    /// channels.
+    ///
+    /// # Errors
+    /// If it would take more room than any sensible model.
+    pub fn apply(
+        &self,
+        importer: &mut Importer,
+        node: &Node,
+        image: NodeId,
+        bias: &[f32],
+    ) -> Result<NodeId, Diagnostic> {
+        self.check(node)?;
+        let (rows, columns) = (self.rows, self.columns);
+        let (batch, outputs) = (importer.shape(image)[0], self.outputs * self.groups);
+        let mut parts = Vec::new();
+        for phase in 0..rows.stride {
+            let part = self.convolution(importer, node, image, phase, bias)?;
+            let wide = [batch, rows.positions(), columns.positions() * columns.stride, outputs];
+            let part = importer.reshape(part, &wide)?;
+            parts.push(range(importer, part, 2, 0, columns.output, 1)?);
+        }
+        let joined = if parts.len() == 1 { parts[0] } else { importer.emit(Op::Concat { axis: 2 }, &parts)? };
+        let tall = [batch, rows.positions() * rows.stride, columns.output, outputs];
+        let joined = importer.reshape(joined, &tall)?;
+        range(importer, joined, 1, 0, rows.output, 1)
+    }
+
     /// Inputs of a group.
     fn inputs(&self) -> usize {
         self.weights.len() / (self.outputs * self.rows.kernel * self.columns.kernel * self.groups)

@@ -5,6 +5,7 @@ mod constant;
 mod conv;
 mod conv_transpose;
 mod deform_conv;
+mod interpolate;
 mod matmul;
 mod pointwise;
 mod pool;

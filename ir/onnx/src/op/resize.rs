@@ -1,6 +1,7 @@
-//! `Resize` and `Upsample`, judged by what they compute: which operand element each result
-//! element is a copy of.
+//! `Resize` and `Upsample`, judged by what they compute: which operand element each result element
+//! is a copy of, or between which it lies.
 
+use super::interpolate::{Interpolation, ROUNDING, interpolate};
 use super::select::range;
 use super::{Imported, one};
 use crate::import::Importer;
@@ -19,23 +20,25 @@ enum Axis {
     Repeat(usize),
     /// `y[i] = x[start + i * step]`.
     Thin { start: usize, step: usize, size: usize },
+    /// Between elements.
+    Between(Interpolation),
 }
 
 /// `Resize`, and `Upsample` of operator sets 7 and 9.
 pub fn resize(importer: &mut Importer, node: &Node) -> Imported {
     let x = importer.node(node.operand(0)?)?;
     let shape = importer.shape(x).to_vec();
-    let maps = index_maps(importer.opset, node, &shape)?;
     let mut axes = Vec::new();
-    for (axis, map) in maps.iter().enumerate() {
-        axes.push(classify(map, shape[axis]).ok_or_else(|| {
+    for (axis, positions) in positions(importer.opset, node, &shape)?.iter().enumerate() {
+        axes.push(classify(positions, shape[axis]).ok_or_else(|| {
             node.unsupported(
                 format!(
                     "axis {axis} of extent {} becomes {} by an irregular choice of elements",
                     shape[axis],
-                    map.len()
+                    positions.len()
                 ),
-                "use nearest-neighbour resizing by integer factors with coordinates `asymmetric` and rounding `floor`",
+                "resize by integer factors: nearest-neighbour with coordinates `asymmetric` and rounding `floor`, or \
+                 linear with coordinates `half_pixel` (without aligned corners)",
             )
         })?);
     }
@@ -48,6 +51,10 @@ fn apply(importer: &mut Importer, node: &Node, x: NodeId, axes: &[Axis]) -> Resu
         if let Axis::Thin { start, step, size } = *how {
             y = range(importer, y, axis, start, size, step)?;
         }
+    }
+    let between = |axis: usize| if let Axis::Between(how) = axes[axis] { Some(how) } else { None };
+    if (0..axes.len()).any(|axis| between(axis).is_some()) {
+        y = interpolated(importer, node, y, &(0..axes.len()).map(between).collect::<Vec<_>>())?;
     }
     let factor = |axis: usize| if let Axis::Repeat(factor) = axes[axis] { factor } else { 1 };
     let repeated: Vec<usize> = (0..axes.len()).filter(|&axis| factor(axis) > 1).collect();
@@ -97,7 +104,41 @@ fn apply(importer: &mut Importer, node: &Node, x: NodeId, axes: &[Axis]) -> Resu
     importer.transpose(resized, &crate::layout::inverse(&order))
 }
 
-fn classify(map: &[usize], extent: usize) -> Option<Axis> {
+/// Interpolates the spatial axes of an image or a sequence, channels first as in the model.
+fn interpolated(
+    importer: &mut Importer,
+    node: &Node,
+    x: NodeId,
+    axes: &[Option<Interpolation>],
+) -> Result<NodeId, Diagnostic> {
+    let spatial = match *axes {
+        [None, None, columns] => [None, columns],
+        [None, None, rows, columns] => [rows, columns],
+        _ => {
+            return Err(node.unsupported(
+                format!("a tensor of rank {} is interpolated along other axes than its spatial ones", axes.len()),
+                "interpolate images `[n,c,h,w]` along `h` and `w`, or sequences `[n,c,w]` along `w`",
+            ));
+        }
+    };
+    let image = importer.image(node, x)?;
+    let y = interpolate(importer, node, image, spatial.map(|how| how.unwrap_or(Interpolation::KEEP)))?;
+    importer.model_layout(y, axes.len())
+}
+
+/// How an axis is resized whose results are at `positions`.
+fn classify(positions: &[f64], extent: usize) -> Option<Axis> {
+    let copies: Option<Vec<usize>> = positions
+        .iter()
+        .map(|position| ((position - position.round()).abs() < ROUNDING).then_some(position.round() as usize))
+        .collect();
+    match copies {
+        Some(map) => copied(&map, extent),
+        None => Interpolation::find(positions, extent).map(Axis::Between),
+    }
+}
+
+fn copied(map: &[usize], extent: usize) -> Option<Axis> {
     let size = map.len();
     if size == extent && map.iter().copied().eq(0..extent) {
         return Some(Axis::Keep);
@@ -114,13 +155,18 @@ fn classify(map: &[usize], extent: usize) -> Option<Axis> {
     regular.then_some(Axis::Thin { start, step, size })
 }
 
-/// For every axis the source of each result index.
-fn index_maps(opset: i64, node: &Node, shape: &[usize]) -> Result<Vec<Vec<usize>>, Diagnostic> {
+/// For every axis where in the operand each result is: between its first and its last element, and
+/// at an element if the nearest is taken.
+fn positions(opset: i64, node: &Node, shape: &[usize]) -> Result<Vec<Vec<f64>>, Diagnostic> {
     let upsample = node.operator() == "Upsample";
     let plain = upsample || opset < 11;
     let mode = node.string("mode", "nearest");
     let transformation = node.string("coordinate_transformation_mode", if plain { "asymmetric" } else { "half_pixel" });
     let rounding = node.string("nearest_mode", if plain { "floor" } else { "round_prefer_floor" });
+    let linear = matches!(mode, "linear" | "bilinear");
+    if node.flag("antialias") {
+        return Err(node.unsupported("`antialias` is set", "export without it, or average in a pooling layer"));
+    }
     let policy = node.string("keep_aspect_ratio_policy", "stretch");
     if policy != "stretch" {
         return Err(node.unsupported(format!("`keep_aspect_ratio_policy` is `{policy}`"), "state the sizes exactly"));
@@ -142,10 +188,10 @@ fn index_maps(opset: i64, node: &Node, shape: &[usize]) -> Result<Vec<Vec<usize>
     if given != Some(axes.len()) {
         return Err(node.invalid(format!("scales or sizes must have {} entries", axes.len())));
     }
-    let mut maps: Vec<Vec<usize>> = Vec::with_capacity(rank);
+    let mut positions: Vec<Vec<f64>> = Vec::with_capacity(rank);
     for (axis, &extent) in shape.iter().enumerate() {
         let Some(entry) = axes.iter().position(|&other| other == axis) else {
-            maps.push((0..extent).collect());
+            positions.push((0..extent).map(|index| index as f64).collect());
             continue;
         };
         let (size, scale) = match (&scales, &sizes) {
@@ -161,35 +207,39 @@ fn index_maps(opset: i64, node: &Node, shape: &[usize]) -> Result<Vec<Vec<usize>
             return Err(node.invalid(format!("axis {axis} gets the extent {size}")));
         }
         let size = size as usize;
-        if mode != "nearest" && extent > 1 && size != extent {
-            return Err(node
-                .unsupported(format!("`mode` is `{mode}`"), "")
-                .help("export with nearest-neighbour upsampling by integer factors, and train with it"));
-        }
-        let map = (0..size).map(|index| {
-            source(transformation, rounding, index, size, extent, scale).ok_or_else(|| {
-                node.unsupported(
+        let unsupported = || {
+            let (problem, help) = if linear {
+                (format!("coordinates `{transformation}`"), "use `half_pixel` or `asymmetric` coordinates")
+            } else {
+                (
                     format!("coordinates `{transformation}` with rounding `{rounding}`"),
                     "use `asymmetric` coordinates with rounding `floor`",
                 )
-            })
+            };
+            node.unsupported(problem, help)
+        };
+        let places = (0..size).map(|index| {
+            let place = coordinate(transformation, index, size, extent, scale).ok_or_else(unsupported)?;
+            let place = if linear { Some(place) } else { nearest(rounding, place) };
+            Ok(place.ok_or_else(unsupported)?.clamp(0.0, (extent - 1) as f64))
         });
-        let map = map.collect::<Result<Vec<usize>, _>>()?;
-        let interpolates =
-            mode != "nearest" && map.iter().enumerate().any(|(index, &source)| extent > 1 && source != index);
-        if interpolates {
-            return Err(node.unsupported(format!("`mode` is `{mode}`"), "use nearest-neighbour resizing"));
+        let places = places.collect::<Result<Vec<f64>, Diagnostic>>()?;
+        let kept = extent == 1 || (size == extent && places.iter().enumerate().all(|(i, &place)| place == i as f64));
+        if !linear && mode != "nearest" && !kept {
+            return Err(node
+                .unsupported(format!("`mode` is `{mode}`"), "")
+                .help("export with linear or nearest-neighbour resizing by integer factors, and train with it"));
         }
-        maps.push(map);
+        positions.push(places);
     }
-    Ok(maps)
+    Ok(positions)
 }
 
-/// The nearest operand index for a result index.
-fn source(transformation: &str, rounding: &str, index: usize, size: usize, extent: usize, scale: f64) -> Option<usize> {
+/// Where in the operand a result is, perhaps outside.
+fn coordinate(transformation: &str, index: usize, size: usize, extent: usize, scale: f64) -> Option<f64> {
     let (i, out, len) = (index as f64, size as f64, extent as f64);
     let half_pixel = (i + 0.5) / scale - 0.5;
-    let x = match transformation {
+    Some(match transformation {
         "half_pixel" => half_pixel,
         "pytorch_half_pixel" => {
             if size > 1 {
@@ -199,6 +249,8 @@ fn source(transformation: &str, rounding: &str, index: usize, size: usize, exten
             }
         }
         "asymmetric" => i / scale,
+        // ONNX's reference puts corners at the scaled extent, onnxruntime at the rounded one.
+        "align_corners" if (scale * len - out).abs() > ROUNDING => return None,
         "align_corners" => {
             if size > 1 {
                 i * (len - 1.0) / (out - 1.0)
@@ -212,26 +264,30 @@ fn source(transformation: &str, rounding: &str, index: usize, size: usize, exten
             len / 2.0 * (1.0 - adjustment) + half_pixel
         }
         _ => return None,
-    };
+    })
+}
+
+/// The index that a coordinate is rounded to.
+fn nearest(rounding: &str, x: f64) -> Option<f64> {
     // Scales such as 1/3 are not exact: results a hair from a boundary are meant to be on it.
     let x = if (x * 2.0 - (x * 2.0).round()).abs() < 1e-4 { (x * 2.0).round() / 2.0 } else { x };
-    let nearest = match rounding {
+    Some(match rounding {
         "round_prefer_floor" | "" => (x - 0.5).ceil(),
         "round_prefer_ceil" => (x + 0.5).floor(),
         "floor" => x.floor(),
         "ceil" => x.ceil(),
         _ => return None,
-    };
-    Some(nearest.clamp(0.0, len - 1.0) as usize)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn map(transformation: &str, rounding: &str, extent: usize, size: usize) -> Vec<usize> {
+    fn map(transformation: &str, rounding: &str, extent: usize, size: usize) -> Vec<f64> {
         let scale = size as f64 / extent as f64;
-        (0..size).map(|index| source(transformation, rounding, index, size, extent, scale).unwrap()).collect()
+        let place = |index| nearest(rounding, coordinate(transformation, index, size, extent, scale)?);
+        (0..size).map(|index| place(index).unwrap().clamp(0.0, (extent - 1) as f64)).collect()
     }
 
     #[test]

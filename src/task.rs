@@ -4,6 +4,7 @@ mod resize;
 mod spec;
 mod truth;
 
+use crate::detect::activation::softmax;
 use crate::detect::average_precision::Matches;
 use crate::detect::decode::{Decode, Outputs};
 use crate::detect::draw::Picture;
@@ -249,10 +250,9 @@ impl Task {
             let labels = truth::labels(&mut archive, labels, total)?;
             samples.labels = chosen.iter().map(|&index| labels[index]).collect();
         }
-        if self.spec.metric.and_then(Metric::rules).is_some() {
-            let names = self.spec.labels.as_ref().and_then(Labels::of_boxes);
-            let all = names
-                .map_or_else(|| Ok(vec![Vec::new(); total]), |names| truth::objects(&mut archive, names, total))?;
+        let boxes = self.spec.labels.as_ref().and_then(Labels::of_boxes);
+        if let (Some(_), Some(names)) = (self.spec.metric.and_then(Metric::rules), boxes) {
+            let all = truth::objects(&mut archive, names, total)?;
             samples.objects = chosen.iter().map(|&index| all[index].clone()).collect();
             if let (Some([height, width]), [_, rows, columns, ..]) = (input.resize, &array.shape[..]) {
                 let [vertical, horizontal] = [height as f64 / *rows as f64, width as f64 / *columns as f64];
@@ -354,8 +354,5 @@ pub fn probabilities(output: &Tensor) -> Option<Vec<f64>> {
     if values.len() < 2 || distribution {
         return (values.len() >= 2).then_some(values);
     }
-    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = values.iter().map(|value| (value - largest).exp()).collect();
-    let total: f64 = weights.iter().sum();
-    Some(weights.iter().map(|weight| weight / total).collect())
+    Some(softmax(&values))
 }

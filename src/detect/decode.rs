@@ -1,5 +1,6 @@
 //! A detector's outputs to detections.
 
+use super::activation::logistic;
 use super::fastestdet::FastestDet;
 use super::head::Winner;
 use super::nanodet::NanoDet;
@@ -199,7 +200,7 @@ impl CenterNet {
             x2: (x + half_width) * self.stride,
             y2: (y + half_height) * self.stride,
         };
-        Detection { bounds, class, score: 1.0 / (1.0 + (-logit).exp()) }
+        Detection { bounds, class, score: logistic(logit) }
     }
 
     /// The head on the chip: size and offset belong to a record, in this order.

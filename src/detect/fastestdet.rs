@@ -1,5 +1,6 @@
 //! FastestDet's decoding.
 
+use super::activation::logistic;
 use super::decode::Outputs;
 use super::suppress::{self, suppress};
 use super::{Bounds, Detection};
@@ -66,10 +67,6 @@ impl FastestDet {
         }
         suppress::check(self.overlap, self.min_score, self.limit)
     }
-}
-
-fn logistic(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 #[cfg(test)]

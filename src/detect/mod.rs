@@ -1,6 +1,7 @@
 //! Object detection: from a network's outputs to boxes, from boxes to average precision, and
 //! boxes drawn on images.
 
+pub mod activation;
 pub mod average_precision;
 pub mod decode;
 pub mod draw;

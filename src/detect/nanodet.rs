@@ -1,5 +1,6 @@
 //! NanoDet's decoding.
 
+use super::activation::softmax;
 use super::decode::Outputs;
 use super::suppress::{self, suppress};
 use super::{Bounds, Detection};
@@ -113,10 +114,7 @@ fn bounds(distributions: &[f64], [row, column]: [usize; 2], stride: f64) -> Boun
 
 /// The mean position of a distribution before its softmax.
 fn mean(logits: &[f64]) -> f64 {
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
-    let moment: f64 = weights.iter().enumerate().map(|(position, weight)| position as f64 * weight).sum();
-    moment / weights.iter().sum::<f64>()
+    softmax(logits).iter().enumerate().map(|(position, share)| position as f64 * share).sum()
 }
 
 #[cfg(test)]

@@ -51,6 +51,20 @@ fn a_task_without_a_metric_compiles_and_is_not_judged() {
 }
 
 #[test]
+fn what_cannot_be_compiled_is_named() {
+    let model =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/models/third_party/finn_tfc_2w2a_qonnx.onnx");
+    if !model.exists() {
+        println!("skipped: {} is not there", model.display());
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let out = text(&folder.path().join("out"));
+    refused(&["compile", &text(&model), "-o", &out], 1, "`onnx.brevitas.Quant` is a QONNX operator");
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
 fn detectors_keep_their_precision_as_integers() {
     if !full() {
         return;

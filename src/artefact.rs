@@ -2,6 +2,7 @@
 
 use crate::detect::head::Layout;
 use crate::failure::Failure;
+use crate::file;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, realize};
@@ -109,6 +110,9 @@ pub const DETECTIONS: &str = "detections.json";
 /// The file by which the result of `compile` is known.
 const MANIFEST: &str = "manifest.json";
 
+/// The file with the integer graph.
+const GRAPH: &str = "graph.txt";
+
 /// Files to be written, by relative path.
 #[derive(Clone, Debug, Default)]
 pub struct Files(pub Vec<(String, Vec<u8>)>);
@@ -158,8 +162,7 @@ impl Files {
             _ => PathBuf::from("."),
         };
         std::fs::create_dir_all(&parent).map_err(|error| Failure::file(&parent, "make the directory", error))?;
-        let staging = tempfile::Builder::new()
-            .prefix(".lutweave-")
+        let staging = builder(".lutweave-", 0o777)
             .tempdir_in(&parent)
             .map_err(|error| Failure::file(&parent, "write here", error))?;
         for (path, content) in &self.0 {
@@ -170,7 +173,6 @@ impl Files {
             std::fs::write(&path, content).map_err(|error| Failure::file(&path, "write", error))?;
         }
         crate::progress::check_interrupt()?;
-        set_permissions(staging.path());
         if directory.exists() {
             let old = tempfile::Builder::new()
                 .prefix(".lutweave-old-")
@@ -200,7 +202,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let mut file =
-        tempfile::NamedTempFile::new_in(folder).map_err(|error| Failure::file(folder, "write here", error))?;
+        builder(".lutweave-", 0o666).tempfile_in(folder).map_err(|error| Failure::file(folder, "write here", error))?;
     std::io::Write::write_all(&mut file, bytes).map_err(|error| Failure::file(path, "write", error))?;
     file.persist(path).map_err(|error| Failure::file(path, "write", error))?;
     Ok(())
@@ -242,15 +244,18 @@ fn check(directory: &Path, sign: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-#[cfg(unix)]
-fn set_permissions(directory: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    // Temporary directories are private; the result should be as readable as any other.
-    let _ = std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755));
+/// A maker of temporary files or directories whose mode is what the umask leaves of `mode`, as if they
+/// had been made under their own names; by themselves they are private.
+fn builder(prefix: &str, mode: u32) -> tempfile::Builder<'_, '_> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(mode));
+    }
+    builder
 }
-
-#[cfg(not(unix))]
-fn set_permissions(_: &Path) {}
 
 /// A compiled model, read back.
 #[derive(Debug)]
@@ -280,13 +285,15 @@ impl Compiled {
     pub fn read(directory: &Path) -> Result<Self, Failure> {
         let text = |name: &str| {
             let path = directory.join(name);
-            std::fs::read_to_string(&path).map_err(|error| {
-                Failure::from(
-                    Diagnostic::error("not-compiled", format!("cannot read `{name}`: {error}"))
+            let limit = if name == GRAPH { file::MODEL } else { file::DESCRIPTION };
+            if !path.exists() {
+                return Err(Failure::from(
+                    Diagnostic::error("not-compiled", format!("there is no `{name}` in it"))
                         .at(directory.display().to_string())
                         .help("give the directory that `lutweave compile -o` wrote"),
-                )
-            })
+                ));
+            }
+            file::read_text(&path, limit, "read the compiled model")
         };
         let damaged = |name: &str, error| Failure::file(&directory.join(name), "understand", error);
         let manifest: Manifest = serde_json::from_str(&text(MANIFEST)?).map_err(|error| damaged(MANIFEST, error))?;
@@ -298,7 +305,7 @@ impl Compiled {
                 .into());
         }
         let plan = serde_json::from_str(&text("plan.json")?).map_err(|error| damaged("plan.json", error))?;
-        let graph = lutweave_ir::text::parse(&text("graph.txt")?)?;
+        let graph = lutweave_ir::text::parse(&text(GRAPH)?)?;
         lutweave_ir::validate::validate(&graph)?;
         let split = split(&graph)?;
         if manifest.model_outputs.len() != graph.outputs().len() {
@@ -316,6 +323,6 @@ impl Compiled {
     /// If it cannot be read.
     pub fn bytes(&self, name: &str) -> Result<Vec<u8>, Failure> {
         let path = self.directory.join(name);
-        std::fs::read(&path).map_err(|error| Failure::file(&path, "read", error))
+        file::read(&path, file::MODEL, "read the compiled model")
     }
 }

@@ -44,9 +44,10 @@ pub enum Command {
         lutweave verify build/mnist\n  \
         lutweave verify build/mnist --samples 4 --executors interpreter,wasm,verilator --stall-seed 1")]
     Verify(Verify),
-    /// Run one executor on inputs from a file, or draw what a detector finds.
+    /// Run a model or one executor of a compiled model on inputs, or draw what a detector finds.
     #[command(after_help = "Examples:\n  \
         lutweave run build/mnist --executor wasm --input x.npz -o y.npz\n  \
+        lutweave run model.onnx --input x.npz -o y.npz\n  \
         lutweave run build/codenet-bccd --draw build/boxes")]
     Run(Run),
     /// Measure a task's metric for a model or a compiled model.
@@ -60,6 +61,24 @@ pub enum Command {
     Models(Models),
     /// List the devices.
     Devices(Listing),
+}
+
+impl Command {
+    /// True if standard output is to be one JSON object.
+    pub fn json(&self) -> bool {
+        match self {
+            Self::Compile(Compile { format, .. })
+            | Self::Explore(Explore { format, .. })
+            | Self::Variants(Variants { format, .. })
+            | Self::Explain(Explain { format, .. })
+            | Self::Verify(Verify { format, .. })
+            | Self::Run(Run { format, .. })
+            | Self::Eval(Eval { format, .. })
+            | Self::Inspect(Inspect { format, .. })
+            | Self::Models(Models { format, .. })
+            | Self::Devices(Listing { format }) => format.json,
+        }
+    }
 }
 
 /// Shared by all commands.
@@ -148,19 +167,19 @@ pub struct Source {
     /// Most hardware multipliers; by default as many as fit the device.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub multipliers: Option<u32>,
-    /// How activation ranges are chosen.
-    #[arg(long, default_value = "mse")]
-    pub ranges: Ranges,
+    /// How activation ranges are chosen that the model does not give; by default mse.
+    #[arg(long)]
+    pub ranges: Option<Ranges>,
     /// Calibration samples from an .npz file, one array per model input as the model is fed, in
     /// place of the task's.
     #[arg(long, value_name = "X.npz")]
     pub calibration: Option<PathBuf>,
-    /// Calibration samples at most.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    pub calibration_samples: u32,
-    /// How free the taps of deformable convolutions are left.
-    #[arg(long, default_value = "full")]
-    pub deform: Deform,
+    /// Calibration samples at most; by default 200.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub calibration_samples: Option<u32>,
+    /// How free the taps of deformable convolutions are left; by default full.
+    #[arg(long)]
+    pub deform: Option<Deform>,
     /// Largest offset or distance of deformable convolutions in pixels; by default 7, and with
     /// --deform full what the model or the calibration data show.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=127))]
@@ -182,29 +201,30 @@ pub struct Compile {
     /// The model.
     #[command(flatten)]
     pub source: Source,
-    /// Width of weights, where the model does not give them.
-    #[arg(long, default_value = "8")]
-    pub weights: Weights,
-    /// With --weights auto: points (percent for errors) of the metric that the choice may cost.
-    #[arg(long, value_name = "POINTS", default_value = "1", allow_negative_numbers = true, value_parser = points)]
-    pub max_drop: f64,
+    /// Width of weights, where the model does not give them; by default 8.
+    #[arg(long)]
+    pub weights: Option<Weights>,
+    /// With --weights auto or --deform auto: points (percent for errors) of the metric that the
+    /// choice may cost; by default 1.
+    #[arg(long, value_name = "POINTS", allow_negative_numbers = true, value_parser = points)]
+    pub max_drop: Option<f64>,
     /// Prune this share of the weights.
-    #[arg(long, value_name = "SHARE", conflicts_with = "keep_macs", value_parser = share)]
+    #[arg(long, value_name = "SHARE", conflicts_with = "keep_macs", value_parser = share, group = "target")]
     pub sparsity: Option<f64>,
     /// Prune until this share of the multiply-accumulates is left.
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = share, group = "target")]
     pub keep_macs: Option<f64>,
-    /// With --sparsity or --keep-macs: what is pruned.
-    #[arg(long, default_value = "free")]
-    pub pattern: Pattern,
-    /// With --sparsity or --keep-macs, and free weights: how layers' shares are chosen.
-    #[arg(long, default_value = "rd")]
-    pub method: Method,
+    /// With --sparsity or --keep-macs: what is pruned; by default free.
+    #[arg(long, requires = "target")]
+    pub pattern: Option<Pattern>,
+    /// With --sparsity or --keep-macs, and free weights: how layers' shares are chosen; by default rd.
+    #[arg(long, requires = "target")]
+    pub method: Option<Method>,
     /// Pick and rank a detector's peaks on the chip, as the task's [decode] says; the same boxes.
     #[arg(long)]
     pub head: bool,
     /// Clock in MHz for the time figures; by default the device's.
-    #[arg(long, value_name = "MHZ", value_parser = megahertz)]
+    #[arg(long, value_name = "MHZ", allow_negative_numbers = true, value_parser = megahertz)]
     pub clock: Option<f64>,
     /// Directory to write; replaced if it is an earlier result.
     #[arg(short, long, value_name = "DIR")]
@@ -212,9 +232,36 @@ pub struct Compile {
     /// Skip the comparison of executors and the accuracy.
     #[arg(long)]
     pub no_verify: bool,
+    /// Refuse the model where there would be a warning, and write nothing.
+    #[arg(long)]
+    pub strict: bool,
     /// Output format.
     #[command(flatten)]
     pub format: Output,
+}
+
+impl Source {
+    /// Calibration samples at most.
+    pub fn calibration_limit(&self) -> usize {
+        self.calibration_samples.unwrap_or(200) as usize
+    }
+
+    /// How activation ranges are chosen.
+    pub fn range_method(&self) -> Ranges {
+        self.ranges.unwrap_or(Ranges::Mse)
+    }
+}
+
+impl Compile {
+    /// Width of weights.
+    pub fn width(&self) -> Weights {
+        self.weights.unwrap_or(Weights::Eight)
+    }
+
+    /// Points of the metric that a choice may cost.
+    pub fn allowed_drop(&self) -> f64 {
+        self.max_drop.unwrap_or(1.0)
+    }
 }
 
 /// `explore`.
@@ -301,8 +348,8 @@ pub struct Verify {
     #[arg(long, value_delimiter = ',', default_value = "interpreter,cpu,wasm")]
     pub executors: Vec<Executor>,
     /// Random source bubbles and sink back-pressure in the circuits.
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    pub stall_seed: u32,
+    #[arg(long, value_name = "SEED")]
+    pub stall_seed: Option<u32>,
     /// Reset the circuits after so many cycles, then start again.
     #[arg(long, value_name = "CYCLES")]
     pub reset_after: Option<u64>,
@@ -331,14 +378,14 @@ pub struct Models {
 /// `run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// What `compile -o` wrote.
-    pub directory: PathBuf,
-    /// Executor.
-    #[arg(long, default_value = "cpu")]
-    pub executor: Executor,
-    /// Inputs: an .npz file with one array per model input (by name, or the only array), with or
-    /// without a leading axis of samples. Evaluation samples of the task if left out.
-    #[arg(long, value_name = "X.npz", required_unless_present = "draw")]
+    /// What `compile -o` wrote; or a model, which runs as it came, in the interpreter.
+    pub model: String,
+    /// Executor of a compiled model; by default cpu.
+    #[arg(long)]
+    pub executor: Option<Executor>,
+    /// Inputs: an .npz file with one array per model input (by name, or the only array) as the model
+    /// is fed, with or without a leading axis of samples. Evaluation samples of the task if left out.
+    #[arg(long, value_name = "X.npz")]
     pub input: Option<PathBuf>,
     /// Where the outputs go: an .npz file with one array per model output.
     #[arg(short, long, value_name = "Y.npz", required_unless_present = "draw")]
@@ -346,15 +393,16 @@ pub struct Run {
     /// Directory for a detector's images with boxes (PNG), and a list of the boxes in pixels.
     #[arg(long, value_name = "DIR")]
     pub draw: Option<PathBuf>,
-    /// Task that says how a detector's outputs are read; built-in models have their own.
-    #[arg(long, value_name = "FILE", requires = "draw")]
+    /// Task whose evaluation samples are run, and that says how a detector's outputs are read;
+    /// built-in models have their own.
+    #[arg(long, value_name = "FILE")]
     pub task: Option<PathBuf>,
-    /// Evaluation samples at most, where there is no --input.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    pub samples: u32,
-    /// Least score of a detection that is drawn, 0 to 1.
-    #[arg(long, value_name = "SCORE", default_value_t = 0.3, requires = "draw")]
-    pub min_score: f64,
+    /// Evaluation samples at most, where there is no --input; by default 8.
+    #[arg(long, value_name = "N", conflicts_with = "input", value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: Option<u32>,
+    /// Least score of a detection that is drawn, 0 to 1; by default 0.3.
+    #[arg(long, value_name = "SCORE", requires = "draw")]
+    pub min_score: Option<f64>,
     /// Output format.
     #[command(flatten)]
     pub format: Output,
@@ -368,9 +416,9 @@ pub struct Eval {
     /// Task file; built-in models have their own.
     #[arg(long, value_name = "FILE")]
     pub task: Option<PathBuf>,
-    /// Executor of a compiled model.
-    #[arg(long, default_value = "cpu")]
-    pub executor: Executor,
+    /// Executor of a compiled model; by default cpu.
+    #[arg(long)]
+    pub executor: Option<Executor>,
     /// Evaluation samples at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: Option<u32>,
@@ -400,9 +448,9 @@ pub struct Inspect {
     /// Task file that names the model.
     #[arg(long, value_name = "FILE")]
     pub task: Option<PathBuf>,
-    /// What to print.
-    #[arg(long, default_value = "table")]
-    pub view: View,
+    /// What to print; by default table.
+    #[arg(long, conflicts_with = "json")]
+    pub view: Option<View>,
     /// A model before the clean-up passes, as imported.
     #[arg(long)]
     pub raw: bool,

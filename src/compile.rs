@@ -3,14 +3,16 @@
 use crate::artefact::{self, FORMAT, Files, Manifest, Port, StoredPlan};
 use crate::cli::{self, Compile, Weights};
 use crate::codesign::record::Record;
-use crate::codesign::{Chosen, RUINOUS, Session, choose};
+use crate::codesign::{Chosen, RUINOUS, Session, choose, hint};
 use crate::deform;
 use crate::detect::head::Layout;
 use crate::eval;
 use crate::executor::{self, Answer, Drive, mismatches};
-use crate::failure::{Failure, show};
+use crate::failure::Failure;
 use crate::flow::{self, Cleaned, Lowered};
-use crate::model::{self, Model, output_names};
+use crate::model::{self, Model};
+use crate::options;
+use crate::plausible;
 use crate::prune;
 use crate::report;
 use crate::summary::{self, Accuracy, Agreement, Summary};
@@ -50,12 +52,15 @@ const WORTH_A_LOOK: f64 = 0.9;
 pub fn command(arguments: &Compile) -> Result<(), Failure> {
     let started = Instant::now();
     artefact::check_target(&arguments.output)?;
+    options::check(arguments)?;
     let source = &arguments.source;
     let quiet = arguments.format.json;
     let device = flow::device(&source.device)?;
     let model = model::load(source.model.as_deref(), source.task.as_deref())?;
+    options::warn(&model, arguments);
     let calibration = flow::calibration(&model, source)?;
-    let mut cleaned = deform::clean(&model, &calibration, source, Some(arguments.max_drop), quiet)?;
+    plausible::calibration(&model, &calibration);
+    let mut cleaned = deform::clean(&model, &calibration, source, Some(arguments.allowed_drop()), quiet)?;
     if arguments.head {
         cleaned.head = Some(requested_head(&model)?);
     }
@@ -63,7 +68,9 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
     let (lowered, fitted) = (&built.lowered, &built.fitted);
     let core = &lowered.split.core;
     check_design(fitted)?;
-    fitted.warnings.iter().for_each(show);
+    for warning in lowered.warnings.iter().chain(&fitted.warnings) {
+        model.warnings.add(warning.clone());
+    }
     let product = Product { model: &model, cleaned: &cleaned, built: &built, device: &device, arguments };
     let wasm = lutweave_wasm::emit(&fitted.design);
 
@@ -80,10 +87,17 @@ pub fn command(arguments: &Compile) -> Result<(), Failure> {
         agreement = Some(Agreement { samples: samples.len(), agree });
         accuracy = measure(&model, lowered, quiet)?;
     }
+    warn_of_idle_zeros(&model, &built);
+    model.warnings.check(arguments.strict)?;
 
     let mut summary = product.summary(&circuit)?;
     summary.verify = agreement;
     summary.accuracy = accuracy;
+    if built.record.is_none() {
+        let cycles = summary.cycles_per_inference;
+        summary.faster = hint::faster(&cleaned, lowered, cycles, &device, source.multipliers)?;
+    }
+    summary.warnings = model.warnings.list();
     let mut files = Files::default();
     product.add_files(&mut files, wasm, &samples, &reference)?;
     summary.files = files.0.iter().map(|(path, _)| path.clone()).collect();
@@ -109,7 +123,7 @@ fn requested_head(model: &Model) -> Result<Request, Failure> {
                 .help("give --task FILE.toml with a table [decode], or leave --head out"),
         ));
     };
-    Ok(task.decode()?.head(&output_names(&model.graph))?)
+    Ok(task.decode()?.head(&model.outputs)?)
 }
 
 /// A quantized model and its circuit.
@@ -132,11 +146,11 @@ fn build(
 ) -> Result<Built, Failure> {
     let (source, quiet) = (&arguments.source, arguments.format.json);
     let target = prune::target(arguments);
-    if let (cli::Pattern::Channels, Some(target)) = (arguments.pattern, target) {
+    if let (Some(cli::Pattern::Channels), Some(target)) = (arguments.pattern, target) {
         *cleaned = prune::channels(model, cleaned, calibration, Until::Kept(target, cleaned.totals), quiet)?;
     }
-    let target = target.filter(|_| arguments.pattern == cli::Pattern::Free);
-    let bits = match (arguments.weights, target) {
+    let target = target.filter(|_| arguments.pattern != Some(cli::Pattern::Channels));
+    let bits = match (arguments.width(), target) {
         (Weights::Auto, Some(_)) => {
             return Err(Failure::Usage(
                 Diagnostic::error("invalid-option", "--weights auto chooses the sparsity of each layer itself")
@@ -172,7 +186,7 @@ fn choose_with_channels(
     let (source, quiet) = (&arguments.source, arguments.format.json);
     let ask = |cleaned: &Cleaned| {
         let session = Session::new(model, cleaned, calibration, device, source, quiet)?;
-        choose(&session, arguments.max_drop)
+        choose(&session, arguments.allowed_drop())
     };
     let chosen = ask(cleaned)?;
     // Beyond what ruins most networks, fits on what is left of the signal mean nothing.
@@ -191,6 +205,20 @@ fn choose_with_channels(
         Ok(_) | Err(Failure::Refused(_)) => Ok(chosen),
         Err(failure) => Err(failure),
     }
+}
+
+/// Warns where weights that were made zero save nothing.
+fn warn_of_idle_zeros(model: &Model, built: &Built) {
+    let skips = built.fitted.plan.stages.iter().any(|stage| stage.folding.is_some_and(|fold| fold.pattern.is_some()));
+    if built.pruned.is_none() || skips {
+        return;
+    }
+    let message = "single weights that are zero save no cycles in hardware: no layer's zeros keep to an N:M pattern";
+    model.warnings.add(
+        Diagnostic::warning("free-sparsity", message)
+            .at(&model.name)
+            .help("--weights auto chooses N:M patterns, which do; --pattern channels removes whole channels"),
+    );
 }
 
 /// An elaborated design that is not sound is a fault of the compiler, not of the model.
@@ -221,12 +249,15 @@ fn measure(model: &Model, lowered: &Lowered, quiet: bool) -> Result<Option<Accur
     let Some(task) = &model.task else { return Ok(None) };
     let Some(metric) = task.metric() else { return Ok(None) };
     let section = Section::Evaluation;
-    let float = eval::verdicts_in(&model.graph, task, section, ACCURACY_SAMPLES, quiet)?;
-    let names = output_names(&model.graph);
-    let integer = eval::verdicts_on_cpu(&lowered.split, &lowered.integer, &names, task, section, ACCURACY_SAMPLES)?;
+    let names = &model.outputs;
+    let float = eval::verdicts_in(&model.graph, names, task, section, ACCURACY_SAMPLES, quiet)?;
+    let integer = eval::verdicts_on_cpu(&lowered.split, &lowered.integer, names, task, section, ACCURACY_SAMPLES)?;
+    plausible::verdicts(model, task, &float)?;
+    plausible::inputs(model, task, lowered)?;
     let samples = float.len();
+    let available = task.samples(section, flow::single_input(&model.graph)?, 1)?.available;
     let [float, integer] = [float, integer].map(|verdicts| metric.value(&verdicts));
-    Ok(Some(Accuracy { metric, float, integer, samples }))
+    Ok(Some(Accuracy { metric, float, integer, samples, available }))
 }
 
 /// Everything that a compilation made.
@@ -262,6 +293,9 @@ impl Product<'_> {
             macs: fitted.plan.macs(),
             efficiency: formed as f64 / (cycles.max(1) * products.max(1)) as f64,
             resources: fitted.resources.shown(self.device),
+            budgets: summary::budgets(fitted, self.device, self.arguments.source.multipliers),
+            fits: fitted.resources.share(self.device) <= 1.0,
+            warnings: Vec::new(),
             weight_bytes,
             sparsity,
             macs_kept: summary::macs_kept(core, &fitted.plan),
@@ -274,6 +308,7 @@ impl Product<'_> {
             files: Vec::new(),
             verify: None,
             accuracy: None,
+            faster: None,
             layers: summary::layers(core, fitted),
             modules: summary::modules(fitted, self.device),
             compile_seconds: 0.0,
@@ -282,8 +317,8 @@ impl Product<'_> {
 
     /// Names of the outputs that the host gives.
     fn model_outputs(&self) -> Vec<String> {
-        let names = output_names(&self.model.graph);
-        let Some(request) = &self.cleaned.head else { return names };
+        let names = &self.model.outputs;
+        let Some(request) = &self.cleaned.head else { return names.clone() };
         let kept = request.outputs(names.len()).into_iter();
         kept.map(|output| output.map_or_else(|| RECORDS.to_owned(), |at| names[at].clone())).collect()
     }

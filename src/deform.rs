@@ -2,7 +2,7 @@
 
 use crate::cli::{Deform, Source};
 use crate::codesign::Judge;
-use crate::failure::{Failure, show};
+use crate::failure::Failure;
 use crate::flow::{self, Cleaned};
 use crate::model::Model;
 use crate::task::Section;
@@ -36,7 +36,7 @@ pub struct Tried {
 
 /// What the command line asks for; `None` leaves the variant to [`clean`].
 fn request(source: &Source) -> Option<Request> {
-    let variant = match source.deform {
+    let variant = match source.deform.unwrap_or(Deform::Full) {
         Deform::Full => Variant::Full,
         Deform::Bounded => Variant::Bounded,
         Deform::Square => Variant::Square,
@@ -95,7 +95,7 @@ pub fn clean(
         }
         if drop > max_drop {
             let message = format!("even free taps cost {drop:.2} points at 8 bits; {max_drop} are allowed");
-            show(&Diagnostic::warning("drop-too-large", message).at(&model.name));
+            model.warnings.add(Diagnostic::warning("drop-too-large", message).at(&model.name));
         }
         if let Some(reshaping) = &mut cleaned.reshaping {
             reshaping.tried = tried;

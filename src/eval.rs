@@ -3,9 +3,10 @@
 use crate::artefact::Compiled;
 use crate::cli::Eval;
 use crate::executor::{Answer, Drive, Executor};
-use crate::failure::Failure;
+use crate::failure::{Failure, Warnings, object};
 use crate::metric::Verdict;
 use crate::model::{self, Model};
+use crate::plausible;
 use crate::progress;
 use crate::task::{Samples, Section, Task};
 use crate::verify;
@@ -24,41 +25,23 @@ pub fn command(arguments: &Eval) -> Result<(), Failure> {
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
     let compiled = arguments.model.as_deref().map(Path::new).filter(|path| Compiled::is_at(path));
     let quiet = arguments.format.json;
-    let (name, task, metric, verdicts, float_value, executor) = match compiled {
-        Some(directory) => {
-            let compiled = Compiled::read(directory)?;
-            let task = task_of(&compiled, arguments.task.as_deref())?;
-            let metric = task.required_metric()?;
-            let samples = task.samples(Section::Evaluation, input_type(&compiled.graph)?, limit)?;
-            let outputs = run_compiled(&compiled, &samples, arguments.executor, quiet)?;
-            let verdicts = verdicts(&task, &samples, &compiled.manifest.model_outputs, &outputs)?;
-            let float_value = float_model(&compiled, arguments.task.as_deref())
-                .map(|model| verdicts_in(&model.graph, &task.reading(&model.graph), Section::Evaluation, limit, quiet))
-                .transpose()?
-                .map(|verdicts| metric.value(&verdicts));
-            (compiled.manifest.model, task, metric, verdicts, float_value, arguments.executor.name())
-        }
-        None => {
-            let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
-            let Some(task) = model.task else { return Err(no_task()) };
-            let metric = task.required_metric()?;
-            let verdicts = verdicts_in(&model.graph, &task, Section::Evaluation, limit, quiet)?;
-            let value = metric.value(&verdicts);
-            (model.name, task, metric, verdicts, Some(value), "float")
-        }
+    let Judged { name, task, verdicts, float_value, executor, warnings } = match compiled {
+        Some(directory) => compiled_model(directory, arguments, limit)?,
+        None => model_as_it_came(arguments, limit)?,
     };
+    let metric = task.required_metric()?;
     let count = verdicts.len();
     let value = metric.value(&verdicts);
     let classes = metric.by_class(&verdicts).into_iter().map(|(class, value)| (task.class_name(class), value));
     if quiet {
-        let mut object = json!({
+        let mut report = json!({
             "model": name, "executor": executor, "metric": metric.name(), "value": value, "samples": count,
-            "float_value": float_value,
+            "float_value": float_value, "warnings": warnings.iter().map(object).collect::<Vec<_>>(),
         });
         if metric.rules().is_some() {
-            object["classes"] = classes.map(|(class, value)| json!({ "name": class, "value": value })).collect();
+            report["classes"] = classes.map(|(class, value)| json!({ "name": class, "value": value })).collect();
         }
-        outln!("{object}");
+        outln!("{report}");
     } else {
         let float = match float_value {
             Some(float) if executor != "float" => format!("; the model as it came: {}", metric.show(float)),
@@ -72,7 +55,63 @@ pub fn command(arguments: &Eval) -> Result<(), Failure> {
     Ok(())
 }
 
-fn no_task() -> Failure {
+/// What was judged, and how.
+struct Judged {
+    name: String,
+    task: Task,
+    verdicts: Vec<Verdict>,
+    /// The metric of the model as it came, where that can be had.
+    float_value: Option<f64>,
+    executor: &'static str,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Judges a compiled model, and beside it the model that it was made from.
+fn compiled_model(directory: &Path, arguments: &Eval, limit: usize) -> Result<Judged, Failure> {
+    let quiet = arguments.format.json;
+    let compiled = Compiled::read(directory)?;
+    let executor = arguments.executor.unwrap_or(Executor::Cpu);
+    let task = task_of(&compiled, arguments.task.as_deref())?;
+    let metric = task.required_metric()?;
+    let samples = task.samples(Section::Evaluation, input_type(&compiled.graph)?, limit)?;
+    let warnings = Warnings::default();
+    let inputs: Vec<Vec<Tensor>> = samples.inputs.iter().map(|input| vec![input.clone()]).collect();
+    plausible::saturation(&compiled.split, &inputs, &warnings)?;
+    let outputs = run_compiled(&compiled, &samples, executor, quiet)?;
+    let verdicts = verdicts(&task, &samples, &compiled.manifest.model_outputs, &outputs)?;
+    let mut warnings = warnings.list();
+    let mut float_value = None;
+    if let Some(model) = float_model(&compiled, arguments.task.as_deref()) {
+        let float =
+            verdicts_in(&model.graph, &model.outputs, &task.reading(&model.graph), Section::Evaluation, limit, quiet)?;
+        float_value = Some(metric.value(&float));
+        plausible::verdicts(&model, &task, &float)?;
+        warnings.extend(model.warnings.list());
+    }
+    let name = compiled.manifest.model;
+    Ok(Judged { name, task, verdicts, float_value, executor: executor.name(), warnings })
+}
+
+/// Judges a model as it came, in the interpreter.
+fn model_as_it_came(arguments: &Eval, limit: usize) -> Result<Judged, Failure> {
+    if let Some(executor) = arguments.executor.filter(|executor| *executor != Executor::Interpreter) {
+        let message = format!("a model is judged as it came in the interpreter, not in {}", executor.name());
+        return Err(Failure::Usage(
+            Diagnostic::error("invalid-option", message).help("compile it first, or leave --executor out"),
+        ));
+    }
+    let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
+    let Some(task) = model.task.clone() else { return Err(no_task()) };
+    let metric = task.required_metric()?;
+    let quiet = arguments.format.json;
+    let verdicts = verdicts_in(&model.graph, &model.outputs, &task, Section::Evaluation, limit, quiet)?;
+    plausible::verdicts(&model, &task, &verdicts)?;
+    let (float_value, warnings) = (Some(metric.value(&verdicts)), model.warnings.list());
+    Ok(Judged { name: model.name, task, verdicts, float_value, executor: "float", warnings })
+}
+
+/// A command that needs a task has none.
+pub fn no_task() -> Failure {
     Failure::Usage(
         Diagnostic::error("no-task", "a metric needs a task")
             .help("give --task FILE.toml; built-in models have their own task"),
@@ -103,12 +142,14 @@ fn input_type(graph: &Graph) -> Result<&lutweave_ir::TensorType, Failure> {
     crate::flow::single_input(graph)
 }
 
-/// What a graph's outputs for a task's samples are worth, in the interpreter.
+/// What a graph's outputs for a task's samples are worth, in the interpreter. `names` are the
+/// outputs'.
 ///
 /// # Errors
 /// If the data does not fit.
 pub fn verdicts_in(
     graph: &Graph,
+    names: &[String],
     task: &Task,
     section: Section,
     limit: usize,
@@ -118,7 +159,7 @@ pub fn verdicts_in(
     let interpreter = Interpreter::new(graph);
     let bar = progress::bar("evaluate", samples.inputs.len(), quiet);
     let outputs = each(&samples, &bar, |input| Ok(interpreter.run(std::slice::from_ref(input))?))?;
-    verdicts(task, &samples, &model::output_names(graph), &outputs)
+    verdicts(task, &samples, names, &outputs)
 }
 
 /// Runs every sample in parallel.

@@ -25,6 +25,14 @@ pub enum Executor {
 }
 
 impl Executor {
+    /// True if it runs the circuit, and counts cycles.
+    pub fn is_circuit(self) -> bool {
+        match self {
+            Self::Interpreter | Self::Cpu => false,
+            Self::Wasm | Self::Verilator | Self::Icarus => true,
+        }
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -149,10 +157,7 @@ pub fn run_verilog(
         let path = rtl.join(&file);
         let found = std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, "read", error))?;
         if found != content {
-            return Err(Diagnostic::error("changed-file", "it is not what this compiler emits for the graph")
-                .at(path.display().to_string())
-                .help("compile the model again; to simulate your own changes use the test bench in rtl/")
-                .into());
+            return Err(changed(&path));
         }
     }
     let work = tempfile::tempdir().map_err(|error| Failure::file(&std::env::temp_dir(), "make a directory", error))?;
@@ -161,6 +166,14 @@ pub fn run_verilog(
         crate::progress::check_interrupt()?;
         build.run(stimulus).map(|run| run.trace).map_err(simulation(name))
     })
+}
+
+/// A file of a compiled model that differs from what its graph gives.
+pub fn changed(path: &std::path::Path) -> Failure {
+    Diagnostic::error("changed-file", "it is not what this compiler emits for the graph")
+        .at(path.display().to_string())
+        .help("compile the model again; to simulate your own changes use the test bench in rtl/")
+        .into()
 }
 
 fn simulation<E: std::fmt::Display>(executor: &str) -> impl Fn(E) -> Failure {

@@ -1,8 +1,10 @@
-//! Why a command ends without success, and how that is shown.
+//! Why a command ends without success, what the user should know besides, and how both are shown.
 
 use lutweave_ir::{Diagnostic, Diagnostics, Severity};
 use miette::{LabeledSpan, MietteDiagnostic};
+use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Why a command ends without success.
 #[derive(Debug)]
@@ -32,13 +34,20 @@ impl Failure {
         Diagnostic::error("file", format!("cannot {action}: {error}")).at(path.display().to_string()).into()
     }
 
-    /// Shows it on standard error.
-    pub fn show(&self) {
-        match self {
-            Self::Refused(diagnostics) => diagnostics.0.iter().for_each(show),
-            Self::Usage(diagnostic) => show(diagnostic),
-            Self::Disagreement => {}
-            Self::Interrupted => errln!("interrupted"),
+    /// Shows it on standard error, and with `json` as an object on standard output.
+    pub fn show(&self, json: bool) {
+        let errors = match self {
+            Self::Refused(diagnostics) => &diagnostics.0[..],
+            Self::Usage(diagnostic) => std::slice::from_ref(diagnostic),
+            Self::Disagreement => return,
+            Self::Interrupted => {
+                errln!("interrupted");
+                return;
+            }
+        };
+        errors.iter().for_each(show);
+        if json {
+            print_errors(errors);
         }
     }
 }
@@ -55,11 +64,65 @@ impl From<Diagnostic> for Failure {
     }
 }
 
+/// What the user should know about a command that goes on: each said once, shown as it comes.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<Diagnostic>>);
+
+impl Warnings {
+    /// Shows a warning on standard error and keeps it, unless it was said before.
+    pub fn add(&self, warning: Diagnostic) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !said.contains(&warning) {
+            show(&warning);
+            said.push(warning);
+        }
+    }
+
+    /// All so far, in order.
+    pub fn list(&self) -> Vec<Diagnostic> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// With `strict`, fails if anything worse than a note was said.
+    ///
+    /// # Errors
+    /// The warnings, as errors.
+    pub fn check(&self, strict: bool) -> Result<(), Failure> {
+        let mut warnings = self.list();
+        warnings.retain(|warning| warning.severity == Severity::Warning);
+        if !strict || warnings.is_empty() {
+            return Ok(());
+        }
+        for warning in &mut warnings {
+            warning.severity = Severity::Error;
+        }
+        Err(Failure::Refused(Diagnostics(warnings)))
+    }
+}
+
+/// A diagnostic as `--json` gives it.
+pub fn object(diagnostic: &Diagnostic) -> Value {
+    let severity = match diagnostic.severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    };
+    json!({
+        "code": diagnostic.code, "severity": severity, "node": diagnostic.node, "operator": diagnostic.operator,
+        "cause": diagnostic.message, "remedy": diagnostic.help,
+    })
+}
+
+/// Prints errors as the one object of a command that failed.
+pub fn print_errors(errors: &[Diagnostic]) {
+    outln!("{}", json!({ "errors": errors.iter().map(object).collect::<Vec<_>>() }));
+}
+
 /// Renders a diagnostic on standard error, in colour where that is a terminal.
 pub fn show(diagnostic: &Diagnostic) {
     let mut place = String::new();
     if !diagnostic.node.is_empty() {
-        place = format!("`{}`", diagnostic.node);
+        place = format!("`{}`", printable(&diagnostic.node));
     }
     if !diagnostic.operator.is_empty() {
         place = format!("{place} ({})", diagnostic.operator);
@@ -67,13 +130,32 @@ pub fn show(diagnostic: &Diagnostic) {
     let message =
         if place.is_empty() { diagnostic.message.clone() } else { format!("{place}: {}", diagnostic.message) };
     let severity = match diagnostic.severity {
+        Severity::Note => miette::Severity::Advice,
         Severity::Warning => miette::Severity::Warning,
         Severity::Error => miette::Severity::Error,
     };
-    let mut report = MietteDiagnostic::new(message).with_code(diagnostic.code).with_severity(severity);
+    let mut report = MietteDiagnostic::new(lines(&message)).with_code(diagnostic.code).with_severity(severity);
     if !diagnostic.help.is_empty() {
-        report = report.with_help(diagnostic.help.clone());
+        report = report.with_help(lines(&diagnostic.help));
     }
     report.labels = None::<Vec<LabeledSpan>>;
     errln!("{:?}", miette::Report::new(report));
+}
+
+/// A text of several lines, each printable.
+fn lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// A text from a file without the characters that would steer a terminal.
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            printable.extend(character.escape_default());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
 }

@@ -3,10 +3,11 @@
 use crate::cli::{Ranges, Source};
 use crate::deform::Reshaping;
 use crate::failure::Failure;
+use crate::file;
 use crate::model::Model;
 use crate::progress;
 use crate::prune;
-use crate::task::Section;
+use crate::task::{Section, nearest};
 use lutweave_hw::device::{self, Device};
 use lutweave_hw::fit::{Fitted, fit};
 use lutweave_ir::split::{Split, split};
@@ -69,6 +70,8 @@ pub struct Lowered {
     pub layers: Vec<LayerReport>,
     /// What the rewrites of the integer graph did.
     pub rewrites: RewriteReport,
+    /// Where the integers may not mean what the reals do.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// The device of a name or file.
@@ -81,14 +84,16 @@ pub fn device(name: &str) -> Result<Device, Failure> {
     }
     let path = Path::new(name);
     if path.extension().is_some_and(|extension| extension == "toml") {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, "read the device", error))?;
+        let text = file::read_text(path, file::SETTINGS, "read the device")?;
         return device::parse(&text).map_err(|error| Failure::file(path, "understand the device", error.trim()));
     }
-    let names: Vec<String> = device::devices().into_iter().map(|device| device.name).collect();
+    let devices = device::devices();
+    let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+    let near = nearest(name, &names).map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     Err(Failure::Usage(
         Diagnostic::error("no-device", "there is no such device")
             .at(name)
-            .help(format!("known: {}; or give a .toml file", names.join(", "))),
+            .help(format!("{near}known: {}; or give a .toml file", names.join(", "))),
     ))
 }
 
@@ -97,7 +102,7 @@ pub fn device(name: &str) -> Result<Device, Failure> {
 /// # Errors
 /// If the data cannot be used.
 pub fn calibration(model: &Model, source: &Source) -> Result<Vec<Vec<Tensor>>, Failure> {
-    let limit = source.calibration_samples as usize;
+    let limit = source.calibration_limit();
     if let Some(path) = &source.calibration {
         let mut samples = crate::run::read_inputs(path, &model.graph)?;
         samples.truncate(limit);
@@ -197,7 +202,7 @@ pub fn lower(
     quiet: bool,
 ) -> Result<Lowered, Failure> {
     progress::check_interrupt()?;
-    let bar = progress::bar("quantize", 1, quiet);
+    let bar = progress::bar("quantize", 0, quiet);
     let show = |stage: Stage, done: usize, total: usize| {
         progress::exit_if_interrupted();
         bar.set_prefix(match stage {
@@ -214,7 +219,7 @@ pub fn lower(
         &QuantizeOptions {
             weight_bits,
             settings,
-            activation_range: match source.ranges {
+            activation_range: match source.range_method() {
                 Ranges::MinMax => RangeMethod::MinMax,
                 Ranges::Percentile => RangeMethod::Percentile(0.999),
                 Ranges::Mse => RangeMethod::Mse,
@@ -222,7 +227,7 @@ pub fn lower(
             bias_correction: true,
             // What pruning loses in early layers is large enough for later ones to make up for it.
             asymmetric: pruned,
-            samples: source.calibration_samples as usize,
+            samples: source.calibration_limit(),
             progress: Some(&show),
             ..QuantizeOptions::default()
         },
@@ -237,7 +242,7 @@ pub fn lower(
     validate(&integer)?;
     let split = split(&integer)?;
     validate(&split.core)?;
-    Ok(Lowered { integer, split, layers: quantized.layers, rewrites })
+    Ok(Lowered { integer, split, layers: quantized.layers, rewrites, warnings: quantized.warnings })
 }
 
 /// Folds the core for a device and elaborates it.

@@ -2,7 +2,7 @@
 
 use crate::artefact::Compiled;
 use crate::cli::{Inspect, View};
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::listing::table;
 use crate::model;
 use lutweave_ir::split::{host_ops, split};
@@ -28,7 +28,7 @@ pub fn command(arguments: &Inspect) -> Result<(), Failure> {
         outln!("{}", summary(&graph));
         return Ok(());
     }
-    match arguments.view {
+    match arguments.view.unwrap_or(View::Table) {
         View::Table => print_table(&graph),
         View::Text => out!("{}", text::print_summary(&graph)),
         View::Full => out!("{}", text::print(&graph)),
@@ -79,7 +79,7 @@ fn print_table(graph: &Graph) {
     for line in &lines {
         let count = |count: u64| if count == 0 { String::new() } else { count.to_string() };
         table.add_row([
-            line.name.clone(),
+            printable(&line.name),
             line.operator.to_owned(),
             line.ty.to_string(),
             count(line.macs),

@@ -41,7 +41,8 @@ pub fn exit_if_interrupted() {
 /// A bar of `length` steps; `quiet` shows nothing.
 pub fn bar(what: &str, length: usize, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(length as u64), target);
+    // A length of 0 is set when it is known.
+    let bar = ProgressBar::with_draw_target((length > 0).then_some(length as u64), target);
     let style = ProgressStyle::with_template("{prefix:>14} {bar:30.cyan/blue} {pos}/{len} {elapsed}")
         .expect("invariant: the template is constant");
     bar.set_style(style);

@@ -34,7 +34,7 @@ pub fn weights(
     bits: u8,
     arguments: &Compile,
 ) -> Result<Pruned, Failure> {
-    let method = match arguments.method {
+    let method = match arguments.method.unwrap_or(cli::Method::Rd) {
         cli::Method::Rd => Method::Rd,
         cli::Method::RdOnce => Method::RdOnce,
         cli::Method::Uniform => Method::Uniform,
@@ -44,7 +44,7 @@ pub fn weights(
     };
     let subject = subject(&cleaned.graph)?;
     let width = |layer: &SubjectLayer| layer.info.default_bits(bits);
-    let bar = progress::bar("prune", 1, arguments.format.json);
+    let bar = progress::bar("prune", 0, arguments.format.json);
     let show = |done: usize, total: usize| {
         progress::exit_if_interrupted();
         bar.set_length(total as u64);

@@ -2,10 +2,12 @@
 
 use crate::codesign::record::{Record, choice_text, setting_text};
 use crate::deform::{Reshaping, prices, step_name, variant_name};
+use crate::failure::printable;
 use crate::flow::{Cleaned, Lowered};
 use crate::listing::table;
 use crate::summary::{Layer, Summary};
 use lutweave_hw::device::Device;
+use lutweave_ir::Diagnostic;
 use lutweave_ir::op::SiteKind;
 use lutweave_passes::channels::Removed;
 use std::collections::BTreeSet;
@@ -109,7 +111,8 @@ const NAME_WIDTH: usize = 36;
 /// A name that fits a column: exporters join the names of what they fused with semicolons, the
 /// result last.
 pub fn short(name: &str) -> String {
-    let last = name.rsplit(';').next().unwrap_or(name);
+    let name = printable(name);
+    let last = name.rsplit(';').next().unwrap_or(&name);
     let length = last.chars().count();
     if length <= NAME_WIDTH {
         return last.to_owned();
@@ -137,9 +140,11 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
                 share(resources.bram, device.tiles(device.bram))
             ),
         ),
+        ("fits", if summary.fits { "yes, by the estimate".to_owned() } else { format!("NO: {}", exceeded(summary)) }),
         ("weights", format!("{} bytes, {:.1} % zeros", summary.weight_bytes, 100.0 * summary.sparsity)),
         ("on the host", if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") }),
     ];
+    figures.extend(summary.faster.map(|faster| ("could be faster", faster.text())));
     if let Some(reshaping) = &summary.deform {
         let variant = variant_name(reshaping.report.variant);
         figures.push(("deformable layers", format!("{variant}; distortion after each step: {}", prices(reshaping))));
@@ -154,10 +159,14 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
     }
     if let Some(accuracy) = &summary.accuracy {
         let metric = accuracy.metric;
+        let of = match accuracy.available {
+            available if available > accuracy.samples => format!(" of {available}"),
+            _ => String::new(),
+        };
         figures.push((
             "accuracy",
             format!(
-                "{}: float {}, integer {} on {} samples",
+                "{}: float {}, integer {} on {}{of} samples",
                 metric.name(),
                 metric.show(accuracy.float),
                 metric.show(accuracy.integer),
@@ -166,6 +175,13 @@ fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
         ));
     }
     figures
+}
+
+/// The kinds of parts of which there are too few.
+fn exceeded(summary: &Summary) -> String {
+    let over = summary.budgets.iter().filter(|budget| budget.used > budget.limit);
+    let texts = over.map(|budget| format!("{} of {} {}", budget.used, budget.limit, budget.name.to_uppercase()));
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// The report as a self-contained page.
@@ -183,7 +199,8 @@ pub fn html(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n\
          <h1>{title}</h1>\n<table class=\"figures\">\n"
     );
-    for (name, value) in figures(summary, device) {
+    let choice = record.map(choice_figures).unwrap_or_default();
+    for (name, value) in figures(summary, device).into_iter().chain(choice) {
         let _ = writeln!(page, "<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(&value));
     }
     let verdict = match &summary.verify {
@@ -194,6 +211,8 @@ pub fn html(
         None => "not compared".to_owned(),
     };
     let _ = writeln!(page, "<tr><th>compared</th><td>{verdict}</td></tr>\n</table>");
+    resources(&mut page, summary);
+    warnings(&mut page, &summary.warnings);
     page.push_str("<h2>Layers</h2>\n<p>Share: busy cycles of a frame against the slowest layer.</p>\n<table>\n<tr>");
     for header in ["layer", "operator", "result", "bits", "taps x SIMD x PE", "MACs", "mult", "cycles", "share"] {
         let _ = write!(page, "<th>{header}</th>");
@@ -247,6 +266,42 @@ pub fn html(
     }
     page.push_str("</html>\n");
     page
+}
+
+/// What the circuit takes beside what there is.
+fn resources(page: &mut String, summary: &Summary) {
+    page.push_str(
+        "<h2>Resources</h2>\n<table>\n<tr><th>kind</th><th>estimated</th><th>limit</th><th>share</th></tr>\n",
+    );
+    for budget in &summary.budgets {
+        let share = 100.0 * budget.used as f64 / budget.limit.max(1) as f64;
+        let class = if budget.used > budget.limit { " class=\"over\"" } else { "" };
+        let _ = writeln!(
+            page,
+            "<tr{class}><td>{}</td><td>{}</td><td>{}</td><td>{share:.0} %</td></tr>",
+            budget.name, budget.used, budget.limit
+        );
+    }
+    page.push_str("</table>\n");
+}
+
+/// What the user should know.
+fn warnings(page: &mut String, warnings: &[Diagnostic]) {
+    if warnings.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Warnings</h2>\n<table>\n<tr><th>code</th><th>where</th><th>cause</th><th>remedy</th></tr>\n");
+    for warning in warnings {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            warning.code,
+            escape(&warning.node),
+            escape(&warning.message),
+            escape(&warning.help)
+        );
+    }
+    page.push_str("</table>\n");
 }
 
 /// The decision table, the budgets with their prices, and the choices that were tried.
@@ -385,10 +440,11 @@ const STYLE: &str = "body { font: 14px/1.5 system-ui, sans-serif; margin: 2rem a
     th, td { text-align: left; padding: 0.15rem 0.9rem 0.15rem 0; font-variant-numeric: tabular-nums; }\n\
     tr + tr td, tr + tr th { border-top: 1px solid #e3e6ec; }\n\
     .figures th { font-weight: 600; }\n\
+    .over td { color: #c0392b; font-weight: 600; }\n\
     .bar { background: #3567d6; height: 0.7rem; border-radius: 2px; }\n\
     @media (prefers-color-scheme: dark) { body { background: #14171d; color: #dde2ea; } tr + tr td, tr + tr th { border-color: #2c323d; } }\n";
 
 /// Text inside markup.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    printable(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

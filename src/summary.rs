@@ -1,8 +1,10 @@
 //! The figures of a compiled model, as `compile --json`, the table and the report show them.
 
 use crate::codesign::Measured;
+use crate::codesign::hint::Faster;
 use crate::codesign::record::Record;
 use crate::deform::Reshaping;
+use crate::failure::object;
 use crate::metric::Metric;
 use lutweave_hw::cost::{Resources, estimate_module};
 use lutweave_hw::device::Device;
@@ -10,10 +12,10 @@ use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
 use lutweave_hw::plan::{Plan, Stage};
 use lutweave_hw::rtl::{NofM, ParallelTaps};
-use lutweave_ir::{Graph, NodeId, Op};
+use lutweave_ir::{Diagnostic, Graph, NodeId, Op};
 use lutweave_passes::channels::Step;
 use lutweave_passes::prune::Pruned;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One stage of the circuit.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +74,34 @@ pub struct Accuracy {
     pub integer: f64,
     /// Samples of the evaluation window that were judged.
     pub samples: usize,
+    /// Samples that the evaluation window has.
+    pub available: usize,
+}
+
+/// What the circuit takes of one kind of part, and how much there is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Budget {
+    /// The kind of part.
+    pub name: &'static str,
+    /// How many the circuit takes, by the estimate.
+    pub used: u64,
+    /// How many the device has, or `--multipliers` allows.
+    pub limit: u64,
+}
+
+/// What a circuit takes of each kind of part.
+pub fn budgets(fitted: &Fitted, device: &Device, multipliers: Option<u32>) -> Vec<Budget> {
+    let Resources { lut, ff, dsp, bram } = fitted.resources.shown(device);
+    let kinds = [
+        ("lut", lut, device.lut),
+        ("ff", ff, device.ff),
+        ("dsp", dsp, device.dsp),
+        ("bram", bram, device.tiles(device.bram)),
+    ];
+    let mut budgets: Vec<Budget> = kinds.into_iter().map(|(name, used, limit)| Budget { name, used, limit }).collect();
+    let asked = multipliers.map(u64::from);
+    budgets.extend(asked.map(|limit| Budget { name: "multipliers", used: fitted.plan.multipliers(), limit }));
+    budgets
 }
 
 /// How the executors compared.
@@ -142,6 +172,13 @@ pub struct Summary {
     pub efficiency: f64,
     /// Estimated parts of the device.
     pub resources: Resources,
+    /// The same beside what there is.
+    pub budgets: Vec<Budget>,
+    /// True if the circuit is estimated to fit the device.
+    pub fits: bool,
+    /// What the user should know.
+    #[serde(serialize_with = "objects")]
+    pub warnings: Vec<Diagnostic>,
     /// Bytes of the weights.
     pub weight_bytes: u64,
     /// Share of weights that are 0.
@@ -166,12 +203,18 @@ pub struct Summary {
     pub verify: Option<Agreement>,
     /// Accuracy on the evaluation window; null without a task or if it was skipped.
     pub accuracy: Option<Accuracy>,
+    /// How much faster `--weights auto` may be on the same device, where it was not asked.
+    pub faster: Option<Faster>,
     /// Stages of the circuit.
     pub layers: Vec<Layer>,
     /// Modules of the circuit: those of the stages, and the forks, queues and converters between.
     pub modules: Vec<Module>,
     /// Wall-clock seconds.
     pub compile_seconds: f64,
+}
+
+fn objects<S: Serializer>(warnings: &[Diagnostic], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(warnings.iter().map(object))
 }
 
 /// The stages of a fitted core.

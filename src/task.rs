@@ -1,6 +1,9 @@
 //! Tasks: what a model is for and how it is judged.
 
+mod layout;
 mod resize;
+mod sample;
+mod schema;
 mod spec;
 mod truth;
 
@@ -11,12 +14,15 @@ use crate::detect::draw::Picture;
 use crate::detect::head::Head;
 use crate::detect::{Detection, Object};
 use crate::failure::Failure;
+use crate::file;
 use crate::metric::{Metric, Verdict};
-use crate::samples::{Archive, Array};
-use lutweave_ir::{Diagnostic, Element, Graph, Tensor, TensorType};
+use crate::samples::Archive;
+use layout::Layout;
+use lutweave_ir::{Diagnostic, Graph, Tensor, TensorType};
 use lutweave_models::BuiltIn;
-use resize::resize;
-use spec::{Labels, Spec, Window, fault, parse};
+use sample::Reader;
+pub use schema::nearest;
+use spec::{Channels, Input, Labels, Spec, Window, fault, parse};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +60,8 @@ pub struct Samples {
     pub labels: Vec<usize>,
     /// The objects of each sample; empty for metrics without boxes.
     pub objects: Vec<Vec<Object>>,
+    /// Samples that the window has.
+    pub available: usize,
 }
 
 impl Task {
@@ -62,7 +70,7 @@ impl Task {
     /// # Errors
     /// If it cannot be read or is not a task.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, "read the task file", error))?;
+        let text = file::read_text(path, file::SETTINGS, "read the task file")?;
         let spec = parse(&text, &path.display().to_string())?;
         let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
         Ok(Self { spec, place: Place::Directory(directory), head: None })
@@ -116,17 +124,14 @@ impl Task {
             Section::Calibration => &self.spec.calibration,
             Section::Evaluation => &self.spec.evaluation,
         };
+        self.select(self.archive(window)?, window, ty, limit)
+    }
+
+    /// The file that a window is of.
+    fn archive(&self, window: &Window) -> Result<Archive, Failure> {
         match &self.place {
-            Place::Directory(directory) => {
-                let path = directory.join(&window.file);
-                let file = std::fs::File::open(&path).map_err(|error| Failure::file(&path, "open the data", error))?;
-                let archive = Archive::open(std::io::BufReader::new(file), &path.display().to_string())?;
-                self.select(archive, window, ty, limit)
-            }
-            Place::BuiltIn(model) => {
-                let archive = Archive::open(Cursor::new(model.samples()), model.samples_file())?;
-                self.select(archive, window, ty, limit)
-            }
+            Place::Directory(directory) => Archive::open_file(&directory.join(&window.file)),
+            Place::BuiltIn(model) => Archive::open(Cursor::new(model.samples()), model.samples_file()),
         }
     }
 
@@ -177,7 +182,7 @@ impl Task {
             return Ok(Verdict::Matches(Matches::new(rules, &found, &samples.objects[index])));
         }
         if metric == Metric::Mse {
-            return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &outputs[0].reals())));
+            return Ok(Verdict::Number(self.squared_error(&samples.inputs[index], &outputs[0])?));
         }
         let (label, classes) = (samples.labels[index], outputs[0].count());
         // A model that ends in an argmax has one output and does not say how many classes there are.
@@ -188,20 +193,33 @@ impl Task {
         Ok(Verdict::Number(f64::from(u8::from(label == class(&outputs[0])))))
     }
 
-    fn squared_error(&self, input: &Tensor, outputs: &[f64]) -> f64 {
-        let input_affine = &self.spec.input;
-        let output_affine = self.spec.output.as_ref();
-        let (mean, std) = output_affine.map_or((0.0, 1.0), |affine| (affine.mean[0], affine.std[0]));
-        let inputs = input.reals();
-        let squares: f64 = inputs
-            .iter()
-            .zip(outputs)
-            .map(|(x, y)| {
-                let difference = (y * std + mean) - (x * input_affine.std[0] + input_affine.mean[0]);
-                difference * difference
-            })
-            .sum();
-        squares / inputs.len().max(1) as f64
+    /// A model's input in the units of the data.
+    pub fn in_units(&self, input: &Tensor) -> Vec<f64> {
+        let Input { mean, std, .. } = &self.spec.input;
+        let values = input.reals().into_iter().enumerate();
+        values.map(|(at, value)| value * constant(std, at) + constant(mean, at)).collect()
+    }
+
+    /// The mean squared difference of an autoencoder's output and its input, in the data's units.
+    fn squared_error(&self, input: &Tensor, output: &Tensor) -> Result<f64, Failure> {
+        if input.count() != output.count() {
+            let message = format!(
+                "metric mse compares an autoencoder's output with its input, and the output {:?} has another size than \
+                 the input {:?}",
+                output.shape, input.shape
+            );
+            return Err(Diagnostic::error("bad-task", message)
+                .help("metrics are top1 (classes), ap50 and map (boxes); without one, outputs are not judged")
+                .into());
+        }
+        let outputs = output.reals().into_iter().enumerate().map(|(at, value)| {
+            self.spec
+                .output
+                .as_ref()
+                .map_or(value, |output| constant(&output.std, at) * value + constant(&output.mean, at))
+        });
+        let squares = self.in_units(input).into_iter().zip(outputs).map(|(x, y)| (y - x).powi(2));
+        Ok(squares.sum::<f64>() / input.count().max(1) as f64)
     }
 
     /// The image that a model's input was made from.
@@ -210,10 +228,10 @@ impl Task {
     /// If it is no image.
     pub fn picture(&self, input: &Tensor) -> Result<Picture, Failure> {
         let spec = &self.spec.input;
-        let first = spec.model_layout == "NCHW";
+        let first = spec.model_layout == Layout::Nchw;
         let (height, width, channels) = match input.shape[..] {
             [1, c, h, w] if first => (h, w, c),
-            [1, h, w, c] if spec.model_layout == "NHWC" => (h, w, c),
+            [1, h, w, c] if spec.model_layout == Layout::Nhwc => (h, w, c),
             _ => return Err(fault(&spec.array, format!("shape {:?} is no image", input.shape))),
         };
         if channels != 1 && channels != 3 {
@@ -222,9 +240,9 @@ impl Task {
         let values = input.reals();
         let constant = |values: &[f64], channel: usize| values[if values.len() == 1 { 0 } else { channel }];
         let pixel = |position: usize, colour: usize| {
-            let channel = match (channels, spec.channels.as_deref()) {
+            let channel = match (channels, spec.channels) {
                 (1, _) => 0,
-                (_, Some("BGR")) => 2 - colour,
+                (_, Some(Channels::Bgr)) => 2 - colour,
                 _ => colour,
             };
             let value = values[if first { channel * height * width + position } else { position * channels + channel }];
@@ -234,18 +252,13 @@ impl Task {
         Ok(Picture { height, width, pixels: pixels.collect() })
     }
 
-    fn select<R: std::io::Read + std::io::Seek>(
-        &self,
-        mut archive: Archive<R>,
-        window: &Window,
-        ty: &TensorType,
-        limit: usize,
-    ) -> Result<Samples, Failure> {
+    fn select(&self, mut archive: Archive, window: &Window, ty: &TensorType, limit: usize) -> Result<Samples, Failure> {
         let input = &self.spec.input;
-        let array = archive.array(&input.array)?;
-        let total = array.shape.first().copied().unwrap_or(0);
-        let chosen = window.choose(&mut archive, total, limit)?;
-        let mut samples = Samples { inputs: Vec::new(), labels: Vec::new(), objects: Vec::new() };
+        let header = archive.header(&input.array)?;
+        let total = header.shape.first().copied().unwrap_or(0);
+        let reader = Reader::new(input, &header.shape, ty)?;
+        let (chosen, available) = window.choose(&mut archive, total, limit)?;
+        let mut samples = Samples { inputs: Vec::new(), labels: Vec::new(), objects: Vec::new(), available };
         if let Some(labels) = self.spec.labels.as_ref().and_then(|labels| labels.array.as_ref()) {
             let labels = truth::labels(&mut archive, labels, total)?;
             samples.labels = chosen.iter().map(|&index| labels[index]).collect();
@@ -254,84 +267,33 @@ impl Task {
         if let (Some(_), Some(names)) = (self.spec.metric.and_then(Metric::rules), boxes) {
             let all = truth::objects(&mut archive, names, total)?;
             samples.objects = chosen.iter().map(|&index| all[index].clone()).collect();
-            if let (Some([height, width]), [_, rows, columns, ..]) = (input.resize, &array.shape[..]) {
-                let [vertical, horizontal] = [height as f64 / *rows as f64, width as f64 / *columns as f64];
+            if let Some([vertical, horizontal]) = reader.enlargement() {
                 for object in samples.objects.iter_mut().flatten() {
                     object.bounds = object.bounds.scaled(horizontal, vertical);
                 }
             }
         }
-        samples.inputs = chosen.iter().map(|&index| self.sample(&array, index, ty)).collect::<Result<_, _>>()?;
+        let mut positions = chosen.iter();
+        archive.rows(&input.array, &chosen, |row| {
+            let position = positions.next().copied().unwrap_or_default();
+            samples.inputs.push(reader.read(row, position)?);
+            Ok(())
+        })?;
         Ok(samples)
     }
+}
 
-    /// One sample as the model wants it: `(x - mean) / std`, channels, layout, element type.
-    fn sample(&self, array: &Array, index: usize, ty: &TensorType) -> Result<Tensor, Failure> {
-        let input = &self.spec.input;
-        let size: usize = array.shape[1..].iter().product();
-        if size == 0 {
-            return Err(fault(&input.array, format!("shape {:?} has no elements", array.shape)));
-        }
-        let mut shape = array.shape[1..].to_vec();
-        let mut values: Vec<f32> =
-            array.values[index * size..(index + 1) * size].iter().map(|&value| value as f32).collect();
-        let image = input.layout == "NHWC";
-        if image && shape.len() == 2 {
-            // A grey image without a channel axis.
-            shape.push(1);
-        }
-        if let (Some(size), &[height, width, channels]) = (input.resize, &shape[..]) {
-            values = resize(&values, [height, width, channels], size);
-            shape = vec![size[0], size[1], channels];
-        }
-        let channels = shape.last().copied().unwrap_or(1);
-        if image && channels == 3 {
-            match input.channels.as_deref() {
-                Some("GRAY") => {
-                    values = values
-                        .chunks_exact(3)
-                        .map(|pixel| (pixel[0] * 0.299 + pixel[1] * 0.587 + pixel[2] * 0.114).round_ties_even())
-                        .collect();
-                    *shape.last_mut().expect("invariant: an image has a channel axis") = 1;
-                }
-                Some("BGR") => values.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2)),
-                _ => {}
-            }
-        }
-        let channels = shape.last().copied().unwrap_or(1);
-        for constants in [&input.mean, &input.std] {
-            if constants.len() != 1 && !(image && constants.len() == channels) {
-                let message = format!("mean and std have {} values, a sample {channels} channels", constants.len());
-                return Err(fault(&input.array, message));
-            }
-        }
-        if let Some(position) = values.iter().position(|value| !value.is_finite()) {
-            let message = format!("element {position} of sample {index} is {}", values[position]);
-            return Err(fault(&input.array, message));
-        }
-        let constant = |values: &[f64], channel: usize| values[if values.len() == 1 { 0 } else { channel }] as f32;
-        for (position, value) in values.iter_mut().enumerate() {
-            let channel = if image { position % channels } else { 0 };
-            *value = (*value - constant(&input.mean, channel)) / constant(&input.std, channel);
-        }
-        if image && input.model_layout == "NCHW" {
-            let pixels = values.len() / channels;
-            values = (0..values.len()).map(|to| values[(to % pixels) * channels + to / pixels]).collect();
-        }
-        if values.len() != ty.count() {
-            let message = format!("a sample has {} elements, the model's input is {ty}", values.len());
-            return Err(fault(&input.array, message));
-        }
-        Ok(match ty.element {
-            Element::F32 => Tensor::f32(ty.shape.clone(), values),
-            element => {
-                let (lo, hi) = element.range().expect("invariant: an integer element has a range");
-                let values: Vec<i32> =
-                    values.iter().map(|value| (value.round_ties_even() as i64).clamp(lo, hi) as i32).collect();
-                Tensor::int(ty.shape.clone(), values)
-            }
-        })
-    }
+/// The constant of an element of features: one for all, or one per channel, which varies fastest.
+fn constant(constants: &[f64], at: usize) -> f64 {
+    constants[at % constants.len()]
+}
+
+/// Checks the text of a task file.
+///
+/// # Errors
+/// All that keeps it from being a task.
+pub fn check(text: &str) -> Result<(), Failure> {
+    parse(text, "task").map(|_| ())
 }
 
 /// The class that a classifier's output names: the first of the largest, or the output itself of a

@@ -6,7 +6,7 @@ use crate::eval;
 use crate::executor::{self, Drive};
 use crate::failure::{Failure, show};
 use crate::flow::{self, Cleaned};
-use crate::model::{self, Model, output_names};
+use crate::model::{self, Model};
 use crate::progress;
 use crate::task::{Section, Task};
 use lutweave_hw::device::Device;
@@ -175,16 +175,17 @@ impl Ladder<'_> {
 
     fn float(&self, graph: &Graph) -> Result<f64, Failure> {
         let quiet = self.arguments.format.json;
-        let verdicts = eval::verdicts_in(graph, self.task, Section::Evaluation, self.limit, quiet)?;
+        let verdicts =
+            eval::verdicts_in(graph, &self.model.outputs, self.task, Section::Evaluation, self.limit, quiet)?;
         Ok(self.task.required_metric()?.value(&verdicts))
     }
 
     fn built(&self, cleaned: &Cleaned, bits: Option<u8>, rows: &mut Vec<u32>) -> Result<Built, Failure> {
         let (source, quiet) = (&self.arguments.source, self.arguments.format.json);
         let lowered = flow::lower(cleaned, self.calibration, bits.unwrap_or(8), None, source, quiet)?;
-        let (split, names) = (&lowered.split, output_names(&self.model.graph));
+        let (split, names) = (&lowered.split, &self.model.outputs);
         let section = Section::Evaluation;
-        let verdicts = eval::verdicts_on_cpu(split, &lowered.integer, &names, self.task, section, self.limit)?;
+        let verdicts = eval::verdicts_on_cpu(split, &lowered.integer, names, self.task, section, self.limit)?;
         let value = self.task.required_metric()?.value(&verdicts);
         let fitted = match flow::build(&split.core, self.device, source.multipliers) {
             Ok(fitted) => fitted,

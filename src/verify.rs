@@ -9,6 +9,7 @@ use crate::flow;
 use crate::listing::table;
 use crate::progress;
 use crate::task::Section;
+use lutweave_cpu::{ObjectOptions, compile_object};
 use lutweave_ir::{Diagnostic, Graph, Tensor};
 use serde_json::json;
 
@@ -30,8 +31,15 @@ pub fn command(arguments: &Verify) -> Result<(), Failure> {
     if samples.len() < count && !arguments.format.json {
         errln!("the task has only {} evaluation samples", samples.len());
     }
+    let stalled = arguments.stall_seed.is_some() || arguments.reset_after.is_some() || arguments.one_by_one;
+    if stalled && !arguments.executors.iter().any(|executor| executor.is_circuit()) {
+        return Err(Failure::Usage(
+            Diagnostic::error("invalid-option", "--stall-seed, --reset-after and --one-by-one are for circuits")
+                .help("add wasm, verilator or icarus to --executors"),
+        ));
+    }
     let drive = Drive {
-        stall_seed: arguments.stall_seed,
+        stall_seed: arguments.stall_seed.unwrap_or(0),
         reset_after: arguments.reset_after,
         one_by_one: arguments.one_by_one,
     };
@@ -98,7 +106,10 @@ pub fn execute(
     let core = &compiled.split.core;
     let simulator = match executor {
         Executor::Interpreter => return executor::interpret(core, samples),
-        Executor::Cpu => return executor::run_cpu(core, samples),
+        Executor::Cpu => {
+            check_object(compiled)?;
+            return executor::run_cpu(core, samples);
+        }
         Executor::Wasm => return executor::run_wasm(&compiled.bytes("sim/model.wasm")?, core, samples, drive),
         Executor::Verilator => lutweave_verilog::Simulator::Verilator,
         Executor::Icarus => lutweave_verilog::Simulator::Icarus,
@@ -106,6 +117,17 @@ pub fn execute(
     let device = flow::device(&compiled.manifest.device)?;
     let fitted = compiled.plan.build(core, &device)?;
     executor::run_verilog(simulator, &fitted.design, &compiled.directory.join("rtl"), core, samples, drive)
+}
+
+/// Checks that the object file of a compiled model is what its graph gives: the machine code that
+/// runs here is then the same.
+fn check_object(compiled: &Compiled) -> Result<(), Failure> {
+    let object = compile_object(&compiled.split.core, &ObjectOptions::default())?;
+    let file = format!("cpu/{}.o", object.name);
+    if compiled.bytes(&file)? == object.object {
+        return Ok(());
+    }
+    Err(executor::changed(&compiled.directory.join(file)))
 }
 
 /// Random inputs of a core, extreme values among them; the same at each call.

@@ -43,6 +43,38 @@ fn one() -> u64 {
 }
 
 impl Device {
+    /// What is no device: one sentence each.
+    fn faults(&self) -> Vec<String> {
+        /// More parts than any device will have; sums of them stay far from overflow.
+        const MANY: u64 = 1 << 32;
+        let [wide, narrow] = self.multiplier;
+        let within = |name: &str, value: u64, lo: u64, hi: u64| {
+            (value < lo || value > hi).then(|| format!("`{name}` is {value}, and should be {lo} to {hi}"))
+        };
+        let mut faults: Vec<String> = [
+            within("lut", self.lut, 1, MANY),
+            within("lut_inputs", self.lut_inputs.into(), 3, 8),
+            within("ff", self.ff, 1, MANY),
+            within("dsp", self.dsp, 0, 1 << 24),
+            within("multiplier", narrow.into(), 8, 64),
+            within("multiplier", wide.into(), narrow.into(), 64),
+            within("bram", self.bram, 0, MANY),
+            within("bram_per_tile", self.bram_per_tile, 1, 64),
+            within("bram_bits", self.bram_bits, 256, 1 << 30),
+            within("bram_width", self.bram_width.into(), 1, 4096),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if self.name.is_empty() {
+            faults.push("`name` is empty".to_owned());
+        }
+        if !(self.clock_mhz.is_finite() && self.clock_mhz > 0.0) {
+            faults.push(format!("`clock_mhz` is {}, and should be a positive number", self.clock_mhz));
+        }
+        faults
+    }
+
     /// So many of the smallest block RAMs in blocks as the maker counts them, begun ones whole.
     pub fn tiles(&self, bram: u64) -> u64 {
         bram.div_ceil(self.bram_per_tile)
@@ -89,7 +121,9 @@ pub fn find(name: &str) -> Option<Device> {
 /// # Errors
 /// What is wrong with the text.
 pub fn parse(text: &str) -> Result<Device, String> {
-    toml::from_str(text).map_err(|error| error.to_string())
+    let device: Device = toml::from_str(text).map_err(|error| error.to_string())?;
+    let faults = device.faults();
+    if faults.is_empty() { Ok(device) } else { Err(faults.join("; ")) }
 }
 
 #[cfg(test)]

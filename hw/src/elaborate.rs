@@ -168,7 +168,7 @@ impl Elaboration<'_> {
     }
 
     fn channel(&mut self, sink: &str, from: Stream, to: Endpoint) {
-        let name = format!("to_{sink}");
+        let name = self.unique(&format!("to_{sink}"));
         self.design.channels.push(Channel { name, ty: from.ty, from: from.from, to });
     }
 

@@ -7,7 +7,9 @@ use std::fmt;
 /// How bad a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Compilation goes on; the user should know.
+    /// Nothing is in doubt; the user may like to know.
+    Note,
+    /// Compilation goes on, and its result may not be what the user wants.
     Warning,
     /// Compilation stops.
     Error,
@@ -48,6 +50,11 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
+    /// A note with a code and a message.
+    pub fn note(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(code, message) }
+    }
+
     /// Names the node it is about.
     #[must_use]
     pub fn at(mut self, node: impl Into<String>) -> Self {
@@ -73,6 +80,7 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
+            Severity::Note => "note",
             Severity::Warning => "warning",
             Severity::Error => "error",
         };

@@ -84,7 +84,7 @@ pub fn split(graph: &Graph) -> Result<Split, Diagnostics> {
         let diagnostic =
             Diagnostic::error("no-integer-core", "the graph has no integer operator that a device could run")
                 .at(&graph.name)
-                .help("quantize the graph first");
+                .help("compile a model that has a layer, such as a convolution, a pooling or an addition");
         return Err(diagnostic.into());
     }
     Ok(Parts::new(&graph, &stages).build())

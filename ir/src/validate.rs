@@ -15,13 +15,20 @@ use std::collections::HashSet;
 /// Weights of integer convolutions have at most this many bits, sign included.
 pub const MAX_WEIGHT_BITS: u8 = 9;
 
+/// Most elements of a value that is computed: 8 channels of 1080 rows and 1920 columns.
+pub const MAX_VALUE: usize = 1 << 24;
+
+/// Most elements of all values that are computed.
+pub const MAX_VALUES: usize = 1 << 27;
+
 /// Checks everything that the graph's builder could not, and again what it could.
 ///
 /// # Errors
 /// All faults: operands out of order, types that inference does not give, values outside their
 /// element type, weights that are no constants or too wide, offsets that may be out of reach,
 /// accumulators that leave 32 bits,
-/// quantization parameters at odds with the arithmetic, missing outputs.
+/// quantization parameters at odds with the arithmetic, missing outputs, values that are too large to
+/// be computed.
 pub fn validate(graph: &Graph) -> Result<(), Diagnostics> {
     let mut faults = Vec::new();
     let mut names = HashSet::new();
@@ -37,6 +44,9 @@ pub fn validate(graph: &Graph) -> Result<(), Diagnostics> {
         if let Err(message) = check_node(graph, id) {
             faults.push(fault(node, "invalid-graph", message));
         }
+    }
+    if faults.is_empty() {
+        faults.extend(check_sizes(graph).err());
     }
     if inputs != graph.inputs() {
         faults.push(
@@ -54,6 +64,25 @@ pub fn validate(graph: &Graph) -> Result<(), Diagnostics> {
         faults.extend(graph.ids().filter_map(|id| check_arithmetic(graph, id).err()));
     }
     if faults.is_empty() { Ok(()) } else { Err(Diagnostics(faults)) }
+}
+
+/// Refuses values of more than [`MAX_VALUE`] elements, or of more than [`MAX_VALUES`] together.
+fn check_sizes(graph: &Graph) -> Result<(), Diagnostic> {
+    let help = "export the model with smaller inputs";
+    let mut total = 0usize;
+    let computed = |node: &&Node| !matches!(node.op, Op::Constant(_) | Op::DequantizeWeights(_));
+    for node in graph.nodes().iter().filter(computed) {
+        let count = node.ty.count();
+        total = total.saturating_add(count);
+        if count > MAX_VALUE || total > MAX_VALUES {
+            let message = format!(
+                "its value has {count} elements and the values up to it {total}, of which at most {MAX_VALUE} and \
+                 {MAX_VALUES} are computed"
+            );
+            return Err(fault(node, "too-large", message).help(help));
+        }
+    }
+    Ok(())
 }
 
 fn fault(node: &Node, code: &'static str, message: String) -> Diagnostic {

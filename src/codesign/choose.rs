@@ -4,12 +4,12 @@ use super::compress_first::{at_least_as_good, compress_first};
 use super::judge::Measured;
 use super::record::{self, Record, Round, decisions};
 use super::session::Session;
-use crate::failure::{Failure, show};
+use crate::failure::Failure;
 use crate::flow::Lowered;
 use crate::progress;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
-use lutweave_ir::Diagnostic;
+use lutweave_ir::{Diagnostic, Severity};
 use lutweave_passes::codesign::{self, Budgets, Design, EFFORT, Space};
 use lutweave_passes::compress::Setting;
 use lutweave_passes::sensitivity::{DISTORTION_ONE, real};
@@ -132,7 +132,8 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
         candidates = solve(session, &all)?.into_iter().collect();
     }
     if candidates.is_empty() && session.multipliers().is_some() {
-        show(&does_not_fit(session).help("the parts of the device are left out of account"));
+        let ignored = does_not_fit(session).help("the device's resource limits are ignored");
+        session.warnings.add(Diagnostic { severity: Severity::Warning, ..ignored });
         *budgets = budgets.clone().without_parts();
         candidates = front(session, budgets, LADDER)?;
     }
@@ -300,7 +301,7 @@ fn most_faithful(
     }
     let message =
         format!("no compression keeps the drop within {max_drop} points on the calibration data with certainty");
-    show(&Diagnostic::warning("no-compression", message).help("all weights stay, at 8 bits"));
+    session.warnings.add(Diagnostic::warning("no-compression", message).help("all weights stay, at 8 bits"));
     Ok((answer, measured))
 }
 

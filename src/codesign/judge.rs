@@ -5,7 +5,7 @@ use crate::eval;
 use crate::failure::Failure;
 use crate::flow::{self, Lowered};
 use crate::metric::{Metric, Verdict, mean};
-use crate::model::{Model, output_names};
+use crate::model::Model;
 use crate::task::{Samples, Section, Task, class, probabilities};
 use lutweave_cpu::Jit;
 use lutweave_ir::interpret::Interpreter;
@@ -73,7 +73,7 @@ impl<'a> Judge<'a> {
             .par_iter()
             .map(|input| interpreter.run(std::slice::from_ref(input)))
             .collect::<Result<Vec<_>, Diagnostic>>()?;
-        let names = output_names(&model.graph);
+        let names = model.outputs.clone();
         let float = eval::verdicts(task, &samples, &names, &outputs)?;
         let metric = task.required_metric()?;
         let probabilities = match metric {

@@ -2,6 +2,7 @@
 
 mod choose;
 mod compress_first;
+pub mod hint;
 mod judge;
 pub mod record;
 mod session;

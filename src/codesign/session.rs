@@ -4,7 +4,7 @@ use super::judge::{Judge, Measured};
 use super::tables::{Key, tables};
 use crate::cache::Cache;
 use crate::cli::Source;
-use crate::failure::Failure;
+use crate::failure::{Failure, Warnings};
 use crate::flow::{self, Cleaned, Lowered};
 use crate::model::Model;
 use crate::task::Section;
@@ -24,6 +24,8 @@ pub struct Session<'a> {
     calibration: &'a [Vec<Tensor>],
     source: &'a Source,
     quiet: bool,
+    /// Where warnings go.
+    pub warnings: &'a Warnings,
     cache: Cache,
     subject: Subject,
     study: Study,
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
             calibration,
             source,
             quiet,
+            warnings: &model.warnings,
             cache,
             subject,
             study,
@@ -137,7 +140,8 @@ impl<'a> Session<'a> {
         settings: &BTreeMap<String, Setting>,
         measure: impl FnOnce() -> Result<Measured, Failure>,
     ) -> Result<Measured, Failure> {
-        let Source { ranges, calibration_samples, no_egraph, .. } = self.source;
+        let (ranges, calibration_samples) = (self.source.range_method(), self.source.calibration_limit());
+        let no_egraph = self.source.no_egraph;
         let head = if self.cleaned.head.is_some() { " head" } else { "" };
         let key = self.key.question(&format!("drop {settings:?} {ranges:?} {calibration_samples} {no_egraph}{head}"));
         if let Some(measured) = self.cache.load("drops", &key) {

@@ -4,13 +4,12 @@ use super::spec::fault;
 use crate::detect::{Bounds, Object};
 use crate::failure::Failure;
 use crate::samples::{Archive, Array};
-use std::io::{Read, Seek};
 
 /// The class of every sample of a file of `total`.
 ///
 /// # Errors
 /// If the array is not one whole number a sample.
-pub fn labels<R: Read + Seek>(archive: &mut Archive<R>, name: &str, total: usize) -> Result<Vec<usize>, Failure> {
+pub fn labels(archive: &mut Archive, name: &str, total: usize) -> Result<Vec<usize>, Failure> {
     let labels = archive.array(name)?;
     if labels.values.len() != total {
         return Err(fault(name, format!("{} labels for {total} samples", labels.values.len())));
@@ -23,8 +22,8 @@ pub fn labels<R: Read + Seek>(archive: &mut Archive<R>, name: &str, total: usize
 ///
 /// # Errors
 /// If they are not that.
-pub fn objects<R: Read + Seek>(
-    archive: &mut Archive<R>,
+pub fn objects(
+    archive: &mut Archive,
     [boxes, classes, offsets]: [&str; 3],
     total: usize,
 ) -> Result<Vec<Vec<Object>>, Failure> {

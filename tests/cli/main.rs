@@ -1,6 +1,7 @@
 //! The program as a user runs it.
 
 mod artefacts;
+mod cases;
 mod codesign;
 mod commands;
 mod damage;
@@ -9,7 +10,9 @@ mod detect;
 mod head;
 mod interrupt;
 mod pipes;
+mod readme;
 mod screens;
+mod silent;
 mod support;
 mod third_party;
 mod usage;

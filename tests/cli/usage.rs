@@ -101,10 +101,10 @@ fn damaged_tasks_are_refused() {
     task_refused(&[("model = \"model.onnx\"", "model = \"../nowhere.onnx\"")], "nowhere.onnx");
     task_refused(&[("file = \"samples.npz\"", "file = \"model.onnx\"")], "npz");
     task_refused(&[("file = \"samples.npz\"", "file = \"gone.npz\"")], "gone.npz");
-    task_refused(&[("count = 500", "count = 501"), ("count = 100", "count = 700")], "the file has 600");
+    task_refused(&[("count = 500", "count = 501"), ("count = 100", "count = 700")], "and there are 600");
     task_refused(&[("count = 500", "count = 0"), ("count = 100", "count = 0")], "samples");
     task_refused(&[("start = 100", "start = 18446744073709551615")], "");
-    task_refused(&[("array = \"images\"", "array = \"labels\"")], "elements");
+    task_refused(&[("array = \"images\"", "array = \"labels\"")], "has not the axes of layout NHWC");
     task_refused(&[("array = \"images\"", "array = \"sounds\"")], "sounds");
     task_refused(&[("array = \"labels\"", "array = \"images\"")], "");
     task_refused(&[("std = [1.0]", "std = [0.0]")], "std");

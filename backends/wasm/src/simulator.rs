@@ -5,10 +5,21 @@ use crate::{Options, emit_with};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stall, Stimulus, Trace};
 use std::time::Instant;
-use wasmtime::{Config, Engine, Instance, Memory, Module, OptLevel, Store, TypedFunc};
+use wasmtime::{
+    Config, Engine, Instance, Memory, Module, OptLevel, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc,
+};
 
 /// Cycles per call into the module.
-const CHUNK: u32 = 1 << 16;
+const CHUNK: u32 = 1 << 12;
+
+/// Instructions that a module may execute per cycle: far more than the largest circuit needs.
+const FUEL_PER_CYCLE: u64 = 1 << 22;
+
+/// Instructions that a module may execute at its start, at a reset, or besides its cycles.
+const FUEL: u64 = 1 << 30;
+
+/// Bytes of memory that a module may have.
+const MAX_MEMORY: usize = 1 << 30;
 
 /// `tvalid` and `tready` of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +85,13 @@ pub enum SimulationError {
 
 /// A simulator module, compiled and ready.
 pub struct Simulator {
-    store: Store<()>,
+    store: Store<StoreLimits>,
     memory: Memory,
     run: TypedFunc<i32, i32>,
     reset: TypedFunc<(), ()>,
     map: Map,
+    /// Its instructions are counted.
+    bounded: bool,
     cycles: u64,
     seconds: f64,
 }
@@ -103,14 +116,20 @@ impl Simulator {
     /// # Errors
     /// If the WebAssembly engine fails.
     pub fn with_options(design: &Design, options: Options) -> Result<Self, SimulationError> {
-        Self::from_wasm(&emit_with(design, options))
+        Self::load(&emit_with(design, options), false)
     }
 
-    /// A simulator from a module that [`crate::emit`] made.
+    /// A simulator from a module that [`crate::emit`] made, or that is said to be one: it runs with as
+    /// many instructions and as much memory as a simulator needs, and touches nothing else.
     ///
     /// # Errors
     /// If the bytes are not such a module, or the engine fails.
     pub fn from_wasm(wasm: &[u8]) -> Result<Self, SimulationError> {
+        Self::load(wasm, true)
+    }
+
+    /// Counting instructions costs a tenth of the speed; modules that were made just now need no bound.
+    fn load(wasm: &[u8], bounded: bool) -> Result<Self, SimulationError> {
         let section = custom_section(wasm, SECTION).ok_or_else(|| {
             SimulationError::Format(format!("no custom section `{SECTION}`: the file was not written by this compiler"))
         })?;
@@ -121,16 +140,22 @@ impl Simulator {
         }
         let mut config = Config::new();
         config.cranelift_opt_level(OptLevel::Speed);
+        config.consume_fuel(bounded);
         let engine = Engine::new(&config).map_err(engine_error)?;
         let module = Module::new(&engine, wasm).map_err(engine_error)?;
-        let mut store = Store::new(&engine, ());
+        let limits = StoreLimitsBuilder::new().memory_size(MAX_MEMORY).memories(1).tables(1).instances(1);
+        let mut store = Store::new(&engine, limits.build());
+        store.limiter(|limits| limits);
+        if bounded {
+            store.set_fuel(FUEL).map_err(engine_error)?;
+        }
         let instance = Instance::new(&mut store, &module, &[]).map_err(engine_error)?;
         let memory = instance
             .get_memory(&mut store, "memory")
             .ok_or_else(|| SimulationError::Format("no export `memory`".to_owned()))?;
         let run = instance.get_typed_func(&mut store, "run").map_err(engine_error)?;
         let reset = instance.get_typed_func(&mut store, "reset").map_err(engine_error)?;
-        Ok(Self { store, memory, run, reset, map, cycles: 0, seconds: 0.0 })
+        Ok(Self { store, memory, run, reset, map, bounded, cycles: 0, seconds: 0.0 })
     }
 
     /// What the module says about itself.
@@ -170,10 +195,10 @@ impl Simulator {
         let start = processor_seconds();
         self.cycles = 0;
         if let Some(cycles) = stimulus.reset_after {
-            self.reset.call(&mut self.store, ()).map_err(engine_error)?;
+            self.restart()?;
             self.advance(cycles, watch)?;
         }
-        self.reset.call(&mut self.store, ()).map_err(engine_error)?;
+        self.restart()?;
         let status = self.advance(u64::MAX, watch)?;
         self.seconds = processor_seconds() - start;
         self.check_windows()?;
@@ -204,6 +229,15 @@ impl Simulator {
     pub fn begin(&mut self, stimulus: &Stimulus) -> Result<(), SimulationError> {
         self.prepare(stimulus)?;
         self.cycles = 0;
+        self.restart()
+    }
+
+    fn refuel(&mut self, fuel: u64) -> Result<(), SimulationError> {
+        if self.bounded { self.store.set_fuel(fuel).map_err(engine_error) } else { Ok(()) }
+    }
+
+    fn restart(&mut self) -> Result<(), SimulationError> {
+        self.refuel(FUEL)?;
         self.reset.call(&mut self.store, ()).map_err(engine_error)
     }
 
@@ -233,12 +267,19 @@ impl Simulator {
         let mut left = cycles;
         while left > 0 {
             let limit = left.min(u64::from(CHUNK)) as i32;
+            self.refuel(FUEL + limit as u64 * FUEL_PER_CYCLE)?;
             let done = self.run.call(&mut self.store, limit).map_err(engine_error)? as u64;
+            if done > limit as u64 {
+                return Err(SimulationError::Format(format!("it simulated {done} of {limit} cycles")));
+            }
             self.cycles += done;
             left -= done;
             let status = self.word(self.map.control.status)? as u32;
             if status != RUNNING {
                 return Ok(status);
+            }
+            if done == 0 {
+                return Err(SimulationError::Format("it runs, and simulates no cycle".to_owned()));
             }
             if !watch(self.cycles) {
                 return Err(SimulationError::Interrupted { cycle: self.cycles });
@@ -362,7 +403,10 @@ impl Simulator {
     }
 }
 
-fn engine_error(error: impl std::fmt::Display) -> SimulationError {
+fn engine_error(error: wasmtime::Error) -> SimulationError {
+    if error.downcast_ref::<Trap>() == Some(&Trap::OutOfFuel) {
+        return SimulationError::Format("it executes more instructions than a simulator needs".to_owned());
+    }
     SimulationError::Engine(format!("{error:#}"))
 }
 

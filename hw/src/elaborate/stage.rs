@@ -63,7 +63,10 @@ impl<'a> WindowParts<'a> {
             Op::QConv(_) | Op::QDeformConv(_) => {
                 let biases = graph.constant_of(node.operands[2]).expect("invariant: biases are constant");
                 let (lo, hi) = accumulator_range(graph, id);
-                (biases.ints().iter().map(|&bias| i64::from(bias)).collect(), Ty::range(lo.min(0), hi.max(0)))
+                // Products are signed where a factor is, also where no sum is negative.
+                let weights = graph.constant_of(node.operands[1]).map_or(&[][..], |weights| weights.ints());
+                let least = if input.signed || weights.iter().any(|&weight| weight < 0) { -1 } else { 0 };
+                (biases.ints().iter().map(|&bias| i64::from(bias)).collect(), Ty::range(lo.min(least), hi.max(0)))
             }
             Op::QAveragePool(pool) => {
                 // The adders take any element of the stream's type, also those that never come.

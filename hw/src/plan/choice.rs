@@ -109,8 +109,16 @@ pub fn kernels(graph: &Graph) -> Result<Vec<(NodeId, Kernel)>, Diagnostics> {
             Err(fault) => faults.push(fault),
         }
     }
+    if faults.is_empty() && kernels.len() > MAX_STAGES {
+        let message = format!("the circuit would have {} stages; at most {MAX_STAGES} are built", kernels.len());
+        let fault = Diagnostic::error("too-large", message).at(&graph.name);
+        faults.push(fault.help("cut the model into parts, and compile each"));
+    }
     if faults.is_empty() { Ok(kernels) } else { Err(Diagnostics(faults)) }
 }
+
+/// Most stages of a circuit: each is a module, and no device holds more.
+const MAX_STAGES: usize = 2048;
 
 /// The plan in which every stage is built as chosen. Reshapes need no choice: they keep the lanes
 /// of their operand.

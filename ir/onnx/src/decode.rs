@@ -162,6 +162,8 @@ fn external(tensor: &TensorProto, base: Option<&Path>, bytes: usize) -> Result<B
         return Err(outside());
     }
     let cannot = |error: std::io::Error| format!("external data `{location}` cannot be read: {error}");
+    // The parent of a bare file name is the empty path.
+    let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
     let directory = base.canonicalize().map_err(cannot)?;
     let path = directory.join(relative).canonicalize().map_err(cannot)?;
     if !path.starts_with(&directory) {

@@ -5,6 +5,7 @@ use crate::node::Node;
 use crate::value::{Value, Weights};
 use lutweave_ir::op::DequantizeWeights;
 use lutweave_ir::tensor::Data;
+use lutweave_ir::validate::{MAX_VALUE, MAX_VALUES};
 use lutweave_ir::{Diagnostic, Element, Graph, NodeId, Op, Quantization, TensorType};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub struct Importer {
     pub base: Option<PathBuf>,
     /// Elements of constants computed so far.
     computed: usize,
+    /// Elements of run-time values so far.
+    reserved: usize,
     /// The name that each graph node was added under; the graph's own are made unique.
     wanted: Vec<String>,
     /// What constants are named after.
@@ -48,6 +51,7 @@ impl Importer {
             transposed: HashMap::new(),
             base,
             computed: 0,
+            reserved: 0,
             wanted: Vec::new(),
             role: "constant",
         }
@@ -71,6 +75,24 @@ impl Importer {
                 .help("fold them before export"));
         }
         Ok(())
+    }
+
+    /// Counts a run-time value, so that no file claims more than can be computed.
+    ///
+    /// # Errors
+    /// If it, or all together, are too large.
+    pub fn reserve(&mut self, elements: usize) -> Result<(), Diagnostic> {
+        self.reserved = self.reserved.saturating_add(elements);
+        let (found, most, what) = match elements {
+            elements if elements > MAX_VALUE => (elements, MAX_VALUE, "its value has"),
+            _ => (self.reserved, MAX_VALUES, "the model's values have in all"),
+        };
+        if found <= most {
+            return Ok(());
+        }
+        Err(self
+            .error("too-large", format!("{what} {found} elements, of which at most {most} are computed"))
+            .help("export the model with smaller inputs"))
     }
 
     /// Adds an input.
@@ -123,6 +145,7 @@ impl Importer {
         };
         let id = self.graph.add(&name, op, operands).map_err(|diagnostic| diagnostic.at(at).operator(operator))?;
         self.wanted.push(name);
+        self.reserve(self.ty(id).count())?;
         Ok(id)
     }
 

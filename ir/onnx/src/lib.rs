@@ -46,8 +46,11 @@ pub struct ImportOptions {
 /// An imported model.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    /// The graph. Its outputs' nodes have the names of the model's outputs.
+    /// The graph.
     pub graph: Graph,
+    /// Names of its outputs, in order. An output's node has its name, unless the output is an
+    /// input of the model, or the same value as an output before it.
+    pub outputs: Vec<String>,
     /// What the user should know.
     pub warnings: Vec<Diagnostic>,
 }

@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most nodes of a model, and most constants.
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 20_000;
 
 /// How often an import starts again with what it learned about integer inputs.
 const MAX_ROUNDS: usize = 16;
@@ -29,7 +29,9 @@ pub fn import(model: &ModelProto, options: &ImportOptions) -> Result<Imported, D
     for (what, found) in [("nodes", graph.node.len()), ("initializers", graph.initializer.len())] {
         if found > MAX_NODES {
             let message = format!("{found} {what}, of which at most {MAX_NODES} are read");
-            return Err(Diagnostic::error("too-large", message).into());
+            return Err(Diagnostic::error("too-large", message)
+                .help("cut the model into parts, or export it with constants folded")
+                .into());
         }
     }
     let constants = Constants::read(graph, options);
@@ -197,7 +199,7 @@ impl<'a> Session<'a> {
                 (_, symbol) if axis == 0 => {
                     let symbol = symbol.filter(|symbol| !symbol.is_empty()).unwrap_or("?");
                     let message = format!("the batch `{symbol}` of the input is fixed to 1");
-                    self.warnings.push(Diagnostic::warning("batch-fixed", message).at(name));
+                    self.warnings.push(Diagnostic::note("batch-fixed", message).at(name));
                     extents.push(1);
                 }
                 (_, symbol) => {
@@ -215,7 +217,7 @@ impl<'a> Session<'a> {
             }
         }
         match count(&extents) {
-            Some(elements) if elements > 0 => {}
+            Some(elements) if elements > 0 => self.importer.reserve(elements).map_err(|error| error.at(name))?,
             _ => return Err(fault(format!("the shape {extents:?} has too many elements"))),
         }
         let mut ty = TensorType::int(extents, element);
@@ -300,6 +302,25 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// An output's node, if it computes reals where the model gives reals, and integers where it gives
+    /// integers.
+    fn checked(&self, output: &ValueInfoProto, id: NodeId) -> Result<NodeId, Diagnostic> {
+        let tensor = output.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref());
+        let data_type = tensor.and_then(|tensor| tensor.elem_type).unwrap_or(0);
+        let Some(declared) = Kind::of(data_type) else { return Ok(id) };
+        let element = self.importer.ty(id).element;
+        if (declared == Kind::Float) != element.is_int() {
+            return Ok(id);
+        }
+        let name = crate::literal::data_type_name(data_type);
+        Err(Diagnostic::error(
+            "unsupported-output",
+            format!("the model gives it as {name}, and it is computed as {element}"),
+        )
+        .at(output.name.as_deref().unwrap_or(""))
+        .help("put a Cast to float behind it, or quantize it with QuantizeLinear"))
+    }
+
     fn finish(mut self) -> Result<Imported, Diagnostics> {
         let mut outputs = Vec::new();
         for output in &self.proto.output {
@@ -308,7 +329,7 @@ impl<'a> Session<'a> {
             self.importer.current_operator.clear();
             match self.values.get(name).cloned() {
                 Some(Value::Poisoned) => {}
-                Some(value) => match self.importer.output(&value) {
+                Some(value) => match self.importer.output(&value).and_then(|id| self.checked(output, id)) {
                     Ok(id) => outputs.push((name, id)),
                     Err(fault) => self.faults.push(fault),
                 },
@@ -324,7 +345,10 @@ impl<'a> Session<'a> {
         }
         if self.faults.is_empty() {
             match named_outputs(&self.importer, &outputs) {
-                Ok(graph) => return Ok(Imported { graph, warnings: self.warnings }),
+                Ok(graph) => {
+                    let outputs = outputs.iter().map(|(name, _)| (*name).to_owned()).collect();
+                    return Ok(Imported { graph, outputs, warnings: self.warnings });
+                }
                 Err(fault) => self.faults.push(fault),
             }
         }

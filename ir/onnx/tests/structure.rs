@@ -187,7 +187,7 @@ fn four_bit_weights_and_activations() {
 #[test]
 fn argmax_gives_integers() {
     let model = Model::new(13).input("x", &[1, 5]);
-    let model = model.node("ArgMax", &["x"], &["y"], vec![int("axis", 1)]).output("y");
+    let model = model.node("ArgMax", &["x"], &["y"], vec![int("axis", 1)]).integers("y");
     let y = interpret::run(&graph(&model), &[Tensor::f32(vec![1, 5], vec![0.0, 3.0, 1.0, 3.0, 2.0])]).unwrap();
     assert!(matches!(&y[0].data, Data::Int(data) if data[..] == [1]));
 }

@@ -7,6 +7,8 @@ use lutweave_ir::{Op, TensorType};
 
 /// Charged for a transpose, up to three times, on top of its elements: a stream has to be stored to be reordered.
 const TRANSPOSE: u64 = 1_000_000;
+/// Charged for a mean over other axes than a stream's rows and columns, or its channels: the chip has none.
+const STORED_MEAN: u64 = 10 * TRANSPOSE;
 /// Per element of a transpose.
 const TRANSPOSE_ELEMENT: u64 = 64;
 /// Per element of a function that needs a table or a transcendental function.
@@ -49,7 +51,10 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
         Op::MaxPool(window)
         | Op::AveragePool(AveragePool { window, .. })
         | Op::QAveragePool(QAveragePool { window, .. }) => count * taps(window) + 1,
-        Op::ReduceMean { .. } => 2 * operand + 1,
+        Op::ReduceMean { axes, .. } => {
+            let stored = types.first().is_some_and(|ty| !streams(ty, axes));
+            2 * operand + 1 + if stored { STORED_MEAN } else { 0 }
+        }
         Op::Concat { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
         // What is cut off has to be read all the same.
         Op::Slice { .. } => 2 * operand + 1,
@@ -61,6 +66,14 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
         Op::Softmax { .. } | Op::ArgMax { .. } | Op::TopPeaks(_) => TABLE_ELEMENT * operand + 1,
         Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count + 1,
     }
+}
+
+/// True for a mean over rows and columns, or over channels, of a value as a channels-last image.
+fn streams(ty: &TensorType, axes: &[usize]) -> bool {
+    let Some(outer) = 4usize.checked_sub(ty.shape.len()) else { return false };
+    let mut reduced = axes.iter().filter(|&&axis| ty.shape[axis] > 1).map(|axis| axis + outer).peekable();
+    let channels = reduced.peek() == Some(&3);
+    reduced.all(|axis| matches!(axis, 1 | 2) && !channels || axis == 3 && channels)
 }
 
 fn elements(egraph: &EGraph, term: &Term) -> u64 {

@@ -4,6 +4,7 @@
 use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
+use super::range::signed_grid;
 use lutweave_ir::op::Binary;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, NodeId, Op, Quantization};
 
@@ -21,6 +22,13 @@ impl Grid {
     pub fn range(&self) -> (i32, i32) {
         let (lo, hi) = self.element.range().expect("invariant: a grid's element is an integer");
         (lo as i32, hi as i32)
+    }
+
+    /// This grid if its range holds a real, otherwise one whose range does.
+    pub fn with(&self, real: f32) -> Self {
+        let (lo, hi) = self.range();
+        let [lo, hi] = [lo, hi].map(|bound| self.quantization.dequantize(bound));
+        if (lo..=hi).contains(&real) { *self } else { signed_grid(lo.min(real), hi.max(real)) }
     }
 
     /// Largest magnitude in steps.
@@ -80,8 +88,9 @@ pub(super) fn assign(model: &Model, fusion: &Fusion) -> Result<Vec<Option<Origin
 
 /// The quantization that a reader imposes on a value that it only moves or joins.
 fn wanted(model: &Model, fixed: &[Option<Grid>], readers: &[Vec<NodeId>], reader: NodeId) -> Option<Origin> {
-    let joins = matches!(model.graph.node(reader).op, Op::Concat { .. });
-    if !joins && follows(model, reader).is_none() && !matches!(model.graph.node(reader).op, Op::Quantize { .. }) {
+    let follows = follows(model, reader).is_some();
+    let joins = !follows && matches!(model.graph.node(reader).op, Op::Concat { .. } | Op::Pad { .. });
+    if !joins && !follows && !matches!(model.graph.node(reader).op, Op::Quantize { .. }) {
         return None;
     }
     if let Some(grid) = fixed[reader.index()] {
@@ -160,8 +169,13 @@ pub(super) fn readers(model: &Model, fusion: &Fusion) -> Vec<Vec<NodeId>> {
     for output in model.graph.outputs() {
         readers[output.index()].push(*output);
     }
+    // Who reads a value twice reads it all the same.
+    readers.iter_mut().for_each(Vec::dedup);
     readers
 }
+
+/// What pads a value before a maximum, or less.
+const LOWEST: f32 = -1e30;
 
 /// The operand whose quantization the node's result always has.
 pub(super) fn follows(model: &Model, id: NodeId) -> Option<NodeId> {
@@ -170,11 +184,15 @@ pub(super) fn follows(model: &Model, id: NodeId) -> Option<NodeId> {
         Op::MaxPool(_)
         | Op::Slice { .. }
         | Op::Select { .. }
-        | Op::Pad { .. }
         | Op::Resize { .. }
         | Op::Transpose { .. }
         | Op::Reshape { .. }
         | Op::Dequantize => Some(node.operands[0]),
+        // Every quantization holds 0. Other constants are joined to the values, and need a range of
+        // both; below all values, before a maximum, they only have to be the least.
+        // Integers are padded with an integer of their own.
+        Op::Pad { .. } if model.is_int(id) => Some(node.operands[0]),
+        Op::Pad { value, .. } if *value == 0.0 || *value <= LOWEST => Some(node.operands[0]),
         _ => None,
     }
 }
@@ -206,6 +224,10 @@ fn fixed(model: &Model, fusion: &Fusion, readers: &[Vec<NodeId>]) -> Result<Vec<
                 let operands: Vec<_> = model.inputs_of(id).iter().map(|operand| fixed[operand.index()]).collect();
                 let same = operands.iter().all(|grid| *grid == operands[0]);
                 asked(model, &readers[id.index()]).or(if same { operands[0] } else { None })
+            }
+            Op::Pad { value, .. } if follows(model, id).is_none() => {
+                let operand = fixed[node.operands[0].index()];
+                asked(model, &readers[id.index()]).or(operand.map(|grid| grid.with(*value)))
             }
             _ => match follows(model, id) {
                 Some(operand) => fixed[operand.index()],

@@ -11,7 +11,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Samples of which whole values are kept, to measure the error of the integer graph.
-const KEPT_SAMPLES: usize = 8;
+pub(super) const KEPT_SAMPLES: usize = 8;
 /// Most elements kept for that.
 const KEPT_ELEMENTS: usize = 1 << 25;
 

@@ -3,7 +3,8 @@
 use super::QuantizeOptions;
 use super::arithmetic;
 use super::assign::{self, Grid, Origin};
-use super::calibrate::Observations;
+use super::calibrate::{KEPT_SAMPLES, Observations};
+use super::fidelity::Fidelity;
 use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
@@ -42,8 +43,22 @@ pub(super) struct Lowering<'m> {
     values: Vec<Option<Value>>,
     /// Values of the prologue as integers.
     integers: Vec<Option<Value>>,
-    /// Values of the chip as reals.
-    reals: Vec<Option<NodeId>>,
+    /// Values as the host sees them: reals, on the samples that are compared.
+    reals: Vec<Option<Value>>,
+    /// How well the values of the chip stand for the float graph's.
+    fidelity: Vec<Fidelity>,
+}
+
+/// The integer graph, and how well it stands for the float graph.
+pub(super) struct Lowered {
+    /// The graph.
+    pub graph: Graph,
+    /// The arithmetic layers.
+    pub report: Vec<LayerReport>,
+    /// The values of the chip, in order.
+    pub values: Vec<Fidelity>,
+    /// The outputs, as the host gives them.
+    pub outputs: Vec<Fidelity>,
 }
 
 /// Lowers a model. `samples` are the inputs on which the graph runs as it grows; there need be
@@ -58,7 +73,7 @@ pub(super) fn lower(
     observations: &Observations,
     samples: &[Vec<Tensor>],
     options: &QuantizeOptions,
-) -> Result<(Graph, Vec<LayerReport>), Diagnostics> {
+) -> Result<Lowered, Diagnostics> {
     let count = model.graph.nodes().len();
     let wanted = options.asymmetric || options.corrects_scales();
     let rounds = model.layers.keys().any(|&root| options.rounds(model, root));
@@ -78,9 +93,9 @@ pub(super) fn lower(
         values: vec![None; count],
         integers: vec![None; count],
         reals: vec![None; count],
+        fidelity: Vec::new(),
     };
     let last_reads = lowering.last_reads();
-    let layers = model.layers.keys().filter(|id| fusion.demanded[id.index()]).count();
     for (position, &input) in model.graph.inputs().iter().enumerate() {
         let node = model.graph.node(input);
         let id = lowering.graph.input(&node.name, node.ty.clone());
@@ -88,10 +103,10 @@ pub(super) fn lower(
         lowering.values[input.index()] = Some(Value { id, samples });
     }
     let mut faults = Vec::new();
-    for id in model.graph.ids().filter(|id| fusion.demanded[id.index()]) {
-        if matches!(model.graph.node(id).op, Op::Input | Op::Constant(_)) {
-            continue;
-        }
+    let computed =
+        |id: &NodeId| fusion.demanded[id.index()] && !matches!(model.graph.node(*id).op, Op::Input | Op::Constant(_));
+    let work: Vec<NodeId> = model.graph.ids().filter(computed).collect();
+    for (done, &id) in work.iter().enumerate() {
         // A node after a fault has no operands; only the first faults are real.
         if !faults.is_empty() && lowering.reads(id).iter().any(|read| lowering.values[read.index()].is_none()) {
             continue;
@@ -110,17 +125,23 @@ pub(super) fn lower(
         if let Some(shadow) = &mut lowering.shadow {
             shadow.release(id);
         }
-        options.progress(super::Stage::Lower, lowering.report.len(), layers);
+        options.progress(super::Stage::Lower, done + 1, work.len());
     }
     if !faults.is_empty() {
         return Err(Diagnostics(faults));
     }
     let mut outputs = Vec::new();
+    let mut fidelity = Vec::new();
     for &output in model.graph.outputs() {
-        outputs.push(lowering.host_value(output)?);
+        let value = lowering.host_value(output)?;
+        let real = model.graph.node(output).ty.element == Element::F32;
+        if let Some(kept) = observations.kept.get(&output).filter(|_| real) {
+            fidelity.extend(Fidelity::of(output, kept.iter(), value.samples.iter().map(Tensor::reals)));
+        }
+        outputs.push(value.id);
     }
     lowering.graph.set_outputs(outputs);
-    Ok((lowering.graph, lowering.report))
+    Ok(Lowered { graph: lowering.graph, report: lowering.report, values: lowering.fidelity, outputs: fidelity })
 }
 
 /// The quantizations that were not given, from what was observed.
@@ -172,6 +193,10 @@ impl Lowering<'_> {
                 last[read.index()] = Some(id);
             }
         }
+        // Outputs are read when all is done.
+        for output in self.model.graph.outputs() {
+            last[output.index()] = None;
+        }
         let mut last_reads = vec![Vec::new(); self.values.len()];
         for id in self.model.graph.ids() {
             if let Some(reader) = last[id.index()] {
@@ -203,29 +228,31 @@ impl Lowering<'_> {
         let node = self.model.graph.node(id);
         let operands =
             node.operands.iter().map(|&operand| self.host_value(operand)).collect::<Result<Vec<_>, Diagnostic>>()?;
-        let id = self.graph.add(&node.name, node.op.clone(), &operands)?;
-        Ok(Value { id, samples: Arc::new([]) })
+        self.emit(&node.name, node.op.clone(), &operands.iter().collect::<Vec<_>>(), None)
     }
 
     /// A value as the host sees it: reals where the model has reals.
-    fn host_value(&mut self, id: NodeId) -> Result<NodeId, Diagnostic> {
+    fn host_value(&mut self, id: NodeId) -> Result<Value, Diagnostic> {
         let model = self.model;
-        if let Some(real) = self.reals[id.index()] {
-            return Ok(real);
+        if let Some(real) = &self.reals[id.index()] {
+            return Ok(real.clone());
         }
         let node = model.graph.node(id);
-        if let Op::Constant(tensor) = &node.op {
-            let constant = self.graph.constant(&node.name, tensor.clone(), node.ty.clone());
-            self.reals[id.index()] = Some(constant);
-            return Ok(constant);
-        }
-        let value = self.value(id);
-        if self.graph.node(value.id).ty.element == node.ty.element {
-            return Ok(value.id);
-        }
-        let name = format!("{}.dequantize", node.name);
-        let real = self.graph.add(&name, Op::Dequantize, &[value.id])?;
-        self.reals[id.index()] = Some(real);
+        let real = if let Op::Constant(tensor) = &node.op {
+            let id = self.graph.constant(&node.name, tensor.clone(), node.ty.clone());
+            Value { id, samples: Arc::new([]) }
+        } else {
+            let mut value = self.value(id);
+            if value.samples.len() > KEPT_SAMPLES {
+                value.samples = value.samples[..KEPT_SAMPLES].into();
+            }
+            if self.graph.node(value.id).ty.element == node.ty.element {
+                value
+            } else {
+                self.emit(&format!("{}.dequantize", node.name), Op::Dequantize, &[&value], None)?
+            }
+        };
+        self.reals[id.index()] = Some(real.clone());
         Ok(real)
     }
 
@@ -264,7 +291,9 @@ impl Lowering<'_> {
             Op::Pad { before, after, value } => {
                 let node = model.graph.node(id);
                 let operand = self.integer(node.operands[0])?;
-                let value = self.grid_of(&operand).quantize(*value) as f32;
+                let operand = self.rescale(&format!("{}.rescale", node.name), &operand, &self.grid(id))?;
+                let own = self.model.is_int(id);
+                let value = if own { *value } else { self.grid_of(&operand).quantize(*value) as f32 };
                 let op = Op::Pad { before: before.clone(), after: after.clone(), value };
                 self.emit(&node.name, op, &[&operand], None)
             }
@@ -295,15 +324,50 @@ impl Lowering<'_> {
         }
     }
 
-    /// Movement of inputs on the host, in the element type that they come in.
+    /// Movement of inputs on the host: in the integers that they come in where one quantization holds all
+    /// that is moved, otherwise in reals.
     fn moved(&mut self, id: NodeId) -> Result<Value, Diagnostic> {
         let node = self.model.graph.node(id);
         let operands: Vec<Value> = node.operands.iter().map(|&operand| self.value(operand)).collect();
-        if let Op::Dequantize = node.op {
-            return Ok(operands[0].clone());
+        let grids: Vec<Option<Grid>> =
+            operands.iter().map(|value| self.is_int(value).then(|| self.grid_of(value))).collect();
+        let [Some(grid), ..] = grids[..] else {
+            let real = grids.iter().all(Option::is_none);
+            return self.moved_as(id, node.op.clone(), operands, real);
+        };
+        match node.op {
+            Op::Dequantize => Ok(operands[0].clone()),
+            Op::Quantize { element, quantization } if grid == (Grid { element, quantization }) => {
+                Ok(operands[0].clone())
+            }
+            Op::Quantize { .. } => self.moved_as(id, node.op.clone(), operands, false),
+            Op::Pad { ref before, ref after, value } if self.model.graph.node(id).ty.element == Element::F32 => {
+                let held = grid.with(value) == grid;
+                let value = if held { grid.quantize(value) as f32 } else { value };
+                self.moved_as(id, Op::Pad { before: before.clone(), after: after.clone(), value }, operands, held)
+            }
+            _ => self.moved_as(id, node.op.clone(), operands, grids.iter().all(|other| *other == Some(grid))),
         }
-        let operands: Vec<&Value> = operands.iter().collect();
-        self.emit(&node.name, node.op.clone(), &operands, None)
+    }
+
+    /// Movement on the host, of the values themselves or of the reals that they stand for.
+    fn moved_as(
+        &mut self,
+        id: NodeId,
+        op: Op,
+        mut operands: Vec<Value>,
+        themselves: bool,
+    ) -> Result<Value, Diagnostic> {
+        let node = self.model.graph.node(id);
+        if !themselves {
+            for (position, value) in operands.iter_mut().enumerate() {
+                if self.is_int(value) {
+                    let name = format!("{}.dequantize{position}", node.name);
+                    *value = self.emit(&name, Op::Dequantize, &[&value.clone()], None)?;
+                }
+            }
+        }
+        self.emit(&node.name, op, &operands.iter().collect::<Vec<_>>(), None)
     }
 
     /// The value of a node as it was lowered.
@@ -398,11 +462,18 @@ impl Lowering<'_> {
         Value { id, samples: Arc::new([]) }
     }
 
-    /// Compares a value with the float graph's on the samples that were kept.
+    /// Compares a value of the chip with the float graph's on the samples that were kept.
     fn measure(&mut self, id: NodeId, value: &Value) {
         let Some(kept) = self.observations.kept.get(&id) else { return };
-        let Some(entry) = self.report.iter_mut().rev().find(|entry| entry.node == id) else { return };
+        if self.model.graph.node(id).ty.element != Element::F32 {
+            return;
+        }
         let Some(quantization) = self.graph.node(value.id).ty.quantization else { return };
+        let reals = |tensor: &Tensor| -> Vec<f64> {
+            tensor.ints().iter().map(|&q| f64::from(quantization.dequantize(q))).collect()
+        };
+        self.fidelity.extend(Fidelity::of(id, kept.iter(), value.samples.iter().map(reals)));
+        let Some(entry) = self.report.iter_mut().rev().find(|entry| entry.node == id) else { return };
         let (mut signal, mut noise, mut count) = (0.0f64, 0.0f64, 0usize);
         for (real, integer) in kept.iter().zip(value.samples.iter()) {
             for (&real, &q) in real.f32s().iter().zip(integer.ints()) {

@@ -12,6 +12,7 @@ mod constant;
 mod convolution;
 pub(crate) mod deform;
 mod equalize;
+mod fidelity;
 mod forms;
 mod fuse;
 mod linear;
@@ -160,6 +161,9 @@ pub struct Quantized {
     pub graph: Graph,
     /// The arithmetic layers, in order.
     pub layers: Vec<LayerReport>,
+    /// Where the integers may not mean what the reals do, on the calibration samples. What lossy
+    /// settings of weights cost is not among it: they are chosen, and their price is measured.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Elements of all samples of one value that are held while the integer graph grows.
@@ -183,6 +187,7 @@ pub fn quantize(
     if let Some(settings) = options.settings {
         sites::check(&model, &fusion, settings)?;
     }
+    check_size(&model, &fusion)?;
     let samples = draw(calibration, options.samples);
     let equalized = match options.equalization {
         true => equalize::equalize(&mut model, &fusion, &samples, options)?,
@@ -202,13 +207,32 @@ pub fn quantize(
     };
     let largest = model.graph.nodes().iter().map(|node| node.ty.count()).max().unwrap_or(1);
     let held = if needs.calibration() { total.min((HELD_ELEMENTS / largest).max(1)) } else { 0 };
-    let (graph, mut layers) = lower::lower(&model, &fusion, &origins, &observations, &samples[..held], options)?;
+    let lowered = lower::lower(&model, &fusion, &origins, &observations, &samples[..held], options)?;
+    let mut warnings = fidelity::of_steps(&model, &fusion, &origins);
+    warnings.extend(fidelity::of_poles(&model, &observations));
+    if options.weight_bits == 8 && options.settings.is_none() {
+        warnings.extend(fidelity::of_outputs(&model, &lowered.values, &lowered.outputs));
+    }
+    let lower::Lowered { graph, report: mut layers, .. } = lowered;
     for layer in &mut layers {
         layer.equalized = equalized.contains(&fusion.root(layer.node));
     }
     let graph = graph.without_dead_nodes();
     lutweave_ir::validate::validate(&graph)?;
-    Ok(Quantized { graph, layers })
+    Ok(Quantized { graph, layers, warnings })
+}
+
+/// Refuses more values on the chip than any circuit computes, before each of them is observed.
+fn check_size(model: &Model, fusion: &Fusion) -> Result<(), Diagnostic> {
+    const MOST: usize = 8192;
+    let on_chip = |id: &NodeId| fusion.demanded[id.index()] && model.places[id.index()] == Place::Chip;
+    let count = model.graph.ids().filter(on_chip).count();
+    if count <= MOST {
+        return Ok(());
+    }
+    Err(Diagnostic::error("too-large", format!("the chip would compute {count} values; at most {MOST} are quantized"))
+        .at(&model.graph.name)
+        .help("cut the model into parts, and compile each"))
 }
 
 fn check_options(options: &QuantizeOptions) -> Result<(), Diagnostic> {
@@ -231,7 +255,7 @@ struct Needs {
     ranges: BTreeSet<NodeId>,
     /// Layers whose weights are rounded.
     layers: BTreeSet<NodeId>,
-    /// Arithmetic results whose error is reported.
+    /// Values that are compared with the integer graph's.
     measured: BTreeSet<NodeId>,
 }
 
@@ -258,6 +282,8 @@ impl Needs {
                 needs.measured.insert(id);
             }
         }
+        needs.measured.extend(model.graph.outputs().iter().filter(|id| !model.is_constant(**id)));
+        needs.measured.extend(fidelity::near_poles(model).into_iter().map(|(_, at)| at));
         needs
     }
 

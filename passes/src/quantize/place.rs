@@ -1,7 +1,7 @@
 //! Which nodes run on the host before the chip, on the chip, and on the host after it.
 
 use super::forms::{Fault, Form};
-use lutweave_ir::{Diagnostics, Graph, NodeId, Op};
+use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
 use std::collections::BTreeSet;
 
 /// Where a node runs.
@@ -42,16 +42,37 @@ pub(super) fn place(graph: &Graph, forms: &[Result<Form, Fault>]) -> Result<Vec<
             }
         }
     }
-    prefer_host(graph, forms, &mut host);
+    prefer_host(graph, forms, &movable, &mut host);
     let places = demand(graph, forms, &host, &movable);
     let mut blamed = BTreeSet::new();
     for id in graph.ids().filter(|id| places[id.index()] == Place::Epilogue && is_heavy(&graph.node(*id).op)) {
         blamed.extend(causes[id.index()].iter().copied());
     }
     blamed.extend(graph.ids().filter(|id| places[id.index()] == Place::Epilogue && is_chip_only(&graph.node(*id).op)));
+    let computes = |id: &NodeId| {
+        let edge = matches!(graph.node(*id).op, Op::Input | Op::Quantize { .. } | Op::Dequantize)
+            || matches!(forms[id.index()], Ok(Form::Reshape(_)));
+        places[id.index()] == Place::Chip && !edge
+    };
+    if blamed.is_empty() && !graph.ids().any(|id| computes(&id)) {
+        return Err(nothing_on_chip(graph, forms, &places));
+    }
     let diagnostics: Vec<_> =
         blamed.into_iter().filter_map(|id| Some(forms[id.index()].as_ref().err()?.diagnostic(graph, id))).collect();
     if diagnostics.is_empty() { Ok(places) } else { Err(Diagnostics(diagnostics)) }
+}
+
+/// A model of which the device would compute nothing.
+fn nothing_on_chip(graph: &Graph, forms: &[Result<Form, Fault>], places: &[Place]) -> Diagnostics {
+    let refused = graph.ids().filter(|id| places[id.index()] == Place::Epilogue);
+    let causes: Vec<Diagnostic> =
+        refused.filter_map(|id| Some(forms[id.index()].as_ref().err()?.diagnostic(graph, id))).collect();
+    let message = "no operator of the model would run on the device: what it computes is constant, only moves its \
+                   inputs, or runs on the host";
+    let whole = Diagnostic::error("nothing-to-compile", message)
+        .at(&graph.name)
+        .help("compile a model that has a layer, such as a convolution, a pooling or an addition");
+    Diagnostics(std::iter::once(whole).chain(causes).collect())
 }
 
 fn inherit(causes: &mut [BTreeSet<NodeId>], id: NodeId, operands: &[NodeId]) {
@@ -80,15 +101,20 @@ fn movable_inputs(graph: &Graph) -> Vec<bool> {
 /// Joins stay on the host where nothing on the chip needs them. Along other axes than the channels
 /// a stream has to be stored whole for them; and joined channels share one scale, which probabilities
 /// beside distances would be lost in. What the model itself rounds after a join has that scale anyway.
-fn prefer_host(graph: &Graph, forms: &[Result<Form, Fault>], host: &mut [bool]) {
+fn prefer_host(graph: &Graph, forms: &[Result<Form, Fault>], movable: &[bool], host: &mut [bool]) {
     let mut feeds_layer = vec![false; graph.nodes().len()];
     for id in graph.ids().rev() {
         let op = &graph.node(id).op;
         let needed = feeds_layer[id.index()] || is_heavy(op) || matches!(op, Op::Quantize { .. });
-        if let (true, Ok(form)) = (needed, &forms[id.index()]) {
-            for operand in form.operands(graph, id) {
-                feeds_layer[operand.index()] = true;
-            }
+        let operands = match &forms[id.index()] {
+            _ if !needed => Vec::new(),
+            Ok(form) => form.operands(graph, id),
+            // What the host moves before the chip feeds it all the same.
+            Err(_) if movable[id.index()] => graph.node(id).operands.clone(),
+            Err(_) => Vec::new(),
+        };
+        for operand in operands {
+            feeds_layer[operand.index()] = true;
         }
     }
     for id in graph.ids() {

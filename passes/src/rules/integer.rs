@@ -67,10 +67,10 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(qconv[lo, hi] ..)",
         guards: &[
             Guard {
-                name: "the element type stays the same",
+                name: "element type and zero point stay the same",
                 holds: |egraph, found| {
-                    let element = |id| egraph.ty(id).map(|ty| ty.element);
-                    element(found.root) == element(found.terms[0].children[0])
+                    let zero = |id| egraph.ty(id).map(|ty| (ty.element, ty.quantization.map(|grid| grid.zero_point)));
+                    zero(found.root) == zero(found.terms[0].children[0])
                 },
             },
             Guard {

@@ -39,7 +39,7 @@ pub struct Axis {
     /// Distance of the taps.
     pub dilation: usize,
     /// Results cut off at the start.
-    pub before: usize,
+    pub before: isize,
     /// Extent of the result.
     pub output: usize,
 }
@@ -138,22 +138,26 @@ fn axes(node: &Node, spatial: &[usize], kernel: &[usize]) -> Result<Vec<Axis>, D
         let span = (kernel[index] - 1).saturating_mul(dilation).saturating_add(1);
         let whole = (extent - 1).saturating_mul(stride).saturating_add(span).saturating_add(padding[index]);
         // Of a window's rounding half, `SAME_UPPER` cuts the smaller part at the start.
-        let halves = |output: usize| {
-            let total = whole.saturating_sub(output);
-            if automatic == "SAME_UPPER" { total / 2 } else { total - total / 2 }
+        let halves = |total: isize| {
+            let smaller = total.div_euclid(2);
+            if automatic == "SAME_UPPER" { smaller } else { total - smaller }
         };
         // What `output_shape` says of the spatial axes stands at its end.
         let given = wanted.map(|wanted| wanted[wanted.len() - rank + index]);
         let (before, output) = match (given, automatic) {
             (Some(output), _) => {
                 let output = usize::try_from(output).map_err(|_| node.invalid("`output_shape` is negative"))?;
-                (halves(output), output)
+                (halves(whole.saturating_sub(output) as isize), output)
             }
             (None, "NOTSET" | "" | "VALID") => {
                 let (before, after) = if automatic == "VALID" { (0, 0) } else { (pads[index], pads[rank + index]) };
-                (before, whole.saturating_sub(before.saturating_add(after)))
+                (before as isize, whole.saturating_sub(before.saturating_add(after)))
             }
-            (None, "SAME_UPPER" | "SAME_LOWER") => (halves(extent * stride), extent * stride),
+            // A window shorter than the stride leaves less than nothing to be cut: zeros at the start.
+            (None, "SAME_UPPER" | "SAME_LOWER") => {
+                let output = extent.saturating_mul(stride);
+                (halves(whole as isize - output as isize), output)
+            }
             (None, other) => return Err(node.invalid(format!("`auto_pad` is `{other}`"))),
         };
         if output == 0 {
@@ -176,7 +180,7 @@ impl Axis {
         let stride = self.stride as isize;
         let phase = |phase: usize| {
             let tap = |tap: usize| {
-                let reach = (phase + self.before) as isize - (self.dilation * tap) as isize;
+                let reach = phase as isize + self.before - (self.dilation * tap) as isize;
                 (reach.rem_euclid(stride) == 0).then_some((tap, reach.div_euclid(stride)))
             };
             Phase { taps: (0..self.kernel).filter_map(tap).collect() }
@@ -330,7 +334,7 @@ fn padding(axis: &Axis, (first, last): (isize, isize)) -> [usize; 2] {
 mod tests {
     use super::*;
 
-    fn axis(kernel: usize, stride: usize, before: usize) -> Axis {
+    fn axis(kernel: usize, stride: usize, before: isize) -> Axis {
         Axis { extent: 4, kernel, stride, dilation: 1, before, output: 4 * stride }
     }
 

@@ -151,7 +151,7 @@ impl Triangle {
             kernel: taps.len(),
             stride: factor,
             dilation: 1,
-            before,
+            before: before as isize,
             output: factor * extent,
         };
         Self { axis, weights, copies }

@@ -42,6 +42,9 @@ pub fn resize(importer: &mut Importer, node: &Node) -> Imported {
             )
         })?);
     }
+    if axes.iter().any(|axis| matches!(axis, Axis::Between(_))) {
+        importer.require_float(node, x)?;
+    }
     one(importer, |importer| apply(importer, node, x, &axes))
 }
 

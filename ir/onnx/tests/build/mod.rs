@@ -46,6 +46,13 @@ impl Model {
         self
     }
 
+    /// An output of whole numbers.
+    #[allow(dead_code, reason = "not every test has one")]
+    pub fn integers(mut self, name: &str) -> Self {
+        self.graph().output.push(info(name, data_type::INT64, &[]));
+        self
+    }
+
     /// Float constants that count up in small steps.
     pub fn floats(mut self, name: &str, shape: &[i64]) -> Self {
         let count = shape.iter().product::<i64>();

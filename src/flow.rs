@@ -104,7 +104,7 @@ pub fn device(name: &str) -> Result<Device, Failure> {
 pub fn calibration(model: &Model, source: &Source) -> Result<Vec<Vec<Tensor>>, Failure> {
     let limit = source.calibration_limit();
     if let Some(path) = &source.calibration {
-        let mut samples = crate::run::read_inputs(path, &model.graph)?;
+        let mut samples = crate::inputs::read_inputs(path, &model.graph)?;
         samples.truncate(limit);
         return Ok(samples);
     }

@@ -22,6 +22,7 @@ mod explore;
 mod failure;
 mod file;
 mod flow;
+mod inputs;
 mod inspect;
 mod listing;
 mod metric;

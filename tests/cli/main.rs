@@ -8,6 +8,7 @@ mod damage;
 mod deform;
 mod detect;
 mod head;
+mod hostile;
 mod interrupt;
 mod pipes;
 mod readme;

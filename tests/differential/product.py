@@ -11,7 +11,7 @@ from . import archive
 TIMEOUT = 60
 
 # Codes of diagnostics that are faults of the compiler, not refusals.
-OUR_FAULT = {"internal", "invalid-graph"}
+OUR_FAULT = {"internal", "internal-error", "invalid-graph"}
 
 # Codes that blame the file or the samples, which are valid.
 FALSE_BLAME = {

@@ -171,7 +171,7 @@ fn fault_of_ours(said: &Path) -> Option<String> {
         return (value["agree"] != false).then(|| "no-errors".to_owned());
     };
     let codes = errors.iter().filter_map(|error| error["code"].as_str());
-    codes.into_iter().find(|code| *code == "internal").map(str::to_owned)
+    codes.into_iter().find(|code| code.starts_with("internal")).map(str::to_owned)
 }
 
 /// Bytes of memory that the process held at most since [`forget_peak`].

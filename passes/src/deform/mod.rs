@@ -253,7 +253,7 @@ impl Reshaping<'_> {
         let interpreter = Interpreter::new(&self.graph);
         let joined = |&index: &usize| -> Result<Vec<f32>, Diagnostic> {
             let outputs = interpreter.run(&self.samples[index])?;
-            Ok(outputs.iter().flat_map(|output| output.f32s().iter().copied()).collect())
+            Ok(outputs.iter().flat_map(|output| output.reals().into_iter().map(|value| value as f32)).collect())
         };
         let outputs = study.judging().par_iter().map(joined).collect::<Result<Vec<_>, Diagnostic>>()?;
         Ok(study.distortion_of(&outputs))

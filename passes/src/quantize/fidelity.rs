@@ -13,6 +13,12 @@ use std::collections::BTreeSet;
 /// Error of an output, as a share of its standard deviation, from which it is worth a warning.
 const TOLERATED: f64 = 0.05;
 
+/// Standard deviation, as a share of the largest magnitude, below which a value is as good as constant.
+const CONSTANT: f64 = 0.01;
+
+/// Share of the largest magnitude that stands for the standard deviation of such a value.
+const SHARE: f64 = 0.1;
+
 /// How well a value of the integer graph stands for the float graph's, on samples.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fidelity {
@@ -20,7 +26,7 @@ pub(super) struct Fidelity {
     pub node: NodeId,
     /// Smallest and largest real.
     range: [f64; 2],
-    /// Root mean square of the error over the standard deviation of the reals.
+    /// Root mean square of the error over the standard deviation of the reals, or what stands for it.
     relative: f64,
     /// Integers give a value that is not finite where the reals do not.
     broken: bool,
@@ -29,6 +35,26 @@ pub(super) struct Fidelity {
 impl Fidelity {
     /// Compares values, sample by sample. `None` if there are no finite reals.
     pub fn of<'a>(
+        node: NodeId,
+        reals: impl Iterator<Item = &'a Tensor>,
+        approximations: impl Iterator<Item = Vec<f64>>,
+    ) -> Option<Self> {
+        Self::against(CONSTANT, node, reals, approximations)
+    }
+
+    /// As [`Fidelity::of`], for values of which only the differences count.
+    pub fn of_differences<'a>(
+        node: NodeId,
+        reals: impl Iterator<Item = &'a Tensor>,
+        approximations: impl Iterator<Item = Vec<f64>>,
+    ) -> Option<Self> {
+        Self::against(0.0, node, reals, approximations)
+    }
+
+    /// Values whose standard deviation is at most the share `constant` of the largest are judged by their
+    /// size.
+    fn against<'a>(
+        constant: f64,
         node: NodeId,
         reals: impl Iterator<Item = &'a Tensor>,
         approximations: impl Iterator<Item = Vec<f64>>,
@@ -57,10 +83,9 @@ impl Fidelity {
         }
         let count = count as f64;
         let variance = (squares / count - (sum / count).powi(2)).max(0.0);
-        // A constant is judged by its size.
-        let constant = variance <= 1e-9 * squares / count;
-        let signal = if constant { squares / count } else { variance };
-        let relative = if noise == 0.0 { 0.0 } else { (noise / count / signal.max(f64::MIN_POSITIVE)).sqrt() };
+        let largest = range[0].abs().max(range[1].abs());
+        let signal = if variance.sqrt() <= constant * largest { SHARE * largest } else { variance.sqrt() };
+        let relative = if noise == 0.0 { 0.0 } else { (noise / count).sqrt() / signal.max(f64::MIN_POSITIVE) };
         Some(Self { node, range, relative, broken })
     }
 
@@ -119,6 +144,20 @@ fn ancestors(model: &Model, id: NodeId) -> BTreeSet<NodeId> {
         }
     }
     found
+}
+
+/// The value by which an output is judged: where it says which element is the largest, that in which it
+/// looked.
+pub(super) fn judged(model: &Model, output: NodeId) -> NodeId {
+    let mut at = output;
+    loop {
+        let node = model.graph.node(at);
+        match node.op {
+            Op::ArgMax { .. } => return node.operands[0],
+            Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } => at = node.operands[0],
+            _ => return output,
+        }
+    }
 }
 
 /// The values whose nearness to 0 decides whether a result is finite.
@@ -215,8 +254,8 @@ mod tests {
     #[test]
     fn constants_are_measured_against_their_size() {
         let reals = [Tensor::f32([2], vec![2.0, 2.0])];
-        let off = Fidelity::of(NodeId(0), reals.iter(), std::iter::once(vec![2.2, 2.2])).expect("there are values");
-        assert!((off.relative - 0.1).abs() < 1e-6, "{off:?}");
+        let off = Fidelity::of(NodeId(0), reals.iter(), std::iter::once(vec![2.1, 2.1])).expect("there are values");
+        assert!((off.relative - 0.5).abs() < 1e-6, "{off:?}");
         let none = [Tensor::f32([1], vec![f32::NAN])];
         assert!(Fidelity::of(NodeId(0), none.iter(), std::iter::once(vec![0.0])).is_none());
     }

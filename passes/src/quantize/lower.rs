@@ -4,7 +4,7 @@ use super::QuantizeOptions;
 use super::arithmetic;
 use super::assign::{self, Grid, Origin};
 use super::calibrate::{KEPT_SAMPLES, Observations};
-use super::fidelity::Fidelity;
+use super::fidelity::{self, Fidelity};
 use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
@@ -131,17 +131,24 @@ pub(super) fn lower(
         return Err(Diagnostics(faults));
     }
     let mut outputs = Vec::new();
-    let mut fidelity = Vec::new();
+    let mut outputs_seen = Vec::new();
     for &output in model.graph.outputs() {
         let value = lowering.host_value(output)?;
-        let real = model.graph.node(output).ty.element == Element::F32;
-        if let Some(kept) = observations.kept.get(&output).filter(|_| real) {
-            fidelity.extend(Fidelity::of(output, kept.iter(), value.samples.iter().map(Tensor::reals)));
+        let judged = fidelity::judged(model, output);
+        let real = model.graph.node(judged).ty.element == Element::F32;
+        if let Some(kept) = observations.kept.get(&judged).filter(|_| real) {
+            let value = lowering.host_value(judged)?;
+            let values = value.samples.iter().map(Tensor::reals);
+            outputs_seen.extend(if judged == output {
+                Fidelity::of(judged, kept.iter(), values)
+            } else {
+                Fidelity::of_differences(judged, kept.iter(), values)
+            });
         }
         outputs.push(value.id);
     }
     lowering.graph.set_outputs(outputs);
-    Ok(Lowered { graph: lowering.graph, report: lowering.report, values: lowering.fidelity, outputs: fidelity })
+    Ok(Lowered { graph: lowering.graph, report: lowering.report, values: lowering.fidelity, outputs: outputs_seen })
 }
 
 /// The quantizations that were not given, from what was observed.

@@ -282,7 +282,8 @@ impl Needs {
                 needs.measured.insert(id);
             }
         }
-        needs.measured.extend(model.graph.outputs().iter().filter(|id| !model.is_constant(**id)));
+        let judged = model.graph.outputs().iter().map(|&output| fidelity::judged(model, output));
+        needs.measured.extend(judged.filter(|&id| !model.is_constant(id)));
         needs.measured.extend(fidelity::near_poles(model).into_iter().map(|(_, at)| at));
         needs
     }

@@ -147,7 +147,7 @@ fn judging<T>(samples: &[T]) -> impl Iterator<Item = &T> {
 
 /// The elements of tensors, one tensor after the other.
 fn joined<'t>(tensors: impl Iterator<Item = &'t Tensor>) -> Vec<f32> {
-    tensors.flat_map(|tensor| tensor.f32s().iter().copied()).collect()
+    tensors.flat_map(|tensor| tensor.reals().into_iter().map(|value| value as f32)).collect()
 }
 
 fn squared_error(a: &[f32], b: &[f32]) -> f64 {

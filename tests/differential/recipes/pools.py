@@ -29,7 +29,9 @@ def average_pool(g, x):
     automatic = attributes.get("auto_pad", "").startswith("SAME")
     # With automatic padding onnxruntime and ONNX's reference each contradict their own shapes.
     if g.opset >= 19 and not automatic and g.chance(0.1):
-        attributes["dilations"] = [g.rng.randint(1, 2) for _ in k]
+        # A window without dilations fits; a dilated one has to, too.
+        fits = [2 * (extent - 1) + 1 <= size for extent, size in zip(k, g.shape(x)[2:])]
+        attributes["dilations"] = [g.rng.randint(1, 2) if fit else 1 for fit in fits]
     if g.opset >= 10 and g.chance(0.2):
         attributes["ceil_mode"] = 1
     padded = any(attributes.get("pads", [])) or automatic

@@ -260,7 +260,12 @@ pub fn pad(importer: &mut Importer, node: &Node) -> Imported {
     let sizes: Option<Vec<usize>> = (0..rank)
         .map(|axis| shape[axis].checked_sub(starts[axis] + crop(&after[axis])).filter(|&size| size > 0))
         .collect();
-    let sizes = sizes.ok_or_else(|| node.invalid(format!("negative padding leaves nothing of {shape:?}")))?;
+    let sizes = sizes.ok_or_else(|| {
+        node.unsupported(
+            format!("negative padding leaves nothing of {shape:?}"),
+            "its result does not depend on the input: replace it by a constant",
+        )
+    })?;
     let grow = |pads: &[i64]| pads.iter().map(|&pad| pad.max(0) as usize).collect::<Vec<_>>();
     let (before, after) = (grow(&before), grow(&after));
     one(importer, |importer| {

@@ -56,16 +56,17 @@ fn by_name<T: ndarray_npy::ReadableElement>(
     reader.by_name::<OwnedRepr<T>, IxDyn>(name)
 }
 
-/// Root mean square error over the standard deviation of what is expected; over its size where that is
-/// constant.
+/// Root mean square error over the standard deviation of what is expected; over a tenth of the largest
+/// magnitude where that hardly varies.
 fn error(expected: &Array, actual: &Array) -> f64 {
     let count = expected.values.len() as f64;
     let mean = expected.values.iter().sum::<f64>() / count;
-    let squares = |center: f64| expected.values.iter().map(|value| (value - center).powi(2)).sum::<f64>() / count;
-    let signal = if squares(mean) > 1e-9 * squares(0.0) { squares(mean) } else { squares(0.0) };
+    let deviation = (expected.values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+    let largest = expected.values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    let signal = if deviation > 0.01 * largest { deviation } else { 0.1 * largest };
     let pairs = expected.values.iter().zip(&actual.values);
     let noise = pairs.map(|(a, b)| if a == b { 0.0 } else { (a - b).powi(2) }).sum::<f64>() / count;
-    if noise == 0.0 { 0.0 } else { (noise / signal.max(f64::MIN_POSITIVE)).sqrt() }
+    if noise == 0.0 { 0.0 } else { noise.sqrt() / signal.max(f64::MIN_POSITIVE) }
 }
 
 /// Names, shapes and kinds of numbers are equal, and errors at most `bound`; otherwise what is not.

@@ -68,7 +68,8 @@ fn names_do_not_steer_what_they_are_printed_into() {
     let header = header.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "h"));
     let compiled =
         Command::new("cc").args(["-fsyntax-only", "-Wall", "-Werror"]).arg(header.expect("a header")).output();
-    assert!(compiled.is_ok_and(|output| output.status.success()));
+    let compiled = compiled.expect("there is a C compiler");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     match Command::new("iverilog").arg("-V").output() {
         Err(_) => println!("skipped: iverilog is not installed"),
         Ok(_) => {

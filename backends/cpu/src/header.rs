@@ -90,9 +90,13 @@ fn identifier(name: &str, fallback: &str) -> String {
     identifier
 }
 
-/// Text that cannot end a C comment.
+/// Text that neither ends a C comment nor seems to begin one.
 fn comment(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().replace("*/", "* /")
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .replace("*/", "* /")
+        .replace("/*", "/ *")
 }
 
 /// The header file.

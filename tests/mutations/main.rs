@@ -3,7 +3,7 @@
 //! a memory, and leave nothing half written.
 //!
 //! Without arguments a small campaign runs, as a test. `scripts/mutations` runs the large one:
-//! `--models N --files N --jobs J --seed S`. Cases run in processes of their own, which are watched:
+//! `--models N --files N --jobs J --seed S`, and `--kind NAME` for one kind only. Cases run in processes of their own, which are watched:
 //! one that dies, hangs, or takes too much memory is counted and started anew behind the case.
 
 mod change;
@@ -35,15 +35,16 @@ fn main() -> ExitCode {
         return worker::run(rest);
     }
     // The test runner's own arguments, such as a filter or --nocapture, mean nothing here.
-    let value = |name: &str, default: u64| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
+    let value = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).cloned()
     };
-    let arguments = Arguments {
-        models: value("--models", FEW[0]),
-        files: value("--files", FEW[1]),
-        jobs: value("--jobs", std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)),
-        seed: value("--seed", 1),
+    let number = |name: &str, default: u64| value(name).and_then(|value| value.parse().ok()).unwrap_or(default);
+    let asked = Arguments {
+        models: number("--models", FEW[0]),
+        files: number("--files", FEW[1]),
+        jobs: number("--jobs", std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)),
+        seed: number("--seed", 1),
     };
     let started = std::time::Instant::now();
     let mut faults = 0;
@@ -51,9 +52,10 @@ fn main() -> ExitCode {
         "{:>8}  {:>7} {:>8} {:>8} {:>7} {:>9} {:>9}",
         "kind", "cases", "accepted", "refused", "faults", "longest", "largest"
     );
-    for kind in Kind::ALL {
-        let cases = if kind == Kind::Model { arguments.models } else { arguments.files };
-        let report = watch::campaign(kind, cases, &arguments);
+    let wanted = value("--kind").and_then(|name| Kind::of(&name));
+    for kind in Kind::ALL.into_iter().filter(|kind| wanted.is_none_or(|wanted| wanted == *kind)) {
+        let cases = if kind == Kind::Model { asked.models } else { asked.files };
+        let report = watch::campaign(kind, cases, &asked);
         faults += print(kind, &report);
     }
     println!("mutations: {faults} faults in {:.0} s", started.elapsed().as_secs_f64());

@@ -158,6 +158,9 @@ def resize_operands(g, x, scales, attributes):
         attributes["coordinate_transformation_mode"] = g.pick(*coordinates)
     if not linear and not g.chance(0.2):
         attributes["nearest_mode"] = "floor" if g.chance(0.8) else g.pick("ceil", "round_prefer_floor")
+        # Symmetric coordinates are often whole, and then rounding alone says what is below or above.
+        if attributes.get("coordinate_transformation_mode") == "half_pixel_symmetric":
+            attributes["nearest_mode"] = "round_prefer_floor"
     region = "" if g.opset >= 13 else g.constant(np.array([], np.float32), "roi")
     if g.chance(0.6):
         return [region, g.constant(scales, "scales")]

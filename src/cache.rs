@@ -76,6 +76,17 @@ mod tests {
         assert_eq!(cache.load::<Vec<u64>>("tables", &key), None);
     }
 
+    /// A warm cache gives the bytes that a cold one does.
+    #[test]
+    fn numbers_come_back_to_the_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { directory: Some(folder.path().to_path_buf()) };
+        let key = blake3::hash(b"drop");
+        let numbers = [0.001_286_128_811_419_250_7f64, 1.0 / 3.0, 5e-324, 1.797_693_134_862_315_7e308];
+        cache.store("drops", &key, &numbers);
+        assert_eq!(cache.load::<[f64; 4]>("drops", &key), Some(numbers));
+    }
+
     #[test]
     fn no_cache_stores_nothing() {
         let (cache, key) = (Cache { directory: None }, blake3::hash(b"model"));

@@ -1,23 +1,21 @@
-//! The source of chance: SplitMix64 (Steele, Lea and Flood, 2014), the same on every machine.
+//! Chance: a stream for each case, the same on every machine.
+
+use lutweave_models::random::splitmix::SplitMix64;
 
 /// A stream of random numbers.
-pub struct Random(u64);
+pub struct Random(SplitMix64);
 
 impl Random {
     /// The stream of a case.
     pub fn new(seed: u64, case: u64) -> Self {
-        let mut random = Self(seed ^ case.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut random = Self(SplitMix64::new(seed ^ case.wrapping_mul(0x2545_f491_4f6c_dd1d)));
         random.next();
         random
     }
 
     /// A number.
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.bits()
     }
 
     /// A number below a bound, which is not 0.

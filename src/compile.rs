@@ -18,16 +18,16 @@ use crate::report;
 use crate::summary::{self, Accuracy, Agreement, Summary};
 use crate::task::Section;
 use crate::verify;
+use lutweave_codesign::prune::Pruned;
+use lutweave_codesign::sensitivity::real;
+use lutweave_codesign::shrink::Until;
 use lutweave_cpu::{ObjectOptions, compile_object};
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Tensor, text};
-use lutweave_passes::channels::Until;
-use lutweave_passes::head::{RECORDS, Request};
-use lutweave_passes::prune::Pruned;
-use lutweave_passes::sensitivity::real;
+use lutweave_quantize::head::{RECORDS, Request};
 use std::time::Instant;
 
 /// Samples on which the executors are compared.

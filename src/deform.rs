@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use crate::flow::{self, Cleaned};
 use crate::model::Model;
 use crate::task::Section;
+use lutweave_codesign::deform::{Report, Request, Step, Variant, is_deformable};
 use lutweave_ir::{Diagnostic, Tensor};
-use lutweave_passes::deform::{Report, Request, Step, Variant, is_deformable};
 use serde::Serialize;
 
 /// What was made of a model's deformable layers.

@@ -7,10 +7,10 @@ use crate::failure::Failure;
 use crate::flow;
 use crate::listing::table;
 use crate::progress;
+use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
+use lutweave_codesign::{Budgets, DISTORTION, EFFORT, Space};
 use lutweave_ir::Diagnostic;
-use lutweave_passes::codesign::{Budgets, DISTORTION, EFFORT, Space};
-use lutweave_passes::sensitivity::{DISTORTION_ONE, real};
-use lutweave_passes::solve::{Problem, why_not_any};
+use lutweave_solve::{Problem, why_not_any};
 use serde_json::json;
 
 /// Runs the command.
@@ -133,7 +133,7 @@ fn print(
     record: &Record,
     decision: &Decision,
     problem: &Problem,
-    answers: &[(lutweave_passes::compress::Setting, f64, String)],
+    answers: &[(lutweave_quantize::compress::Setting, f64, String)],
     json: bool,
 ) {
     if json {

@@ -16,10 +16,10 @@ use crate::progress;
 use crate::summary;
 use crate::task::Section;
 use crate::verify::random_samples;
+use lutweave_codesign;
+use lutweave_codesign::sensitivity::real;
 use lutweave_hw::cost::Resources;
 use lutweave_ir::Diagnostic;
-use lutweave_passes::codesign;
-use lutweave_passes::sensitivity::real;
 use plot::Mark;
 use serde::Serialize;
 use std::fmt::Write;
@@ -171,7 +171,7 @@ fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Fai
 }
 
 fn compress_first(session: &Session, distortion: u64) -> Result<Option<u64>, Failure> {
-    let Some(settings) = codesign::compress_first(&session.tables, &session.weights, distortion)? else {
+    let Some(settings) = lutweave_codesign::compress_first(&session.tables, &session.weights, distortion)? else {
         return Ok(None);
     };
     let answer = fold(session, &settings, &session.budgets(distortion))?;

@@ -7,7 +7,7 @@ use crate::listing::table;
 use crate::model;
 use lutweave_ir::split::{host_ops, split};
 use lutweave_ir::{Graph, Op, TensorType, text};
-use lutweave_passes::cleanup::simplify;
+use lutweave_rewrite::cleanup::simplify;
 use serde_json::json;
 use std::path::Path;
 

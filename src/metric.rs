@@ -1,7 +1,7 @@
 //! Metrics: what one sample's outputs are worth, and what that makes of many.
 
 use crate::detect::average_precision::{self, Matches, Rules};
-use lutweave_passes::sensitivity::Loss;
+use lutweave_codesign::sensitivity::Loss;
 use serde::{Deserialize, Serialize};
 
 /// How outputs are judged.

@@ -5,8 +5,8 @@ use crate::cli::{Compile, Deform, Pattern, Source, Weights};
 use crate::failure::Failure;
 use crate::flow::gives_weights;
 use crate::model::Model;
+use lutweave_codesign::deform::is_deformable;
 use lutweave_ir::{Diagnostic, Op};
-use lutweave_passes::deform::is_deformable;
 
 /// Refuses options of `compile` that mean nothing together.
 ///

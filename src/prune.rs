@@ -7,11 +7,11 @@ use crate::metric::Metric;
 use crate::model::Model;
 use crate::progress;
 use crate::task::Task;
+use lutweave_codesign::prune::{Method, Pruned, Target, prune};
+use lutweave_codesign::sensitivity::Loss;
+use lutweave_codesign::shrink::{Shrunk, Until, shrink};
 use lutweave_ir::Tensor;
-use lutweave_passes::channels::{Shrunk, Until, shrink};
-use lutweave_passes::prune::{Method, Pruned, Target, prune};
-use lutweave_passes::quantize::{SubjectLayer, subject};
-use lutweave_passes::sensitivity::Loss;
+use lutweave_quantize::{SubjectLayer, subject};
 
 /// What the user wants to be left.
 pub fn target(arguments: &Compile) -> Option<Target> {

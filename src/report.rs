@@ -9,7 +9,7 @@ use crate::summary::{Layer, Summary};
 use lutweave_hw::device::Device;
 use lutweave_ir::Diagnostic;
 use lutweave_ir::op::SiteKind;
-use lutweave_passes::channels::Removed;
+use lutweave_quantize::channels::Removed;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;

@@ -6,6 +6,8 @@ use crate::codesign::record::Record;
 use crate::deform::Reshaping;
 use crate::failure::object;
 use crate::metric::Metric;
+use lutweave_codesign::prune::Pruned;
+use lutweave_codesign::shrink::Step;
 use lutweave_hw::cost::{Resources, estimate_module};
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
@@ -13,8 +15,6 @@ use lutweave_hw::kernel::Kernel;
 use lutweave_hw::plan::{Plan, Stage};
 use lutweave_hw::rtl::{NofM, ParallelTaps};
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op};
-use lutweave_passes::channels::Step;
-use lutweave_passes::prune::Pruned;
 use serde::{Serialize, Serializer};
 
 /// One stage of the circuit.

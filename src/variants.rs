@@ -9,10 +9,10 @@ use crate::flow::{self, Cleaned};
 use crate::model::{self, Model};
 use crate::progress;
 use crate::task::{Section, Task};
+use lutweave_codesign::deform::{LayerReport, Request, Variant, is_deformable};
 use lutweave_hw::device::Device;
 use lutweave_hw::plan::Stage;
 use lutweave_ir::{Diagnostic, Graph, Tensor};
-use lutweave_passes::deform::{LayerReport, Request, Variant, is_deformable};
 use serde::Serialize;
 
 /// Samples that are simulated: cycles between frames need two.

@@ -132,5 +132,5 @@ fn check_object(compiled: &Compiled) -> Result<(), Failure> {
 
 /// Random inputs of a core, extreme values among them; the same at each call.
 pub fn random_samples(core: &Graph, count: usize) -> Vec<Vec<Tensor>> {
-    (0..count as u64).map(|seed| lutweave_models::random_inputs(core, seed)).collect()
+    (0..count as u64).map(|seed| lutweave_ir::random::random_inputs(core, seed)).collect()
 }

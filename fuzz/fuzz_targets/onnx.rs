@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use lutweave_onnx::{ImportOptions, import};
-use lutweave_passes::cleanup::simplify;
+use lutweave_rewrite::cleanup::simplify;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(imported) = import(data.to_vec(), &ImportOptions::default()) else { return };

@@ -4,6 +4,14 @@
 
 use std::fmt;
 
+const CANCELLED: &str = "cancelled";
+
+/// Called by long work after each step, with the steps done; an error cancels the work, which returns it.
+pub type OnStep<'a> = &'a (dyn Fn(usize) -> Result<(), Diagnostic> + Sync);
+
+/// As [`OnStep`], with the steps done and all of them.
+pub type OnProgress<'a> = &'a (dyn Fn(usize, usize) -> Result<(), Diagnostic> + Sync);
+
 /// How bad a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -53,6 +61,16 @@ impl Diagnostic {
     /// A note with a code and a message.
     pub fn note(code: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Note, ..Self::error(code, message) }
+    }
+
+    /// Work ended early because whoever asked for it no longer wants it.
+    pub fn cancelled() -> Self {
+        Self::error(CANCELLED, "the work was cancelled")
+    }
+
+    /// True of [`Diagnostic::cancelled`].
+    pub fn is_cancelled(&self) -> bool {
+        self.code == CANCELLED
     }
 
     /// Names the node it is about.

@@ -20,13 +20,14 @@ pub mod graph;
 pub mod interpret;
 pub mod op;
 pub mod quant;
+pub mod random;
 pub mod range;
 pub mod split;
 pub mod tensor;
 pub mod text;
 pub mod validate;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, OnProgress, OnStep, Severity};
 pub use graph::{Graph, Node, NodeId};
 pub use op::Op;
 pub use quant::{Quantization, Requantize};

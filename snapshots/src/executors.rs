@@ -8,9 +8,9 @@ use lutweave_hw::plan::{Choice, Plan, assemble, every_option, fewest_multipliers
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
+use lutweave_ir::random::SplitMix64;
+use lutweave_ir::random::random_inputs;
 use lutweave_ir::{Graph, Tensor, interpret};
-use lutweave_models::random::splitmix::SplitMix64;
-use lutweave_models::random_inputs;
 use lutweave_verilog::{Build, Simulator};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! Small float networks, written down in a few lines.
 
 use lutweave_ir::op::{AveragePool, Binary, Conv, Geometry, Unary, Window};
+use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Graph, NodeId, Op, Tensor, TensorType};
-use lutweave_models::random::splitmix::SplitMix64;
 
 /// A network under construction. Weights are random, the same at each call.
 #[derive(Debug)]

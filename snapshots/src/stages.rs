@@ -1,11 +1,11 @@
 //! A network through the stages of the compiler, and the small networks that snapshots show.
 
 use crate::network::{Network, Shape};
+use lutweave_ir::random::SplitMix64;
 use lutweave_ir::split::{Split, split};
 use lutweave_ir::{Graph, Op, Tensor};
-use lutweave_models::random::splitmix::SplitMix64;
-use lutweave_passes::cleanup::{Simplified, simplify, simplify_integer};
-use lutweave_passes::quantize::{QuantizeOptions, quantize};
+use lutweave_quantize::{QuantizeOptions, quantize};
+use lutweave_rewrite::cleanup::{Simplified, simplify, simplify_integer};
 
 /// What each stage made of a network.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use crate::stages::{float_samples, lower};
 use lutweave_ir::Graph;
 use lutweave_ir::op::Unary;
 use lutweave_ir::text::parse;
-use lutweave_models::random::Step;
-use lutweave_models::{RandomOptions, random_graph};
+use lutweave_random::Step;
+use lutweave_random::{RandomOptions, random_graph};
 
 /// A float network by name.
 type Build = fn(&mut Network) -> Vec<lutweave_ir::NodeId>;

@@ -2,8 +2,8 @@
 
 use lutweave_hw::rtl::MemoryStyle;
 use lutweave_ir::{Graph, text};
-use lutweave_models::random::Step;
-use lutweave_models::{RandomOptions, random_graph};
+use lutweave_random::Step;
+use lutweave_random::{RandomOptions, random_graph};
 use lutweave_snapshots::cases::{all_pass, seeds};
 use lutweave_snapshots::executors::{
     Circuit, Driven, agree, circuit, random_circuit, samples, stimulus, verilog_agrees,

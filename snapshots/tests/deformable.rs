@@ -3,8 +3,8 @@
 use lutweave_hw::rtl::expr::{Expr, lt};
 use lutweave_hw::rtl::{Design, SignalKind};
 use lutweave_ir::op::{Geometry, QAdd, QConv, QDeformConv, Sampling, Table};
+use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType, text};
-use lutweave_models::random::splitmix::SplitMix64;
 use lutweave_snapshots::cases::{self, seeds};
 use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
 use lutweave_verilog::{Simulator, available};

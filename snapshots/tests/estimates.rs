@@ -8,8 +8,8 @@ use lutweave_hw::plan::{Choice, every_option, form_of};
 use lutweave_hw::rtl::MemoryStyle;
 use lutweave_hw::rtl::engine::{Multiplier, NofM, ParallelTaps};
 use lutweave_ir::op::{Geometry, QConv, TopPeaks};
+use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
-use lutweave_models::random::splitmix::SplitMix64;
 use lutweave_snapshots::{full, stages};
 use std::process::Command;
 

@@ -2,8 +2,8 @@
 //! what the others wait for.
 
 use lutweave_ir::op::Window;
+use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, TensorType, text};
-use lutweave_models::random::splitmix::SplitMix64;
 use lutweave_snapshots::cases::{all_pass, seeds};
 use lutweave_snapshots::executors::{agree, circuit, samples};
 

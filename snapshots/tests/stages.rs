@@ -6,7 +6,7 @@ use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::plan::{Plan, plan};
 use lutweave_hw::rtl::{Design, ParallelTaps, print};
 use lutweave_ir::{Graph, text};
-use lutweave_passes::cleanup::RewriteReport;
+use lutweave_rewrite::cleanup::RewriteReport;
 use lutweave_snapshots::network::{Network, Shape};
 use lutweave_snapshots::stages::{Stages, cases, float_samples, lower, mnist};
 use std::fmt::Write;

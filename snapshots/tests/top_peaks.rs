@@ -3,8 +3,8 @@
 use lutweave_hw::block::top_peaks::cycles;
 use lutweave_hw::kernel::Kernel;
 use lutweave_ir::op::{Geometry, QConv, TopPeaks};
+use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType, text};
-use lutweave_models::random::splitmix::SplitMix64;
 use lutweave_snapshots::cases::{self, seeds};
 use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
 use lutweave_verilog::{Simulator, available};

@@ -7,13 +7,13 @@ use super::session::Session;
 use crate::failure::Failure;
 use crate::flow::Lowered;
 use crate::progress;
+use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
+use lutweave_codesign::{Budgets, Design, EFFORT, Space};
 use lutweave_hw::cost::Resources;
 use lutweave_hw::fit::Fitted;
 use lutweave_ir::{Diagnostic, Severity};
-use lutweave_passes::codesign::{self, Budgets, Design, EFFORT, Space};
-use lutweave_passes::compress::Setting;
-use lutweave_passes::sensitivity::{DISTORTION_ONE, real};
-use lutweave_passes::solve::{self, Outcome, Problem, Solution};
+use lutweave_quantize::compress::Setting;
+use lutweave_solve::{Outcome, Problem, Solution};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Answer {
 
     /// The sum of distortions that was allowed.
     pub fn allowed(&self) -> u64 {
-        self.problem.budgets[codesign::DISTORTION].limit
+        self.problem.budgets[lutweave_codesign::DISTORTION].limit
     }
 
     pub(super) fn round(&self, measured: Measured, accepted: bool) -> Round {
@@ -213,8 +213,10 @@ pub fn front(session: &Session, budgets: &Budgets, points: usize) -> Result<Vec<
 fn front_of(space: &Arc<Space>, budgets: &Budgets, points: usize) -> Result<Vec<Answer>, Failure> {
     let problem = space.problem(budgets);
     let mut answers: Vec<Answer> = Vec::new();
-    for (problem, outcome) in solve::front(&problem, codesign::DISTORTION, &ladder(space, points), &EFFORT)? {
-        codesign::checked(&problem, &outcome)?;
+    for (problem, outcome) in
+        lutweave_solve::front(&problem, lutweave_codesign::DISTORTION, &ladder(space, points), &EFFORT)?
+    {
+        lutweave_codesign::checked(&problem, &outcome)?;
         let Outcome::Solved(solution) = outcome else { continue };
         if answers.last().is_none_or(|last| solution.cycles < last.solution.cycles) {
             answers.push(Answer::new(space, problem, *solution));
@@ -239,7 +241,7 @@ pub(super) fn solve(session: &Session, budgets: &Budgets) -> Result<Option<Answe
 }
 
 fn solve_in(space: &Arc<Space>, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
-    let (problem, outcome) = codesign::solve(space, budgets)?;
+    let (problem, outcome) = lutweave_codesign::solve(space, budgets)?;
     let Outcome::Solved(solution) = outcome else { return Ok(None) };
     Ok(Some(Answer::new(space, problem, *solution)))
 }

@@ -6,8 +6,8 @@ use super::record::Round;
 use super::session::Session;
 use crate::failure::Failure;
 use crate::progress;
-use lutweave_passes::codesign::{self, Budgets};
-use lutweave_passes::sensitivity::DISTORTION_ONE;
+use lutweave_codesign::Budgets;
+use lutweave_codesign::sensitivity::DISTORTION_ONE;
 
 /// Error budgets that are tried at most.
 const ROUNDS: usize = 9;
@@ -21,7 +21,7 @@ pub fn compress_first(
 ) -> Result<Option<(Answer, Measured)>, Failure> {
     let least = session.space.least_distortion();
     let most = session.space.most_distortion().max(least + 1);
-    let ask = |limit: u64| codesign::compress_first(&session.tables, &session.weights, limit);
+    let ask = |limit: u64| lutweave_codesign::compress_first(&session.tables, &session.weights, limit);
     let (mut low, mut high) = (least, most);
     let mut limit = first_guess(least, most);
     let mut accepted = None;
@@ -66,7 +66,7 @@ pub fn at_least_as_good(
     first.solution.lower_bound = joint.solution.lower_bound;
     first.solution.optimal = first.solution.cycles == first.solution.lower_bound;
     first.solution.gap = first.solution.cycles as f64 / first.solution.lower_bound.max(1) as f64 - 1.0;
-    first.problem.budgets[codesign::DISTORTION].limit = parts.distortion;
+    first.problem.budgets[lutweave_codesign::DISTORTION].limit = parts.distortion;
     rounds.push(first.round(measured, true));
     Ok((first, measured))
 }

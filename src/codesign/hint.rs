@@ -2,11 +2,11 @@
 
 use crate::failure::Failure;
 use crate::flow::{Cleaned, Lowered, gives_weights};
+use lutweave_codesign::sensitivity::{Price, Table, hardware_settings};
+use lutweave_codesign::{Budgets, Space};
 use lutweave_hw::device::Device;
-use lutweave_passes::codesign::{self, Budgets, Space};
-use lutweave_passes::quantize::subject;
-use lutweave_passes::sensitivity::{Price, Table, hardware_settings};
-use lutweave_passes::solve::Outcome;
+use lutweave_quantize::subject;
+use lutweave_solve::Outcome;
 use serde::Serialize;
 
 /// Ratio of cycles from which a faster circuit is worth a note.
@@ -51,7 +51,7 @@ pub fn faster(
     }
     let fewest = |tables: &[Table]| -> Result<Option<u64>, Failure> {
         let space = Space::new(core, tables, device)?;
-        let (_, outcome) = codesign::solve(&space, &Budgets::of(device, 0, multipliers))?;
+        let (_, outcome) = lutweave_codesign::solve(&space, &Budgets::of(device, 0, multipliers))?;
         Ok(match outcome {
             Outcome::Solved(solution) => Some(solution.cycles),
             _ => None,

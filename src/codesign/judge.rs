@@ -7,10 +7,10 @@ use crate::flow::{self, Lowered};
 use crate::metric::{Metric, Verdict, mean};
 use crate::model::Model;
 use crate::task::{Samples, Section, Task, class, probabilities};
+use lutweave_codesign::sensitivity::Study;
 use lutweave_cpu::Jit;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Tensor};
-use lutweave_passes::sensitivity::Study;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub struct Measured {
     /// Samples that were judged.
     pub samples: usize,
     /// Mean loss of the circuit's outputs against the float outputs, see
-    /// [`lutweave_passes::sensitivity::Loss`]; absent if they cannot be compared one to one.
+    /// [`lutweave_codesign::sensitivity::Loss`]; absent if they cannot be compared one to one.
     pub distortion: Option<f64>,
 }
 

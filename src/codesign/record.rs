@@ -1,12 +1,12 @@
 //! What was chosen and why, as `codesign.json`, the report and `explain` show it.
 
 use super::judge::Measured;
+use lutweave_codesign::sensitivity::{Table, real};
+use lutweave_codesign::{DISTORTION, Space, is_limited};
 use lutweave_hw::plan::Choice;
 use lutweave_hw::rtl::{Multiplier, ParallelTaps};
-use lutweave_passes::codesign::{DISTORTION, Space, is_limited};
-use lutweave_passes::compress::{Pattern, Setting};
-use lutweave_passes::sensitivity::{Table, real};
-use lutweave_passes::solve::{Problem, Solution};
+use lutweave_quantize::compress::{Pattern, Setting};
+use lutweave_solve::{Problem, Solution};
 use serde::{Deserialize, Serialize};
 
 /// A co-design.

@@ -8,13 +8,13 @@ use crate::failure::{Failure, Warnings};
 use crate::flow::{self, Cleaned, Lowered};
 use crate::model::Model;
 use crate::task::Section;
+use lutweave_codesign::sensitivity::{Study, Table};
+use lutweave_codesign::{Budgets, Design, Space};
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, realize};
 use lutweave_ir::{Diagnostic, Tensor};
-use lutweave_passes::codesign::{Budgets, Design, Space};
-use lutweave_passes::compress::Setting;
-use lutweave_passes::quantize::{Subject, subject};
-use lutweave_passes::sensitivity::{Study, Table};
+use lutweave_quantize::compress::Setting;
+use lutweave_quantize::{Subject, subject};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

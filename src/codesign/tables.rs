@@ -3,10 +3,10 @@
 use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::progress;
+use lutweave_codesign::sensitivity::{Study, Table, hardware_settings, measure, measure_around};
 use lutweave_ir::{Data, Graph, Tensor, text};
-use lutweave_passes::compress::Setting;
-use lutweave_passes::quantize::{Subject, SubjectLayer};
-use lutweave_passes::sensitivity::{Study, Table, hardware_settings, measure, measure_around};
+use lutweave_quantize::compress::Setting;
+use lutweave_quantize::{Subject, SubjectLayer};
 use std::collections::BTreeMap;
 
 /// Part of the cache's keys: raised when measuring changes its results.

@@ -164,7 +164,7 @@ fn average_precision(rules: Rules, right: impl Iterator<Item = bool>, objects: u
 mod tests {
     use super::*;
     use crate::detect::Bounds;
-    use lutweave_models::random::splitmix::SplitMix64;
+    use lutweave_ir::random::SplitMix64;
 
     fn bounds(sides: [usize; 4], moved: [i32; 4]) -> Bounds {
         let [x1, y1, x2, y2] = std::array::from_fn(|side| sides[side] as f64 + f64::from(moved[side]));

@@ -7,7 +7,7 @@ use super::nanodet::NanoDet;
 use super::yolox::Yolox;
 use super::{Bounds, Detection};
 use lutweave_ir::{Diagnostic, Tensor};
-use lutweave_passes::head::Request;
+use lutweave_quantize::head::Request;
 use serde::Deserialize;
 
 /// How a detector's outputs are read: the table `[decode]` of a task file.

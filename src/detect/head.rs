@@ -5,7 +5,7 @@ use super::decode::Decode;
 use lutweave_ir::op::TopPeaks;
 use lutweave_ir::op::top_peaks::Peak;
 use lutweave_ir::{Diagnostic, Graph, Op, Tensor, TensorType};
-use lutweave_passes::head::Request;
+use lutweave_quantize::head::Request;
 use serde::{Deserialize, Serialize};
 
 /// The records that a compiled model gives instead of maps.
@@ -152,9 +152,9 @@ mod tests {
     use lutweave_hw::elaborate::elaborate;
     use lutweave_hw::plan::plan;
     use lutweave_hw::rtl::harness::Stimulus;
+    use lutweave_ir::random::SplitMix64;
     use lutweave_ir::split::split;
     use lutweave_ir::{Element, NodeId, Quantization, interpret};
-    use lutweave_models::random::splitmix::SplitMix64;
 
     const NAMES: [&str; 3] = ["offset", "heat", "size"];
 
@@ -221,7 +221,7 @@ mod tests {
             let detector = Detector::random(&mut random);
             let images: Vec<Vec<Tensor>> = (0..3).map(|_| detector.image(&mut random)).collect();
             let request = detector.decode.head(&names).expect("the outputs are there");
-            let with_head = lutweave_passes::head::attach(&detector.graph, &request).expect("the outputs fit");
+            let with_head = lutweave_quantize::head::attach(&detector.graph, &request).expect("the outputs fit");
             let head = Head::of(&with_head).expect("it has one");
             let core = split(&with_head).expect("it has a core").core;
             let jit = lutweave_cpu::compile_jit(&core).expect("it compiles");
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(Head::of(&detector.graph), None);
         let request = detector.decode.head(&NAMES.map(str::to_owned)).expect("the outputs are there");
         assert_eq!((request.heatmap, &request.maps[..]), (1, &[2, 0][..]));
-        let with_head = lutweave_passes::head::attach(&detector.graph, &request).expect("the outputs fit");
+        let with_head = lutweave_quantize::head::attach(&detector.graph, &request).expect("the outputs fit");
         let head = Head::of(&with_head).expect("it has one");
         assert_eq!(head.winners(&[]).expect_err("there are none").code, "bad-task");
         assert_eq!(head.winners(&[Tensor::int([1, 2], vec![0, 0])]).expect_err("too small").code, "bad-task");

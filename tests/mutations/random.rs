@@ -1,6 +1,6 @@
 //! Chance: a stream for each case, the same on every machine.
 
-use lutweave_models::random::splitmix::SplitMix64;
+use lutweave_ir::random::SplitMix64;
 
 /// A stream of random numbers.
 pub struct Random(SplitMix64);

@@ -4,8 +4,8 @@
 //! normalization scales them in a trained network (layer-sequential unit variance: Mishkin and
 //! Matas, "All you need is a good init", 2016).
 
-use crate::random::splitmix::SplitMix64;
 use lutweave_ir::op::{Conv, DeformConv, Geometry, Sampling, Unary, Window};
+use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Op, Tensor, TensorType};
 use lutweave_onnx::write::{Attribute, Writer};
 

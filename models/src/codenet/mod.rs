@@ -17,7 +17,7 @@ mod scene;
 pub use network::REACH;
 pub use scene::Scene;
 
-use crate::random::splitmix::SplitMix64;
+use lutweave_ir::random::SplitMix64;
 use std::num::NonZeroUsize;
 
 /// How an image enters the backbone, at stride 4.

@@ -1,6 +1,6 @@
 //! Generated images of coloured shapes, with their boxes.
 
-use crate::random::splitmix::SplitMix64;
+use lutweave_ir::random::SplitMix64;
 
 /// An image with its objects.
 #[derive(Clone, Debug, PartialEq)]

@@ -20,15 +20,6 @@ pub fn rom_attributes(style: MemoryStyle) -> String {
     }
 }
 
-/// Where an engine's memory lives: in block RAM if it fills a fair part of one.
-pub fn style(width: u32, depth: u32) -> MemoryStyle {
-    if depth >= 128 && u64::from(width) * u64::from(depth) >= 4096 {
-        MemoryStyle::Block
-    } else {
-        MemoryStyle::Distributed
-    }
-}
-
 /// Bits of an address of that many words.
 pub fn address_bits(depth: u32) -> u32 {
     lutweave_hw::rtl::Ty::holding(u64::from(depth.saturating_sub(1))).bits

@@ -3,7 +3,6 @@
 use super::{Resources, block_rams, ram_luts, rom_luts};
 use crate::cost::logic::{dsps, select};
 use crate::device::Device;
-use crate::rtl::build::style;
 use crate::rtl::engine::{EngineShape, Multiplier};
 use crate::rtl::{MemoryStyle, Ty};
 
@@ -20,8 +19,7 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
     // Window memory: each bank with its address register.
     let rows = u64::from(engine.rows).div_ceil(row_banks);
     let depth = rows * u64::from(engine.columns).div_ceil(column_banks) * u64::from(engine.groups);
-    let bank_word = Ty { lanes: engine.word.lanes, ..engine.word };
-    match style(bank_word, depth as u32) {
+    match MemoryStyle::usual(word, depth) {
         MemoryStyle::Block => total.bram += banks * block_rams(word, depth, device),
         MemoryStyle::Distributed => {
             total.lut += banks * ram_luts(word, depth, device);

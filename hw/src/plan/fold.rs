@@ -7,7 +7,6 @@ use crate::cost::pairs_fit;
 use crate::device::Device;
 use crate::elaborate::lane_type;
 use crate::kernel::{Kernel, elements};
-use crate::rtl::build::style;
 use crate::rtl::engine::{Multiplier, ParallelTaps};
 use crate::rtl::{MemoryStyle, NofM, Ty};
 use lutweave_ir::{Graph, NodeId};
@@ -233,7 +232,7 @@ impl Convolution<'_> {
 
     /// Where weights may live.
     fn memories(&self, width: u32, depth: u32) -> impl Iterator<Item = MemoryStyle> {
-        let usual = style(Ty::unsigned(width), depth);
+        let usual = MemoryStyle::usual(u64::from(width), u64::from(depth));
         let other = match usual {
             MemoryStyle::Block => (MemoryStyle::Distributed, depth <= DEEPEST_LOGIC),
             MemoryStyle::Distributed => (MemoryStyle::Block, depth >= SHALLOWEST_BLOCK),

@@ -2,6 +2,7 @@
 
 use crate::elaborate::weight_bits;
 use crate::rtl::NofM;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The form of a convolution's weights: detected from them, or assumed for ones to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,13 +39,14 @@ impl WeightForm {
             filters.chunks_exact(together).filter_map(runs).max().unwrap_or(of)
         };
         let patterns = |together: usize| -> Vec<NofM> {
-            let mut counts = [4usize, 8].map(|of| (of, channels.is_multiple_of(of).then(|| fullest(of, together))));
-            let mut kept = |pattern: &NofM| {
-                let of = usize::from(pattern.of);
-                let count = counts.iter_mut().find(|(length, _)| *length == of).and_then(|(_, count)| *count);
-                count.is_some_and(|count| count <= usize::from(pattern.kept))
+            let lengths: BTreeSet<usize> = NofM::ALL.iter().map(|pattern| usize::from(pattern.of)).collect();
+            let dividing = lengths.into_iter().filter(|&of| channels.is_multiple_of(of));
+            let counts: BTreeMap<usize, usize> = dividing.map(|of| (of, fullest(of, together))).collect();
+            let kept = |pattern: &NofM| {
+                let count = counts.get(&usize::from(pattern.of));
+                count.is_some_and(|&count| count <= usize::from(pattern.kept))
             };
-            NofM::ALL.into_iter().filter(|pattern| kept(pattern)).collect()
+            NofM::ALL.into_iter().filter(kept).collect()
         };
         Self { bits, patterns: patterns(1), pair_patterns: if paired { patterns(2) } else { Vec::new() } }
     }

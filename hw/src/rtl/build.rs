@@ -100,7 +100,7 @@ impl Builder {
 
     /// A memory without contents.
     pub fn memory(&mut self, name: &str, word: Ty, depth: u32) -> MemoryId {
-        let style = style(word, depth);
+        let style = MemoryStyle::usual(u64::from(word.width()), u64::from(depth));
         let name = self.unique_name(name);
         self.add_memory(Memory { name, word, depth, contents: None, style })
     }
@@ -108,7 +108,7 @@ impl Builder {
     /// A ROM.
     pub fn rom(&mut self, name: &str, word: Ty, contents: Vec<i64>) -> MemoryId {
         let depth = contents.len() as u32 / word.lanes;
-        let style = style(word, depth);
+        let style = MemoryStyle::usual(u64::from(word.width()), u64::from(depth));
         let name = self.unique_name(name);
         self.add_memory(Memory { name, word, depth, contents: Some(contents), style })
     }
@@ -197,15 +197,6 @@ impl Builder {
             candidate = format!("{name}_{suffix}");
         }
         candidate
-    }
-}
-
-/// Where a memory lives: in block RAM from 4 kbit and 128 words on.
-pub fn style(word: Ty, depth: u32) -> MemoryStyle {
-    if u64::from(word.width()) * u64::from(depth) >= 4096 && depth >= 128 {
-        MemoryStyle::Block
-    } else {
-        MemoryStyle::Distributed
     }
 }
 

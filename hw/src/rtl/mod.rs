@@ -214,6 +214,14 @@ pub enum MemoryStyle {
     Distributed,
 }
 
+impl MemoryStyle {
+    /// Where a memory of so many bits per word and so many words usually lives: in block RAM from 4 kbit and
+    /// 128 words on. Estimates and Verilog both ask here.
+    pub fn usual(width: u64, depth: u64) -> Self {
+        if width * depth >= 4096 && depth >= 128 { Self::Block } else { Self::Distributed }
+    }
+}
+
 /// A memory of `depth` words with one write port and synchronous reads. A location is never
 /// read in the cycle in which it is written, nor before it was first written (unless it has
 /// contents).

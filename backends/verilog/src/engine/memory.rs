@@ -1,9 +1,9 @@
 //! The memories of an engine.
 
 use crate::Files;
-use crate::memory::{address_bits, hex_fields, ram_attributes, rom_attributes, style};
+use crate::memory::{address_bits, hex_fields, ram_attributes, rom_attributes};
 use crate::syntax::{self, Declaration, Direction, Expr, Item, Kind, Statement, assign, integer, when};
-use lutweave_hw::rtl::{Engine, Multiplier, Reduce};
+use lutweave_hw::rtl::{Engine, MemoryStyle, Multiplier, Reduce};
 
 /// A bank of a window memory: one write port, one read port with a registered word. Equal banks
 /// share one module; its name.
@@ -26,7 +26,7 @@ pub fn bank(width: u32, depth: u32, files: &mut Files) -> String {
         let word = body.reg("word", width);
         (word.clone(), word)
     } else {
-        let attributes = ram_attributes(style(width, depth));
+        let attributes = ram_attributes(MemoryStyle::usual(u64::from(width), u64::from(depth)));
         body.items.push(Item::Memory { attributes, width, depth, name: "words".to_owned() });
         (Expr::word("words", write_address, width), Expr::word("words", read_address, width))
     };

@@ -15,8 +15,10 @@ pub(crate) use measure::Prepared;
 pub use measure::{measure, measure_around};
 pub use study::{Change, Loss, Study};
 
+use lutweave_hw::rtl::NofM;
 use lutweave_quantize::compress::{Pattern, Setting};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 
 /// Distortion 1.0 (an error as large as the outputs themselves, or a nat) in fixed point: settings are
 /// compared and added exactly, and tables are the same after a round through a file.
@@ -91,12 +93,15 @@ impl Table {
 /// The settings that the hardware has for a layer: both widths, and for each the patterns whose
 /// groups fit the input channels. Layers over single channels have no patterns.
 pub fn hardware_settings(shape: [usize; 4]) -> Vec<Setting> {
-    const PATTERNS: [(u8, u8); 6] = [(3, 4), (4, 8), (2, 4), (2, 8), (1, 4), (1, 8)];
+    // The densest first, of equals the longest.
+    let mut patterns = NofM::ALL.to_vec();
+    patterns
+        .sort_by_key(|pattern| (Reverse(1000 * u32::from(pattern.kept) / u32::from(pattern.of)), Reverse(pattern.of)));
     let mut settings = Vec::new();
     for bits in [8, 4] {
         settings.push(Setting::dense(bits));
-        let fitting = PATTERNS.iter().filter(|(_, of)| shape[3].is_multiple_of(usize::from(*of)));
-        settings.extend(fitting.map(|&(kept, of)| Setting { bits, pattern: Pattern::NofM { kept, of } }));
+        let fitting = patterns.iter().filter(|pattern| shape[3].is_multiple_of(usize::from(pattern.of)));
+        settings.extend(fitting.map(|&NofM { kept, of }| Setting { bits, pattern: Pattern::NofM { kept, of } }));
     }
     settings
 }
@@ -121,9 +126,10 @@ mod tests {
 
     #[test]
     fn patterns_divide_the_channels() {
+        let patterns_of = |lengths: &[u8]| NofM::ALL.iter().filter(|pattern| lengths.contains(&pattern.of)).count();
         assert_eq!(hardware_settings([16, 3, 3, 3]).len(), 2);
-        assert_eq!(hardware_settings([16, 3, 3, 4]).len(), 2 * 4);
-        assert_eq!(hardware_settings([16, 3, 3, 16]).len(), 2 * 7);
+        assert_eq!(hardware_settings([16, 3, 3, 4]).len(), 2 * (1 + patterns_of(&[4])));
+        assert_eq!(hardware_settings([16, 3, 3, 16]).len(), 2 * (1 + NofM::ALL.len()));
     }
 
     #[test]

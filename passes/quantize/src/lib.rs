@@ -8,6 +8,7 @@
 mod arithmetic;
 mod assign;
 mod calibrate;
+mod calibrated;
 pub mod channels;
 pub mod compress;
 mod constant;
@@ -35,6 +36,7 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
+pub use calibrated::Calibrated;
 pub use deform::{Offsets, stated_offsets};
 pub use range::RangeMethod;
 pub use report::LayerReport;
@@ -147,6 +149,12 @@ impl QuantizeOptions<'_> {
         self.statistics_correction && self.bias_correction && somewhere
     }
 
+    /// True if it is of interest how well the integers stand for the reals: what coarse settings cost is
+    /// measured by who chooses them.
+    fn measures_fidelity(&self) -> bool {
+        self.weight_bits == 8 && self.settings.is_none()
+    }
+
     /// True if the layer's weights are rounded, and not the model's own integers.
     fn rounds(&self, model: &Model, root: NodeId) -> bool {
         model.layers[&root].weights.given.is_none() || self.setting(&model.graph.node(root).name).is_some()
@@ -170,13 +178,10 @@ pub struct Quantized {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Elements of all samples of one value that are held while the integer graph grows.
-const HELD_ELEMENTS: usize = 1 << 27;
-
 /// Quantizes a float graph, or the graph of a quantized model, whose scales are kept.
 ///
-/// `calibration` holds one list of inputs a sample. It may be empty if the model gives all
-/// scales.
+/// `calibration` holds one list of inputs per sample. It may be empty if the model gives all
+/// scales. Where one network is quantized with several settings, see [`Calibrated`].
 ///
 /// # Errors
 /// Everything in the model that cannot be compiled, together; missing or unfit calibration data.
@@ -185,45 +190,7 @@ pub fn quantize(
     calibration: &[Vec<Tensor>],
     options: &QuantizeOptions,
 ) -> Result<Quantized, Diagnostics> {
-    check_options(options)?;
-    let mut model = normalise::normalise(graph)?;
-    let fusion = Fusion::new(&model);
-    if let Some(settings) = options.settings {
-        sites::check(&model, &fusion, settings)?;
-    }
-    check_size(&model, &fusion)?;
-    let samples = draw(calibration, options.samples);
-    let equalized = match options.equalization {
-        true => equalize::equalize(&mut model, &fusion, &samples, options)?,
-        false => BTreeSet::new(),
-    };
-    let origins = assign::assign(&model, &fusion)?;
-    let needs = Needs::new(&model, &fusion, &origins, options);
-    if !needs.ranges.is_empty() && samples.is_empty() {
-        return Err(needs.missing(&model));
-    }
-    let total = samples.len();
-    let observations = if needs.calibration() && total > 0 {
-        let done = |count: usize| options.progress(Stage::Calibrate, count, total);
-        calibrate::observe(&model, &samples, &needs.ranges, &needs.layers, &needs.measured, &done)?
-    } else {
-        calibrate::Observations::default()
-    };
-    let largest = model.graph.nodes().iter().map(|node| node.ty.count()).max().unwrap_or(1);
-    let held = if needs.calibration() { total.min((HELD_ELEMENTS / largest).max(1)) } else { 0 };
-    let lowered = lower::lower(&model, &fusion, &origins, &observations, &samples[..held], options)?;
-    let mut warnings = fidelity::of_steps(&model, &fusion, &origins);
-    warnings.extend(fidelity::of_poles(&model, &observations));
-    if options.weight_bits == 8 && options.settings.is_none() {
-        warnings.extend(fidelity::of_outputs(&model, &lowered.values, &lowered.outputs));
-    }
-    let lower::Lowered { graph, report: mut layers, .. } = lowered;
-    for layer in &mut layers {
-        layer.equalized = equalized.contains(&fusion.root(layer.node));
-    }
-    let graph = graph.without_dead_nodes();
-    lutweave_ir::validate::validate(&graph)?;
-    Ok(Quantized { graph, layers, warnings })
+    Calibrated::new(graph, calibration, options)?.lower(options)
 }
 
 /// Refuses more values on the chip than any circuit computes, before each of them is observed.

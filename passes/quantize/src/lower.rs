@@ -10,7 +10,7 @@ use super::normalise::Model;
 use super::place::Place;
 use super::range::{Function, Observed, RangeMethod};
 use super::report::LayerReport;
-use super::shadow::Shadow;
+use super::shadow::{Reference, Shadow};
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ pub(super) struct Lowering<'m> {
     /// The nodes that read each value.
     readers: Vec<Vec<NodeId>>,
     /// The quantizations of the observed values.
-    grids: BTreeMap<NodeId, Grid>,
+    grids: &'m BTreeMap<NodeId, Grid>,
     values: Vec<Option<Value>>,
     /// Values of the prologue as integers.
     integers: Vec<Option<Value>>,
@@ -61,23 +61,31 @@ pub(super) struct Lowered {
     pub outputs: Vec<Fidelity>,
 }
 
+/// What a model is lowered by.
+pub(super) struct Context<'m> {
+    pub model: &'m Model,
+    pub fusion: &'m Fusion,
+    pub origins: &'m [Option<Origin>],
+    pub observations: &'m Observations,
+    pub grids: &'m BTreeMap<NodeId, Grid>,
+    pub options: &'m QuantizeOptions<'m>,
+}
+
 /// Lowers a model. `samples` are the inputs on which the graph runs as it grows; there need be
-/// none where no weights are rounded.
+/// none where no weights are rounded. `reference` gives the float graph's values for them, if they are kept.
 ///
 /// # Errors
 /// Scales that integer arithmetic cannot bridge.
-pub(super) fn lower(
-    model: &Model,
-    fusion: &Fusion,
-    origins: &[Option<Origin>],
-    observations: &Observations,
-    samples: &[Vec<Tensor>],
-    options: &QuantizeOptions,
+pub(super) fn lower<'m>(
+    context: &Context<'m>,
+    samples: &'m [Vec<Tensor>],
+    reference: &dyn Fn() -> Option<&'m Reference>,
 ) -> Result<Lowered, Diagnostics> {
+    let &Context { model, fusion, origins, observations, grids, options } = context;
     let count = model.graph.nodes().len();
     let wanted = options.asymmetric || options.corrects_scales();
     let rounds = model.layers.keys().any(|&root| options.rounds(model, root));
-    let shadow = (wanted && rounds && !samples.is_empty()).then(|| Shadow::new(model, fusion, samples));
+    let shadow = (wanted && rounds && !samples.is_empty()).then(|| Shadow::new(model, fusion, samples, reference()));
     let mut lowering = Lowering {
         model,
         fusion,
@@ -89,7 +97,7 @@ pub(super) fn lower(
         shadow,
         origins,
         readers: assign::readers(model, fusion),
-        grids: grids(model, fusion, observations, options),
+        grids,
         values: vec![None; count],
         integers: vec![None; count],
         reals: vec![None; count],
@@ -136,7 +144,8 @@ pub(super) fn lower(
         let value = lowering.host_value(output)?;
         let judged = fidelity::judged(model, output);
         let real = model.graph.node(judged).ty.element == Element::F32;
-        if let Some(kept) = observations.kept.get(&judged).filter(|_| real) {
+        let kept = observations.kept.get(&judged);
+        if let Some(kept) = kept.filter(|_| real && options.measures_fidelity()) {
             let value = lowering.host_value(judged)?;
             let values = value.samples.iter().map(Tensor::reals);
             outputs_seen.extend(if judged == output {
@@ -152,11 +161,11 @@ pub(super) fn lower(
 }
 
 /// The quantizations that were not given, from what was observed.
-fn grids(
+pub(super) fn grids(
     model: &Model,
     fusion: &Fusion,
     observations: &Observations,
-    options: &QuantizeOptions,
+    method: RangeMethod,
 ) -> BTreeMap<NodeId, Grid> {
     let readers = assign::readers(model, fusion);
     let grid = |(&id, observed): (&NodeId, &Observed)| {
@@ -166,8 +175,8 @@ fn grids(
         }
         let readers = &readers[id.index()];
         let functions_only = readers.iter().all(|reader| fusion.sources[reader.index()] == Some(id));
-        if options.activation_range != RangeMethod::Mse || readers.is_empty() || !functions_only {
-            return (id, observed.grid(options.activation_range));
+        if method != RangeMethod::Mse || readers.is_empty() || !functions_only {
+            return (id, observed.grid(method));
         }
         let functions: Vec<_> =
             readers.iter().map(|&reader| move |values: &[f32]| model.function(reader, id, values)).collect();
@@ -479,7 +488,9 @@ impl Lowering<'_> {
         let reals = |tensor: &Tensor| -> Vec<f64> {
             tensor.ints().iter().map(|&q| f64::from(quantization.dequantize(q))).collect()
         };
-        self.fidelity.extend(Fidelity::of(id, kept.iter(), value.samples.iter().map(reals)));
+        if self.options.measures_fidelity() {
+            self.fidelity.extend(Fidelity::of(id, kept.iter(), value.samples.iter().map(reals)));
+        }
         let Some(entry) = self.report.iter_mut().rev().find(|entry| entry.node == id) else { return };
         let (mut signal, mut noise, mut count) = (0.0f64, 0.0f64, 0usize);
         for (real, integer) in kept.iter().zip(value.samples.iter()) {

@@ -18,9 +18,30 @@ pub(super) struct Shadow<'m> {
     last_reader: Vec<Option<NodeId>>,
 }
 
+/// Most elements that a [`Reference`] keeps.
+const KEPT_ELEMENTS: usize = 1 << 27;
+
+/// All values that a [`Shadow`] gives, kept for the next one.
+pub(super) struct Reference(Vec<Option<Arc<[Tensor]>>>);
+
+impl Reference {
+    /// The values of all nodes that are read, if memory allows.
+    pub fn new(model: &Model, fusion: &Fusion, samples: &[Vec<Tensor>]) -> Option<Self> {
+        let mut shadow = Shadow::new(model, fusion, samples, None);
+        let read = model.graph.ids().filter(|id| shadow.last_reader[id.index()].is_some());
+        let elements: usize = read.map(|id| model.graph.node(id).ty.count()).sum();
+        if elements.saturating_mul(samples.len()) > KEPT_ELEMENTS {
+            return None;
+        }
+        let last = model.graph.ids().last()?;
+        shadow.advance(last);
+        Some(Self(shadow.values))
+    }
+}
+
 impl<'m> Shadow<'m> {
-    /// Before the first node.
-    pub fn new(model: &'m Model, fusion: &Fusion, samples: &'m [Vec<Tensor>]) -> Self {
+    /// Before the first node; with a reference all is there already.
+    pub fn new(model: &'m Model, fusion: &Fusion, samples: &'m [Vec<Tensor>], reference: Option<&Reference>) -> Self {
         let count = model.graph.nodes().len();
         let mut live = vec![false; count];
         for output in model.graph.outputs() {
@@ -43,7 +64,11 @@ impl<'m> Shadow<'m> {
                 }
             }
         }
-        Self { model, samples, next: 0, values: vec![None; count], last_reader }
+        let (next, values) = match reference {
+            Some(Reference(values)) => (count, values.clone()),
+            None => (0, vec![None; count]),
+        };
+        Self { model, samples, next, values, last_reader }
     }
 
     /// Computes everything up to a node.

@@ -3,6 +3,7 @@
 use crate::detect::head::Layout;
 use crate::failure::Failure;
 use crate::file;
+use crate::observer::Context;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, realize};
@@ -123,6 +124,11 @@ impl Files {
         self.0.push((path.into(), content.into()));
     }
 
+    /// The bytes of a file.
+    pub fn get(&self, path: &str) -> Option<&[u8]> {
+        self.0.iter().find(|(name, _)| name == path).map(|(_, content)| &content[..])
+    }
+
     /// Adds plain data as a JSON file.
     pub fn add_json(&mut self, path: impl Into<String>, value: &impl Serialize) {
         self.add(path, serde_json::to_string_pretty(value).expect("invariant: plain data") + "\n");
@@ -133,30 +139,30 @@ impl Files {
     ///
     /// # Errors
     /// What the file system says, or that the directory holds something else.
-    pub fn write(&self, directory: &Path) -> Result<(), Failure> {
+    pub fn write(&self, directory: &Path, context: &Context) -> Result<(), Failure> {
         check_target(directory)?;
-        self.replace(directory)
+        self.replace(directory, context)
     }
 
     /// As [`Files::write`], for the result of an exploration.
     ///
     /// # Errors
     /// What the file system says, or that the directory holds something else.
-    pub fn write_front(&self, directory: &Path) -> Result<(), Failure> {
+    pub fn write_front(&self, directory: &Path, context: &Context) -> Result<(), Failure> {
         check_front(directory)?;
-        self.replace(directory)
+        self.replace(directory, context)
     }
 
     /// As [`Files::write`], for drawn detections.
     ///
     /// # Errors
     /// What the file system says, or that the directory holds something else.
-    pub fn write_detections(&self, directory: &Path) -> Result<(), Failure> {
+    pub fn write_detections(&self, directory: &Path, context: &Context) -> Result<(), Failure> {
         check(directory, DETECTIONS)?;
-        self.replace(directory)
+        self.replace(directory, context)
     }
 
-    fn replace(&self, directory: &Path) -> Result<(), Failure> {
+    fn replace(&self, directory: &Path, context: &Context) -> Result<(), Failure> {
         let parent = match directory.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
             _ => PathBuf::from("."),
@@ -166,13 +172,13 @@ impl Files {
             .tempdir_in(&parent)
             .map_err(|error| Failure::file(&parent, "write here", error))?;
         for (path, content) in &self.0 {
-            crate::progress::check_interrupt()?;
+            context.check()?;
             let path = staging.path().join(path);
             let folder = path.parent().expect("invariant: a file has a folder");
             std::fs::create_dir_all(folder).map_err(|error| Failure::file(folder, "make the directory", error))?;
             std::fs::write(&path, content).map_err(|error| Failure::file(&path, "write", error))?;
         }
-        crate::progress::check_interrupt()?;
+        context.check()?;
         if directory.exists() {
             let old = tempfile::Builder::new()
                 .prefix(".lutweave-old-")
@@ -259,7 +265,7 @@ fn builder(prefix: &str, mode: u32) -> tempfile::Builder<'_, '_> {
 
 /// A compiled model, read back.
 #[derive(Debug)]
-pub struct Compiled {
+pub struct Build {
     /// Where it is.
     pub directory: PathBuf,
     /// Its manifest.
@@ -272,7 +278,7 @@ pub struct Compiled {
     pub split: Split,
 }
 
-impl Compiled {
+impl Build {
     /// True if a path looks like the result of `compile`.
     pub fn is_at(path: &Path) -> bool {
         path.join(MANIFEST).is_file()

@@ -2,16 +2,20 @@
 //! WebAssembly, Verilator and Icarus.
 
 use crate::failure::Failure;
-use clap::ValueEnum;
+use crate::observer::Context;
+use crate::options::Choices;
+use lutweave_cpu::Jit;
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Graph, Tensor};
 use rayon::prelude::*;
+use std::path::Path;
+use tempfile::TempDir;
 
 /// What can run a compiled model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Executor {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
     /// The reference interpreter: the oracle.
     Interpreter,
     /// Machine code from Cranelift.
@@ -24,7 +28,17 @@ pub enum Executor {
     Icarus,
 }
 
-impl Executor {
+impl Choices for Kind {
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Interpreter, "interpreter", "The reference interpreter: the oracle"),
+        (Self::Cpu, "cpu", "Machine code from Cranelift"),
+        (Self::Wasm, "wasm", "The circuit, simulated cycle by cycle in WebAssembly"),
+        (Self::Verilator, "verilator", "The Verilog, simulated by Verilator"),
+        (Self::Icarus, "icarus", "The Verilog, simulated by Icarus Verilog"),
+    ];
+}
+
+impl Kind {
     /// True if it runs the circuit, and counts cycles.
     pub fn is_circuit(self) -> bool {
         match self {
@@ -32,17 +46,19 @@ impl Executor {
             Self::Wasm | Self::Verilator | Self::Icarus => true,
         }
     }
+}
 
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Interpreter => "interpreter",
-            Self::Cpu => "cpu",
-            Self::Wasm => "wasm",
-            Self::Verilator => "verilator",
-            Self::Icarus => "icarus",
-        }
-    }
+/// Something that runs a core on samples.
+pub trait Executor {
+    /// Which it is.
+    fn kind(&self) -> Kind;
+
+    /// Runs samples; each is a list of the core's inputs, integers of their types. Interpreter and CPU code
+    /// take no notice of `drive`.
+    ///
+    /// # Errors
+    /// If a sample does not fit the core, or a circuit stands still.
+    fn run(&mut self, samples: &[Vec<Tensor>], drive: Drive) -> Result<Answer, Failure>;
 }
 
 /// How a circuit is driven.
@@ -67,56 +83,74 @@ pub struct Answer {
     pub latency_cycles: Option<u64>,
 }
 
-/// Runs samples through the interpreter, in parallel.
-///
-/// # Errors
-/// If a sample does not fit the core.
-pub fn interpret(core: &Graph, samples: &[Vec<Tensor>]) -> Result<Answer, Failure> {
+/// The reference interpreter of a core.
+pub fn interpreter(core: &Graph) -> Box<dyn Executor + '_> {
     let interpreter = Interpreter::new(core);
-    let outputs = samples.par_iter().map(|inputs| interpreter.run(inputs)).collect::<Result<_, _>>()?;
-    Ok(Answer { outputs, cycles_per_inference: None, latency_cycles: None })
+    Box::new(Software { kind: Kind::Interpreter, run: move |inputs: &[Tensor]| interpreter.run(inputs) })
 }
 
-/// Runs samples through the CPU code.
+/// CPU code of a core, compiled for this machine.
 ///
 /// # Errors
-/// If the core cannot be compiled or a sample does not fit.
-pub fn run_cpu(core: &Graph, samples: &[Vec<Tensor>]) -> Result<Answer, Failure> {
-    let jit = lutweave_cpu::compile_jit(core)?;
-    let outputs = samples.par_iter().map(|inputs| jit.run(inputs)).collect::<Result<_, _>>()?;
-    Ok(Answer { outputs, cycles_per_inference: None, latency_cycles: None })
+/// If the core cannot be compiled.
+pub fn cpu(core: &Graph) -> Result<Box<dyn Executor>, Failure> {
+    let jit: Jit = lutweave_cpu::compile_jit(core)?;
+    Ok(Box::new(Software { kind: Kind::Cpu, run: move |inputs: &[Tensor]| jit.run(inputs) }))
 }
 
-/// Runs samples through a simulated circuit. `simulate` runs one stimulus.
-///
-/// # Errors
-/// What the simulation says.
-pub fn run_circuit(
-    core: &Graph,
-    samples: &[Vec<Tensor>],
-    drive: Drive,
-    mut simulate: impl FnMut(&Stimulus) -> Result<Trace, Failure>,
-) -> Result<Answer, Failure> {
-    let frames: Vec<Vec<Vec<i32>>> =
-        samples.iter().map(|inputs| inputs.iter().map(|tensor| tensor.ints().to_vec()).collect()).collect();
-    let groups: Vec<Vec<_>> =
-        if drive.one_by_one { frames.into_iter().map(|frame| vec![frame]).collect() } else { vec![frames] };
-    let mut outputs = Vec::new();
-    let mut cycles = None;
-    let mut latency = None;
-    for frames in groups {
-        let expected = frames.len();
-        let stimulus = Stimulus { frames, stall_seed: drive.stall_seed, reset_after: drive.reset_after };
-        let trace = simulate(&stimulus)?;
-        if trace.frames.len() != expected {
-            let message = format!("{} of {expected} frames came out", trace.frames.len());
-            return Err(Diagnostic::error("simulation", message).into());
-        }
-        cycles = trace.cycles_per_inference();
-        latency = latency.or(trace.latency());
-        outputs.extend(trace.frames.into_iter().map(|frame| tensors(core, frame)));
+/// What runs one sample by itself, without a circuit.
+struct Software<F> {
+    kind: Kind,
+    run: F,
+}
+
+impl<F: Fn(&[Tensor]) -> Result<Vec<Tensor>, Diagnostic> + Sync> Executor for Software<F> {
+    fn kind(&self) -> Kind {
+        self.kind
     }
-    Ok(Answer { outputs, cycles_per_inference: cycles, latency_cycles: latency })
+
+    fn run(&mut self, samples: &[Vec<Tensor>], _drive: Drive) -> Result<Answer, Failure> {
+        let outputs = samples.par_iter().map(|inputs| (self.run)(inputs)).collect::<Result<_, _>>()?;
+        Ok(Answer { outputs, cycles_per_inference: None, latency_cycles: None })
+    }
+}
+
+/// A simulated circuit of a core. `simulate` runs one stimulus.
+struct Circuit<'a, F> {
+    kind: Kind,
+    core: &'a Graph,
+    context: &'a Context<'a>,
+    simulate: F,
+}
+
+impl<F: FnMut(&Stimulus) -> Result<Trace, Failure>> Executor for Circuit<'_, F> {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn run(&mut self, samples: &[Vec<Tensor>], drive: Drive) -> Result<Answer, Failure> {
+        let frames: Vec<Vec<Vec<i32>>> =
+            samples.iter().map(|inputs| inputs.iter().map(|tensor| tensor.ints().to_vec()).collect()).collect();
+        let groups: Vec<Vec<_>> =
+            if drive.one_by_one { frames.into_iter().map(|frame| vec![frame]).collect() } else { vec![frames] };
+        let mut outputs = Vec::new();
+        let mut cycles = None;
+        let mut latency = None;
+        for frames in groups {
+            self.context.check()?;
+            let expected = frames.len();
+            let stimulus = Stimulus { frames, stall_seed: drive.stall_seed, reset_after: drive.reset_after };
+            let trace = (self.simulate)(&stimulus)?;
+            if trace.frames.len() != expected {
+                let message = format!("{} of {expected} frames came out", trace.frames.len());
+                return Err(Diagnostic::error("simulation", message).into());
+            }
+            cycles = trace.cycles_per_inference();
+            latency = latency.or(trace.latency());
+            outputs.extend(trace.frames.into_iter().map(|frame| tensors(self.core, frame)));
+        }
+        Ok(Answer { outputs, cycles_per_inference: cycles, latency_cycles: latency })
+    }
 }
 
 fn tensors(core: &Graph, frame: Vec<Vec<i32>>) -> Vec<Tensor> {
@@ -127,32 +161,32 @@ fn tensors(core: &Graph, frame: Vec<Vec<i32>>) -> Vec<Tensor> {
         .collect()
 }
 
-/// Runs samples through the WebAssembly simulator.
+/// The WebAssembly simulator of a core.
 ///
 /// # Errors
-/// If the module is damaged or the circuit stands still.
-pub fn run_wasm(module: &[u8], core: &Graph, samples: &[Vec<Tensor>], drive: Drive) -> Result<Answer, Failure> {
-    let mut simulator = lutweave_wasm::Simulator::from_wasm(module).map_err(simulation("wasm"))?;
-    run_circuit(core, samples, drive, |stimulus| {
-        crate::progress::check_interrupt()?;
-        simulator.run(stimulus).map_err(simulation("wasm"))
-    })
+/// If the module is damaged.
+pub fn wasm<'a>(module: &[u8], core: &'a Graph, context: &'a Context<'a>) -> Result<Box<dyn Executor + 'a>, Failure> {
+    let mut simulator = lutweave_wasm::Simulator::from_wasm(module).map_err(simulation(Kind::Wasm))?;
+    let simulate = move |stimulus: &Stimulus| simulator.run(stimulus).map_err(simulation(Kind::Wasm));
+    Ok(Box::new(Circuit { kind: Kind::Wasm, core, context, simulate }))
 }
 
-/// Runs samples through a Verilog simulator. The Verilog is what the design emits; files of the
-/// directory `rtl` that differ from it are a failure.
+/// A Verilog simulator of a core. The Verilog is what the design emits; files of the directory `rtl` that
+/// differ from it are a failure.
 ///
 /// # Errors
-/// If the simulator is not installed, does not take the Verilog, or the circuit stands still.
-pub fn run_verilog(
+/// If the simulator is not installed or does not take the Verilog.
+pub fn verilog<'a>(
     simulator: lutweave_verilog::Simulator,
     design: &Design,
-    rtl: &std::path::Path,
-    core: &Graph,
-    samples: &[Vec<Tensor>],
-    drive: Drive,
-) -> Result<Answer, Failure> {
-    let name = simulator.program();
+    rtl: &Path,
+    core: &'a Graph,
+    context: &'a Context<'a>,
+) -> Result<Box<dyn Executor + 'a>, Failure> {
+    let kind = match simulator {
+        lutweave_verilog::Simulator::Verilator => Kind::Verilator,
+        lutweave_verilog::Simulator::Icarus => Kind::Icarus,
+    };
     for (file, content) in lutweave_verilog::emit(design).files {
         let path = rtl.join(&file);
         let found = std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, "read", error))?;
@@ -160,25 +194,27 @@ pub fn run_verilog(
             return Err(changed(&path));
         }
     }
-    let work = tempfile::tempdir().map_err(|error| Failure::file(&std::env::temp_dir(), "make a directory", error))?;
-    let build = lutweave_verilog::Build::new(design, simulator, work.path()).map_err(simulation(name))?;
-    run_circuit(core, samples, drive, |stimulus| {
-        crate::progress::check_interrupt()?;
-        build.run(stimulus).map(|run| run.trace).map_err(simulation(name))
-    })
+    let work: TempDir =
+        tempfile::tempdir().map_err(|error| Failure::file(&std::env::temp_dir(), "make a directory", error))?;
+    let build = lutweave_verilog::Build::new(design, simulator, work.path()).map_err(simulation(kind))?;
+    let simulate = move |stimulus: &Stimulus| {
+        // The program lies there.
+        let _ = &work;
+        build.run(stimulus).map(|run| run.trace).map_err(simulation(kind))
+    };
+    Ok(Box::new(Circuit { kind, core, context, simulate }))
 }
 
 /// A file of a compiled model that differs from what its graph gives.
-pub fn changed(path: &std::path::Path) -> Failure {
+pub fn changed(path: &Path) -> Failure {
     Diagnostic::error("changed-file", "it is not what this compiler emits for the graph")
         .at(path.display().to_string())
         .help("compile the model again; to simulate your own changes use the test bench in rtl/")
         .into()
 }
 
-fn simulation<E: std::fmt::Display>(executor: &str) -> impl Fn(E) -> Failure {
-    let executor = executor.to_owned();
-    move |error| Diagnostic::error("simulation", error.to_string()).at(executor.clone()).into()
+fn simulation<E: std::fmt::Display>(executor: Kind) -> impl Fn(E) -> Failure {
+    move |error| Diagnostic::error("simulation", error.to_string()).at(executor.name()).into()
 }
 
 /// Elements in which two answers differ, over all samples and outputs.

@@ -1,47 +1,45 @@
-//! `explain`: why a layer was built as it was, and what each other setting would have done.
+//! Why a layer was built as it was, and what each other setting would have done.
 
-use crate::artefact::Compiled;
-use crate::cli::Explain;
-use crate::codesign::record::{Decision, Record, choice_text, setting_text};
+use crate::artefact::Build;
+use crate::codesign::record::{Decision, Record};
 use crate::failure::Failure;
-use crate::flow;
-use crate::listing::table;
-use crate::progress;
+use crate::observer::Context;
 use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
 use lutweave_codesign::{Budgets, DISTORTION, EFFORT, Space};
+use lutweave_hw::device::Device;
 use lutweave_ir::Diagnostic;
-use lutweave_solve::{Problem, why_not_any};
-use serde_json::json;
+use lutweave_quantize::compress::Setting;
+use lutweave_solve::why_not_any;
 
-/// Runs the command.
-///
-/// # Errors
-/// If the directory is not a co-designed one, or has no such layer.
-pub fn command(arguments: &Explain) -> Result<(), Failure> {
-    let compiled = Compiled::read(&arguments.directory)?;
-    let record = read(&compiled)?;
-    match &arguments.layer {
-        None => list(&record, arguments.format.json),
-        Some(layer) => {
-            let decision = find(&record, layer)?;
-            explain(&compiled, &record, decision, arguments.format.json)?;
-        }
-    }
-    Ok(())
+/// Why a layer was built as it was.
+pub struct Explanation<'r> {
+    /// The layer.
+    pub decision: &'r Decision,
+    /// What the errors of all layers may add up to.
+    pub limit: f64,
+    /// Each setting with its distortion and why it was taken, or not; empty where the model gives the weights.
+    pub settings: Vec<(Setting, f64, String)>,
 }
 
-fn read(compiled: &Compiled) -> Result<Record, Failure> {
-    let path = compiled.directory.join("codesign.json");
+/// The record of a compiled model's choice.
+///
+/// # Errors
+/// If nothing was chosen, or the file is damaged.
+pub fn record(build: &Build) -> Result<Record, Failure> {
+    let path = build.directory.join("codesign.json");
     let bytes = std::fs::read(&path).map_err(|_| {
         Diagnostic::error("not-co-designed", "its settings were given, not chosen")
-            .at(compiled.directory.display().to_string())
+            .at(build.directory.display().to_string())
             .help("compile with --weights auto")
     })?;
     serde_json::from_slice(&bytes).map_err(|error| Failure::file(&path, "understand", error))
 }
 
 /// The decision about a layer of that name, or whose name ends so.
-fn find<'r>(record: &'r Record, layer: &str) -> Result<&'r Decision, Failure> {
+///
+/// # Errors
+/// If there is none, or more than one.
+pub fn find<'r>(record: &'r Record, layer: &str) -> Result<&'r Decision, Failure> {
     if let Some(decision) = record.decisions.iter().find(|decision| decision.layer == layer) {
         return Ok(decision);
     }
@@ -55,29 +53,18 @@ fn find<'r>(record: &'r Record, layer: &str) -> Result<&'r Decision, Failure> {
     Err(Diagnostic::error("no-layer", message).at(layer).help(format!("layers: {}", names.join(", "))).into())
 }
 
-fn list(record: &Record, as_json: bool) {
-    if as_json {
-        outln!("{}", json!({ "cycles": record.cycles, "decisions": record.decisions }));
-        return;
-    }
-    let mut rows = table(&["layer", "setting", "folding", "cycles", "slack", "distortion", "runner-up"], &[3, 4, 5]);
-    for decision in &record.decisions {
-        rows.add_row([
-            crate::report::short(&decision.layer),
-            setting_text(decision.setting),
-            choice_text(&decision.choice),
-            decision.choice.cycles().to_string(),
-            decision.slack.to_string(),
-            format!("{:.5}", decision.distortion),
-            decision.runner_up.clone().unwrap_or_default(),
-        ]);
-    }
-    outln!("{rows}");
-}
-
-fn explain(compiled: &Compiled, record: &Record, decision: &Decision, quiet: bool) -> Result<(), Failure> {
-    let device = flow::device(&compiled.manifest.device)?;
-    let space = Space::new(&compiled.split.core, &record.tables, &device)?;
+/// What each other setting of a layer would have done.
+///
+/// # Errors
+/// If the graph is not the one that was decided about, or the observer wants no more.
+pub fn explain<'r>(
+    build: &Build,
+    record: &Record,
+    decision: &'r Decision,
+    context: &Context,
+) -> Result<Explanation<'r>, Failure> {
+    let device = crate::device::find(&build.manifest.device)?;
+    let space = Space::new(&build.split.core, &record.tables, &device)?;
     let problem = space.problem(&limits(record, &device));
     let Some(position) = space.stages.iter().position(|stage| stage.name == decision.layer) else {
         return Err(Diagnostic::error("not-compiled", "the graph does not have the layer that was decided about")
@@ -93,10 +80,9 @@ fn explain(compiled: &Compiled, record: &Record, decision: &Decision, quiet: boo
         .flat_map(|table| table.prices.iter().map(|price| (price.setting, price.distortion)))
         .collect();
     settings.sort_by_key(|(_, distortion)| *distortion);
-    let bar = progress::bar("solve", settings.len(), quiet);
+    let work = context.work("solve", Some(settings.len()));
     let mut answers = Vec::new();
     for (setting, distortion) in settings {
-        progress::check_interrupt()?;
         let options: Vec<usize> = (0..members.len()).filter(|&index| members[index].setting == Some(setting)).collect();
         let reason = if decision.setting == Some(setting) {
             "it is the choice".to_owned()
@@ -105,16 +91,14 @@ fn explain(compiled: &Compiled, record: &Record, decision: &Decision, quiet: boo
         } else {
             why_not_any(&problem, record.cycles, position, &options, &EFFORT)?.reason
         };
-        bar.inc(1);
+        work.step()?;
         answers.push((setting, real(distortion), reason));
     }
-    bar.finish_and_clear();
-    print(record, decision, &problem, &answers, quiet);
-    Ok(())
+    Ok(Explanation { decision, limit: real(problem.budgets[DISTORTION].limit), settings: answers })
 }
 
 /// The budgets that the choice was made within.
-fn limits(record: &Record, device: &lutweave_hw::device::Device) -> Budgets {
+fn limits(record: &Record, device: &Device) -> Budgets {
     let limit = |name: &str| record.budgets.iter().find(|budget| budget.name == name).and_then(|budget| budget.limit);
     let distortion = limit("distortion").map_or(u64::MAX >> 16, |limit| (limit * DISTORTION_ONE as f64).round() as u64);
     let mut budgets = Budgets::of(device, distortion, record.multipliers);
@@ -127,43 +111,4 @@ fn limits(record: &Record, device: &lutweave_hw::device::Device) -> Budgets {
         }
     }
     budgets
-}
-
-fn print(
-    record: &Record,
-    decision: &Decision,
-    problem: &Problem,
-    answers: &[(lutweave_quantize::compress::Setting, f64, String)],
-    json: bool,
-) {
-    if json {
-        let others: Vec<_> = answers
-            .iter()
-            .map(|(setting, distortion, reason)| json!({ "setting": setting, "distortion": distortion, "reason": reason }))
-            .collect();
-        outln!("{}", json!({ "decision": decision, "cycles": record.cycles, "settings": others }));
-        return;
-    }
-    outln!("{}", decision.layer);
-    outln!("  is built with {}: {}", setting_text(decision.setting), choice_text(&decision.choice));
-    outln!(
-        "  takes {} of {} cycles{}",
-        decision.choice.cycles(),
-        record.cycles,
-        if decision.slack == 0 { ": no stage is slower" } else { "" }
-    );
-    let limit = real(problem.budgets[DISTORTION].limit);
-    outln!("  costs {:.5} of the {limit:.5} that the errors of all layers may add up to", decision.distortion);
-    if let Some(runner_up) = &decision.runner_up {
-        outln!("  runner-up while the others stay: {runner_up}");
-    }
-    if answers.is_empty() {
-        outln!("  its weights are given by the model: only its folding was chosen");
-        return;
-    }
-    let mut rows = table(&["setting", "distortion", "why (not)"], &[1]);
-    for (setting, distortion, reason) in answers {
-        rows.add_row([setting_text(Some(*setting)), format!("{distortion:.5}"), reason.clone()]);
-    }
-    outln!("{rows}");
 }

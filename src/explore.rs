@@ -1,22 +1,21 @@
-//! `explore`: the Pareto front of cycles, resources, bytes and accuracy, each point with a proof.
+//! The Pareto front of cycles, resources, bytes and accuracy, each point with a proof.
 
 mod plot;
 
 use crate::artefact::{self, Files};
-use crate::cli::Explore;
 use crate::codesign::record::{BudgetUse, Decision, budgets, decisions};
 use crate::codesign::{Answer, Judge, Judged, Measured, Session, does_not_fit, fold, front};
-use crate::deform;
+use crate::compiler;
 use crate::executor::{self, Drive};
 use crate::failure::Failure;
-use crate::flow;
-use crate::listing::table;
-use crate::model;
-use crate::progress;
+use crate::model::Model;
+use crate::observer::Context;
+use crate::options::{Deform, Options};
+use crate::pipeline::{self, Stage};
 use crate::summary;
 use crate::task::Section;
 use crate::verify::random_samples;
-use lutweave_codesign;
+use lutweave_codesign::deform::is_deformable;
 use lutweave_codesign::sensitivity::real;
 use lutweave_hw::cost::Resources;
 use lutweave_ir::Diagnostic;
@@ -30,110 +29,132 @@ const FRAMES: usize = 3;
 
 /// One circuit.
 #[derive(Clone, Debug, Serialize)]
-struct Point {
+pub struct Point {
     /// Frames back to back, measured in the simulator.
-    cycles_per_inference: u64,
+    pub cycles_per_inference: u64,
     /// No choice within the budgets needs fewer cycles.
-    lower_bound: u64,
+    pub lower_bound: u64,
     /// `cycles / lower_bound - 1` of the slowest stage.
-    gap: f64,
+    pub gap: f64,
     /// The bound is reached.
-    optimal: bool,
+    pub optimal: bool,
     /// Sum of distortions that was allowed.
-    allowed_distortion: f64,
+    pub allowed_distortion: f64,
     /// Sum of the layers' own distortions.
-    predicted_distortion: f64,
+    pub predicted_distortion: f64,
     /// Measured distortion over the predicted: above 1 where distortions do not add up.
-    kappa: Option<f64>,
+    pub kappa: Option<f64>,
     /// What was measured on the calibration data.
-    calibration: Measured,
+    pub calibration: Measured,
     /// The metric on the evaluation data.
-    value: f64,
+    pub value: f64,
     /// Points lost on the evaluation data.
-    drop: f64,
+    pub drop: f64,
     /// Standard error of the points lost.
-    drop_standard_error: f64,
+    pub drop_standard_error: f64,
     /// Cycles of "compress first, then fold" within the same budgets.
-    compress_first_cycles: Option<u64>,
-    multipliers: u64,
-    resources: Resources,
-    weight_bytes: u64,
-    sparsity: f64,
+    pub compress_first_cycles: Option<u64>,
+    /// Hardware multipliers.
+    pub multipliers: u64,
+    /// The estimate.
+    pub resources: Resources,
+    /// Bytes of all weights.
+    pub weight_bytes: u64,
+    /// Share of weights that are zero.
+    pub sparsity: f64,
     /// No other point is both faster and at least as accurate.
-    on_front: bool,
-    budgets: Vec<BudgetUse>,
-    decisions: Vec<Decision>,
+    pub on_front: bool,
+    /// What each budget allows, and what is used of it.
+    pub budgets: Vec<BudgetUse>,
+    /// How each stage is built.
+    pub decisions: Vec<Decision>,
 }
 
+/// All circuits that were built.
 #[derive(Debug, Serialize)]
-struct Front {
-    model: String,
-    device: String,
-    multipliers: Option<u32>,
-    metric: &'static str,
-    float_value: f64,
-    samples: usize,
-    mean_gap: f64,
-    points: Vec<Point>,
+pub struct Front {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the device.
+    pub device: String,
+    /// Most multipliers, if that was asked.
+    pub multipliers: Option<u32>,
+    /// Name of the metric.
+    pub metric: &'static str,
+    /// The metric of the model as it came.
+    pub float_value: f64,
+    /// Evaluation samples.
+    pub samples: usize,
+    /// Mean gap of the points.
+    pub mean_gap: f64,
+    /// From the slowest to the fastest.
+    pub points: Vec<Point>,
+    /// Time of the solver per point.
+    #[serde(skip)]
+    pub solve_seconds_per_point: f64,
 }
 
-/// Runs the command.
+/// The front of a model: the fastest choice for each of `points` error budgets, measured and judged on at
+/// most `limit` evaluation samples.
 ///
 /// # Errors
-/// What the compiler refuses.
-pub fn command(arguments: &Explore) -> Result<(), Failure> {
-    artefact::check_front(&arguments.output)?;
-    let (source, quiet) = (&arguments.source, arguments.format.json);
-    let device = flow::device(&source.device)?;
-    let model = model::load(source.model.as_deref(), source.task.as_deref())?;
-    let calibration = flow::calibration(&model, source)?;
-    let cleaned = deform::clean(&model, &calibration, source, None, quiet)?;
-    let session = Session::new(&model, &cleaned, &calibration, &device, source, quiet)?;
+/// What the compiler refuses; without a task that has a metric.
+pub fn explore(
+    model: &Model,
+    options: &Options,
+    points: usize,
+    limit: usize,
+    context: &Context,
+) -> Result<Front, Failure> {
+    options.check()?;
+    if options.deform == Some(Deform::Auto) && is_deformable(&model.graph) {
+        return Err(Failure::Usage(
+            Diagnostic::error("invalid-option", "--deform auto chooses by the drop that `compile` allows")
+                .help("choose --deform full, bounded or square here"),
+        ));
+    }
+    let mut state = compiler::start(model, options, context, true)?;
+    pipeline::run(&mut state, |pass| pass.stage == Stage::Float)?;
+    let session = Session::new(&state)?;
     let Some(task) = &model.task else { return Err(Diagnostic::error("no-task", "there is no task").into()) };
-    let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
-    let judge = Judge::new(&model, task, Section::Evaluation, limit)?;
+    let judge = Judge::new(model, task, Section::Evaluation, limit)?;
 
     let solving = Instant::now();
-    let answers = front(&session, &session.budgets(0), arguments.points as usize)?;
-    let seconds = solving.elapsed().as_secs_f64() / f64::from(arguments.points);
+    let answers = front(&session, &session.budgets(0), points)?;
+    let solve_seconds_per_point = solving.elapsed().as_secs_f64() / points.max(1) as f64;
     if answers.is_empty() {
         return Err(does_not_fit(&session).into());
     }
-    let bar = progress::bar("explore", answers.len(), quiet);
+    let work = context.work("explore", Some(answers.len()));
     let mut points = Vec::new();
     for answer in &answers {
-        progress::check_interrupt()?;
         points.push(point(&session, &judge, answer)?);
-        bar.inc(1);
+        work.step()?;
     }
-    bar.finish_and_clear();
     let metric = task.required_metric()?;
-    let larger = metric.larger_is_better();
-    mark_front(&mut points, larger);
-    let front = Front {
+    mark_front(&mut points, metric.larger_is_better());
+    Ok(Front {
         model: model.name.clone(),
-        device: device.name.clone(),
-        multipliers: source.multipliers,
+        device: state.device.name.clone(),
+        multipliers: options.multipliers,
         metric: metric.name(),
         float_value: judge.float_value(),
         samples: judge.samples(),
         mean_gap: points.iter().map(|point| point.gap).sum::<f64>() / points.len() as f64,
         points,
-    };
-    let mut files = Files::default();
-    files.add_json(artefact::FRONT, &front);
-    files.add("front.csv", csv(&front));
-    files.add("front.svg", drawing(&front));
-    files.write_front(&arguments.output)?;
-    if arguments.format.json {
-        let mut value = serde_json::to_value(&front).expect("invariant: a front is plain data");
-        value["solve_seconds_per_point"] = seconds.into();
-        outln!("{value}");
-    } else {
-        print(&front, seconds);
-        outln!("written to {}", arguments.output.display());
+        solve_seconds_per_point,
+    })
+}
+
+impl Front {
+    /// The files of the front: a table for programs, one for spreadsheets, and a drawing.
+    pub fn files(&self) -> Files {
+        let mut files = Files::default();
+        files.add_json(artefact::FRONT, self);
+        files.add("front.csv", csv(self));
+        files.add("front.svg", drawing(self));
+        files
     }
-    Ok(())
 }
 
 fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Failure> {
@@ -143,7 +164,8 @@ fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Fai
     let fitted = session.realize(design, &lowered)?;
     let core = &lowered.split.core;
     let samples = random_samples(core, FRAMES);
-    let circuit = executor::run_wasm(&lutweave_wasm::emit(&fitted.design), core, &samples, Drive::default())?;
+    let circuit = executor::wasm(&lutweave_wasm::emit(&fitted.design), core, session.state.context)?
+        .run(&samples, Drive::default())?;
     let Judged { value, drop: (drop, drop_standard_error), .. } = judge.judge(&lowered)?;
     let (weight_bytes, sparsity) = summary::weights(core, &fitted.plan);
     let predicted = real(design.distortion);
@@ -161,7 +183,7 @@ fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Fai
         drop_standard_error,
         compress_first_cycles: compress_first(session, answer.allowed())?,
         multipliers: fitted.plan.multipliers(),
-        resources: fitted.resources.shown(session.device),
+        resources: fitted.resources.shown(&session.state.device),
         weight_bytes,
         sparsity,
         on_front: false,
@@ -259,52 +281,4 @@ fn drawing(front: &Front) -> String {
     };
     let title = format!("{} on {}", front.model, front.device);
     plot::svg(&title, front.metric, front.float_value, &front.points.iter().map(mark).collect::<Vec<_>>())
-}
-
-fn print(front: &Front, seconds: f64) {
-    let mut rows = table(
-        &[
-            "cycles",
-            "proven",
-            "gap",
-            front.metric,
-            "drop",
-            "distortion",
-            "kappa",
-            "compress first",
-            "mult",
-            "LUT",
-            "BRAM",
-            "bytes",
-            "zeros",
-            "front",
-        ],
-        &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
-    );
-    for point in &front.points {
-        rows.add_row([
-            point.cycles_per_inference.to_string(),
-            point.lower_bound.to_string(),
-            format!("{:.1} %", 100.0 * point.gap),
-            format!("{:.4}", point.value),
-            format!("{:.2} ± {:.2}", point.drop, point.drop_standard_error),
-            format!("{:.5}", point.predicted_distortion),
-            point.kappa.map_or_else(|| "-".to_owned(), |kappa| format!("{kappa:.2}")),
-            point.compress_first_cycles.map_or_else(|| "-".to_owned(), |cycles| cycles.to_string()),
-            point.multipliers.to_string(),
-            point.resources.lut.to_string(),
-            point.resources.bram.to_string(),
-            point.weight_bytes.to_string(),
-            format!("{:.0} %", 100.0 * point.sparsity),
-            if point.on_front { "*".to_owned() } else { String::new() },
-        ]);
-    }
-    outln!("{rows}");
-    outln!(
-        "float {} {:.4} on {} samples; mean gap {:.2} %; {seconds:.2} s to solve a point",
-        front.metric,
-        front.float_value,
-        front.samples,
-        100.0 * front.mean_gap
-    );
 }

@@ -1,9 +1,42 @@
-//! Arrays of what a model is fed, as `--calibration` and `run --input` give them.
+//! What a model is fed: calibration samples, and arrays that a user gives.
 
 use crate::failure::Failure;
+use crate::model::Model;
+use crate::options::Options;
 use crate::samples::Archive;
+use crate::task::Section;
 use lutweave_ir::{Diagnostic, Graph, Tensor, TensorType};
 use std::path::Path;
+
+/// Calibration inputs of a model: of a file, of its task, or none.
+///
+/// # Errors
+/// If the data cannot be used.
+pub fn calibration(model: &Model, options: &Options) -> Result<Vec<Vec<Tensor>>, Failure> {
+    let limit = options.calibration_limit();
+    if let Some(path) = &options.calibration {
+        let mut samples = read_inputs(path, &model.graph)?;
+        samples.truncate(limit);
+        return Ok(samples);
+    }
+    let Some(task) = &model.task else { return Ok(Vec::new()) };
+    let ty = single_input(&model.graph)?;
+    let samples = task.samples(Section::Calibration, ty, limit)?;
+    Ok(samples.inputs.into_iter().map(|input| vec![input]).collect())
+}
+
+/// The type of the only input: tasks feed one.
+///
+/// # Errors
+/// If there are several.
+pub fn single_input(graph: &Graph) -> Result<&TensorType, Failure> {
+    match graph.inputs() {
+        [input] => Ok(&graph.node(*input).ty),
+        inputs => Err(Diagnostic::error("bad-task", format!("a task feeds one input, the model has {}", inputs.len()))
+            .at(&graph.name)
+            .into()),
+    }
+}
 
 /// Model inputs from an `.npz` file with one array per input (by name, or the only array) as the
 /// model is fed: one list of inputs a sample.

@@ -1,104 +1,80 @@
-//! The command line of Lutweave as a library: arguments, files and rendering. The compiler's work
-//! is in the crates below it.
+//! Lutweave turns a trained model into three things that agree bit for bit: Verilog for an embedded FPGA,
+//! machine code for a CPU, and a cycle-exact simulator of the circuit.
 //!
-//! [`run`] is the whole program; the binary and the checks that feed it damaged files call it.
+//! ```no_run
+//! use lutweave::executor::{Drive, Kind};
+//! use lutweave::observer::Context;
+//! use lutweave::{Compiler, Failure, Model, Options};
+//! use std::path::Path;
+//!
+//! # fn main() -> Result<(), Failure> {
+//! // A built-in model; `Some("model.onnx")` reads a file.
+//! let model = Model::load(Some("mnist"), None)?;
+//! let compiler = Compiler::new(Options { device: "ultra96".into(), ..Options::default() });
+//! let compiled = compiler.compile(&model)?;
+//! println!("{} cycles per inference", compiled.summary.cycles_per_inference);
+//! compiled.write(Path::new("build/mnist"), false, compiler.context())?;
+//!
+//! // The simulator on random inputs of the circuit.
+//! let inputs = lutweave::verify::random_samples(&compiled.lowered.split.core, 2);
+//! let answer = compiled.executor(Kind::Wasm, compiler.context())?.run(&inputs, Drive::default())?;
+//! println!("{:?}", answer.cycles_per_inference);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How to find your way
+//!
+//! * [`Options`] say what is asked, [`Model`] is what came, [`Compiler`] does the work, [`Compiled`] holds what
+//!   was made.
+//! * [`pipeline::PIPELINE`] lists the passes in order; [`Compiler::stop_after`] stops after one of them.
+//! * An [`observer::Observer`] is told of passes, progress and warnings, and can cancel.
+//! * [`task`] ties a model to data and a metric; [`eval`] judges by it; [`explore`] gives the front of cycles
+//!   against accuracy.
+//! * [`executor::Executor`] runs a core: reference interpreter, CPU code, or the circuit in a simulator.
+//!   [`verify`] compares them, element by element.
+//! * [`backend::Backend`] turns a circuit into files; [`artefact::Build`] reads a written directory back.
+//!
+//! Everything that can go wrong is a [`Failure`] made of diagnostics: code, node, cause, remedy. The library
+//! prints nothing, reads no arguments and ends no process.
 
-#![deny(clippy::print_stdout, clippy::print_stderr)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
-#[macro_use]
-mod output;
-
-mod artefact;
+pub mod artefact;
+pub mod backend;
 mod cache;
-mod cli;
-mod codesign;
-mod compile;
-mod deform;
-mod detect;
-mod eval;
-mod executor;
-mod explain;
-mod explore;
-mod failure;
+pub mod codesign;
+pub mod compiler;
+pub mod detect;
+pub mod device;
+mod effect;
+pub mod eval;
+pub mod executor;
+pub mod explain;
+pub mod explore;
+pub mod failure;
 mod file;
-mod flow;
-mod inputs;
-mod inspect;
-mod listing;
-mod metric;
-mod model;
-mod options;
-mod plausible;
-mod progress;
+pub mod inputs;
+pub mod metric;
+pub mod model;
+pub mod observer;
+pub mod options;
+pub mod pipeline;
+pub mod plausible;
 mod prune;
 #[doc(hidden)]
 pub mod readers;
-mod report;
-mod run;
-mod samples;
-mod summary;
-mod task;
-mod variants;
-mod verify;
+pub mod report;
+pub mod reshape;
+pub mod run;
+pub mod samples;
+pub mod summary;
+pub mod task;
+pub mod variants;
+pub mod verify;
 
-use clap::Parser;
-use cli::{Cli, Command};
-use failure::Failure;
-use std::ffi::OsString;
-
-/// Exit status after a panic: a fault of the compiler.
-const FAULT: u8 = 101;
-
-/// Runs a command line, whose first argument is the program's name, and returns the exit status.
-///
-/// Under `--json` standard output gets one object, also where the command fails: then with the list
-/// `errors`.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => cli,
-        Err(error) => return refuse_arguments(&error, arguments.iter().any(|argument| argument == "--json")),
-    };
-    progress::catch_interrupts();
-    let json = cli.command.json();
-    let result = std::panic::catch_unwind(|| execute(&cli.command));
-    match result {
-        Ok(Ok(())) => 0,
-        Ok(Err(failure)) => {
-            failure.show(json);
-            failure.exit_code()
-        }
-        // The panic's own message is on standard error already.
-        Err(_) => FAULT,
-    }
-}
-
-fn execute(command: &Command) -> Result<(), Failure> {
-    let result = match command {
-        Command::Compile(arguments) => compile::command(arguments),
-        Command::Explore(arguments) => explore::command(arguments),
-        Command::Variants(arguments) => variants::command(arguments),
-        Command::Explain(arguments) => explain::command(arguments),
-        Command::Verify(arguments) => verify::command(arguments),
-        Command::Run(arguments) => run::command(arguments),
-        Command::Eval(arguments) => eval::command(arguments),
-        Command::Inspect(arguments) => inspect::command(arguments),
-        Command::Models(arguments) => listing::models(arguments),
-        Command::Devices(arguments) => listing::devices(arguments),
-    };
-    result.and_then(|()| output::finish())
-}
-
-/// Help and version, or arguments that make no sense.
-fn refuse_arguments(error: &clap::Error, json: bool) -> u8 {
-    // There is nowhere to tell that this cannot be written.
-    let _ = error.print();
-    let code = u8::try_from(error.exit_code()).unwrap_or(2);
-    if json && error.use_stderr() {
-        let text = error.render().to_string();
-        let cause = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let diagnostic = lutweave_ir::Diagnostic::error("usage", cause).help("see `lutweave --help`");
-        failure::print_errors(&[diagnostic]);
-    }
-    code
-}
+pub use compiler::{Compiled, Compiler};
+pub use failure::Failure;
+pub use model::Model;
+pub use observer::Observer;
+pub use options::Options;

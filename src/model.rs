@@ -1,7 +1,7 @@
 //! Finding the model that a command is about.
 
-use crate::artefact::Compiled;
-use crate::failure::{Failure, Warnings};
+use crate::artefact::Build;
+use crate::failure::Failure;
 use crate::file;
 use crate::task::{Task, nearest};
 use lutweave_ir::{Diagnostic, Graph};
@@ -19,8 +19,18 @@ pub struct Model {
     pub outputs: Vec<String>,
     /// The task, where one is given or built in.
     pub task: Option<Task>,
-    /// What the user should know about it and what is made of it.
-    pub warnings: Warnings,
+    /// What the user should know about it.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Model {
+    /// As [`load`].
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(model: Option<&str>, task: Option<&Path>) -> Result<Self, Failure> {
+        load(model, task)
+    }
 }
 
 /// Finds and imports a model: an `.onnx` file, a built-in model, or what the task names.
@@ -49,7 +59,7 @@ pub fn load(model: Option<&str>, task: Option<&Path>) -> Result<Model, Failure> 
     if !path.exists() {
         return Err(unknown(model));
     }
-    if Compiled::is_at(path) {
+    if Build::is_at(path) {
         return Err(Diagnostic::error("bad-model", "it is a compiled model, and here a model is wanted")
             .at(model)
             .help("`verify`, `run`, `eval`, `explain` and `inspect` take compiled models")
@@ -112,8 +122,6 @@ fn other_kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
 
 fn import(bytes: Vec<u8>, name: String, base: Option<PathBuf>, task: Option<Task>) -> Result<Model, Failure> {
     let options = ImportOptions { name: name.clone(), base };
-    let Imported { graph, outputs, warnings: found } = lutweave_onnx::import(bytes, &options)?;
-    let warnings = Warnings::default();
-    found.into_iter().for_each(|warning| warnings.add(warning));
+    let Imported { graph, outputs, warnings } = lutweave_onnx::import(bytes, &options)?;
     Ok(Model { name, graph, outputs, task, warnings })
 }

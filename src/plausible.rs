@@ -1,11 +1,11 @@
 //! What makes data implausible: inputs that never change, inputs outside the calibrated range, a
 //! float model that does no better than guessing.
 
-use crate::failure::{Failure, Warnings};
-use crate::flow::{self, Lowered};
+use crate::failure::Failure;
 use crate::metric::{Metric, Verdict};
 use crate::model::Model;
-use crate::task::{Samples, Section, Task};
+use crate::observer::Context;
+use crate::task::{Samples, Task};
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::split::Split;
 use lutweave_ir::{Diagnostic, Op, Tensor};
@@ -21,12 +21,12 @@ const OUTSIDE: f64 = 0.01;
 const TELLING: usize = 16;
 
 /// Warns about calibration inputs that never change.
-pub fn calibration(model: &Model, samples: &[Vec<Tensor>]) {
+pub fn calibration(model: &Model, samples: &[Vec<Tensor>], context: &Context) {
     for (position, &input) in model.graph.inputs().iter().enumerate() {
         let node = model.graph.node(input);
         let warn = |message: String| {
             let help = "check the array that the task or --calibration names";
-            model.warnings.add(Diagnostic::warning("constant-input", message).at(&node.name).help(help));
+            context.warn(Diagnostic::warning("constant-input", message).at(&node.name).help(help));
         };
         let Some(first) = samples.first().map(|inputs| inputs[position].reals()) else { return };
         let Some(&value) = first.first() else { continue };
@@ -41,15 +41,11 @@ pub fn calibration(model: &Model, samples: &[Vec<Tensor>]) {
 }
 
 /// Warns where the float model is not better than an answer that does not look at the input.
-///
-/// # Errors
-/// If the data cannot be read.
-pub fn verdicts(model: &Model, task: &Task, verdicts: &[Verdict]) -> Result<(), Failure> {
-    let Some(metric) = task.metric() else { return Ok(()) };
+pub fn verdicts(model: &Model, task: &Task, samples: &Samples, verdicts: &[Verdict], context: &Context) {
+    let Some(metric) = task.metric() else { return };
     if verdicts.len() < TELLING {
-        return Ok(());
+        return;
     }
-    let samples = task.samples(Section::Evaluation, flow::single_input(&model.graph)?, verdicts.len())?;
     let value = metric.value(verdicts);
     let guess = match metric {
         Metric::Top1 => {
@@ -63,7 +59,7 @@ pub fn verdicts(model: &Model, task: &Task, verdicts: &[Verdict]) -> Result<(), 
             (objects && value < 0.005).then_some(0.0)
         }
         Metric::Mse => {
-            let spread = spread(&samples, task);
+            let spread = spread(samples, task);
             (value >= spread).then_some(spread)
         }
     };
@@ -74,13 +70,12 @@ pub fn verdicts(model: &Model, task: &Task, verdicts: &[Verdict]) -> Result<(), 
             "the float model does no better than guessing on these {count} samples: {} {value}, by guessing {guess}",
             metric.name()
         );
-        model.warnings.add(
+        context.warn(
             Diagnostic::warning("no-better-than-guessing", message)
                 .at(&model.name)
                 .help("check mean, std, channels, layout and labels of the task"),
         );
     }
-    Ok(())
 }
 
 /// How often an answer is right that is always the most frequent label, or drawn among the classes.
@@ -104,21 +99,11 @@ fn spread(samples: &Samples, task: &Task) -> f64 {
     each.sum::<f64>() / samples.inputs.len().max(1) as f64
 }
 
-/// Warns where evaluation inputs lie outside the calibrated range.
-///
-/// # Errors
-/// If the data cannot be read.
-pub fn inputs(model: &Model, task: &Task, lowered: &Lowered) -> Result<(), Failure> {
-    let samples = task.samples(Section::Evaluation, flow::single_input(&model.graph)?, COMPARED)?;
-    let inputs: Vec<Vec<Tensor>> = samples.inputs.into_iter().map(|input| vec![input]).collect();
-    saturation(&lowered.split, &inputs, &model.warnings)
-}
-
 /// Warns where inputs lie outside the range of the integers that the host makes of them.
 ///
 /// # Errors
 /// If the inputs do not fit.
-pub fn saturation(split: &Split, samples: &[Vec<Tensor>], warnings: &Warnings) -> Result<(), Failure> {
+pub fn saturation(split: &Split, samples: &[Vec<Tensor>], context: &Context) -> Result<(), Failure> {
     let prologue = &split.prologue;
     let interpreter = Interpreter::new(prologue);
     // By node: elements outside, all elements, smallest and largest.
@@ -151,7 +136,7 @@ pub fn saturation(split: &Split, samples: &[Vec<Tensor>], warnings: &Warnings) -
              {least:.4} to {most:.4}",
             100.0 * share
         );
-        warnings.add(
+        context.warn(
             Diagnostic::warning("outside-calibration", message)
                 .at(&prologue.node(prologue.node(id).operands[0]).name)
                 .help("give inputs as the model was calibrated (mean, std, layout), or calibrate with such samples"),

@@ -1,21 +1,19 @@
 //! Pruning to a share that the user names, and giving up channels.
 
-use crate::cli::{self, Compile};
 use crate::failure::Failure;
-use crate::flow::Cleaned;
 use crate::metric::Metric;
 use crate::model::Model;
-use crate::progress;
+use crate::options::{self, Options};
+use crate::pipeline::{Cleaned, State};
 use crate::task::Task;
-use lutweave_codesign::prune::{Method, Pruned, Target, prune};
+use lutweave_codesign::prune::{Method, Target, prune};
 use lutweave_codesign::sensitivity::Loss;
 use lutweave_codesign::shrink::{Shrunk, Until, shrink};
-use lutweave_ir::Tensor;
 use lutweave_quantize::{SubjectLayer, subject};
 
 /// What the user wants to be left.
-pub fn target(arguments: &Compile) -> Option<Target> {
-    match (arguments.sparsity, arguments.keep_macs) {
+pub(crate) fn target(options: &Options) -> Option<Target> {
+    match (options.sparsity, options.keep_macs) {
         (Some(sparsity), _) => Some(Target::Weights(1.0 - sparsity)),
         (_, Some(kept)) => Some(Target::Macs(kept)),
         (None, None) => None,
@@ -26,58 +24,57 @@ pub fn target(arguments: &Compile) -> Option<Target> {
 ///
 /// # Errors
 /// As [`prune`].
-pub fn weights(
-    model: &Model,
-    cleaned: &Cleaned,
-    calibration: &[Vec<Tensor>],
-    target: Target,
-    bits: u8,
-    arguments: &Compile,
-) -> Result<Pruned, Failure> {
-    let method = match arguments.method.unwrap_or(cli::Method::Rd) {
-        cli::Method::Rd => Method::Rd,
-        cli::Method::RdOnce => Method::RdOnce,
-        cli::Method::Uniform => Method::Uniform,
-        cli::Method::Magnitude => Method::Magnitude,
-        cli::Method::Lamp => Method::Lamp,
-        cli::Method::Erk => Method::Erk,
+pub(crate) fn weights(state: &mut State) -> Result<(), Failure> {
+    let method = match state.options.method.unwrap_or(options::Method::Rd) {
+        options::Method::Rd => Method::Rd,
+        options::Method::RdOnce => Method::RdOnce,
+        options::Method::Uniform => Method::Uniform,
+        options::Method::Magnitude => Method::Magnitude,
+        options::Method::Lamp => Method::Lamp,
+        options::Method::Erk => Method::Erk,
     };
-    let subject = subject(&cleaned.graph)?;
-    let width = |layer: &SubjectLayer| layer.info.default_bits(bits);
-    let bar = progress::bar("prune", 0, arguments.format.json);
-    let show = |done: usize, total: usize| {
-        progress::exit_if_interrupted();
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    };
-    let pruned = prune(&subject, calibration, loss(model), method, target, cleaned.totals, &width, &show);
-    bar.finish_and_clear();
-    Ok(pruned?)
+    let Some(target) = target(state.options) else { return Ok(()) };
+    let subject = subject(state.cleaned.graph())?;
+    let width = |layer: &SubjectLayer| layer.info.default_bits(state.weight_bits);
+    let work = state.context.work("prune", None);
+    let totals = state.cleaned.totals;
+    let pruned =
+        prune(&subject, &state.calibration, loss(state.model), method, target, totals, &width, &|done, total| {
+            work.of(done, total)
+        })?;
+    drop(work);
+    state.settings = Some(pruned.settings.clone());
+    state.pruned = Some(pruned);
+    Ok(())
+}
+
+/// Gives up whole channels until the target is met.
+///
+/// # Errors
+/// As [`shrink`].
+pub(crate) fn channels_to_target(state: &mut State) -> Result<(), Failure> {
+    if let Some(target) = target(state.options) {
+        state.cleaned = channels(state, Until::Kept(target, state.cleaned.totals))?;
+    }
+    Ok(())
 }
 
 /// The network without the channels whose loss costs least.
 ///
 /// # Errors
 /// As [`shrink`].
-pub fn channels(
-    model: &Model,
-    cleaned: &Cleaned,
-    calibration: &[Vec<Tensor>],
-    until: Until,
-    quiet: bool,
-) -> Result<Cleaned, Failure> {
-    let bar = progress::count("channels", quiet);
-    let show = |steps: usize| {
-        progress::exit_if_interrupted();
-        bar.set_position(steps as u64);
-    };
-    let shrunk = shrink(&subject(&cleaned.graph)?, calibration, loss(model), until, &show);
-    bar.finish_and_clear();
-    let Shrunk { graph, steps } = shrunk?;
-    Ok(Cleaned { graph, given_up: steps, ..cleaned.clone() })
+pub(crate) fn channels(state: &State, until: Until) -> Result<Cleaned, Failure> {
+    let work = state.context.work("channels", None);
+    let network = subject(state.cleaned.graph())?;
+    let Shrunk { graph, steps } =
+        shrink(&network, &state.calibration, loss(state.model), until, &|steps| work.at(steps))?;
+    let mut cleaned = state.cleaned.clone();
+    cleaned.given_up = steps;
+    cleaned.set_graph(graph);
+    Ok(cleaned)
 }
 
 /// The loss that stands for the model's metric.
-pub fn loss(model: &Model) -> Loss {
+pub(crate) fn loss(model: &Model) -> Loss {
     model.task.as_ref().and_then(Task::metric).map_or(Loss::SquaredError, Metric::loss)
 }

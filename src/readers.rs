@@ -1,11 +1,12 @@
 //! What reads files that others wrote, for the fuzz targets: whatever comes, each answers.
 
-use crate::artefact::Compiled;
-use crate::executor::{Drive, Executor};
+use crate::artefact::Build;
+use crate::executor::{Drive, Kind};
 use crate::failure::Failure;
+use crate::observer::Context;
 use crate::samples::Archive;
 use crate::task;
-use crate::verify::{execute, random_samples};
+use crate::verify::{executor, random_samples};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -27,10 +28,11 @@ pub fn arrays(bytes: Vec<u8>) -> bool {
 /// The directory of a compiled model; true if interpreter and simulator can run it.
 pub fn compiled(directory: &Path) -> bool {
     let run = || -> Result<(), Failure> {
-        let compiled = Compiled::read(directory)?;
-        let samples = random_samples(&compiled.split.core, 1);
-        for executor in [Executor::Interpreter, Executor::Wasm] {
-            execute(&compiled, executor, &samples, Drive::default())?;
+        let build = Build::read(directory)?;
+        let context = Context::new(&());
+        let samples = random_samples(&build.split.core, 1);
+        for kind in [Kind::Interpreter, Kind::Wasm] {
+            executor(&build, kind, &context)?.run(&samples, Drive::default())?;
         }
         Ok(())
     };

@@ -1,10 +1,10 @@
-//! The closing table of `compile`, and `report.html`.
+//! A compiled model in words: the figures of the closing table, and `report.html`.
 
 use crate::codesign::record::{Record, choice_text, setting_text};
-use crate::deform::{Reshaping, prices, step_name, variant_name};
+use crate::compiler::Compiled;
 use crate::failure::printable;
-use crate::flow::{Cleaned, Lowered};
-use crate::listing::table;
+use crate::observer::Timing;
+use crate::reshape::{Reshaping, prices, step_name, variant_name};
 use crate::summary::{Layer, Summary};
 use lutweave_hw::device::Device;
 use lutweave_ir::Diagnostic;
@@ -12,33 +12,13 @@ use lutweave_ir::op::SiteKind;
 use lutweave_quantize::channels::Removed;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
 
-/// Prints what was made on standard output.
-pub fn print(summary: &Summary, record: Option<&Record>, device: &Device, directory: &Path) {
-    let mut layers = table(
-        &["layer", "operator", "result", "bits", "taps x SIMD x PE", "MACs", "mult", "cycles", "share"],
-        &[3, 5, 6, 7, 8],
-    );
-    for layer in &summary.layers {
-        layers.add_row(row(layer));
-    }
-    outln!("{layers}");
-    outln!();
-    for (name, value) in figures(summary, device) {
-        outln!("{name:>22}  {value}");
-    }
-    for (name, value) in record.map(choice_figures).unwrap_or_default() {
-        outln!("{name:>22}  {value}");
-    }
-    if let Some(agreement) = &summary.verify {
-        let verdict = if agreement.agree { "interpreter = cpu = wasm" } else { "interpreter, cpu, wasm DISAGREE" };
-        outln!("{:>22}  {verdict} on {} samples", "compared", agreement.samples);
-    }
-    outln!("{:>22}  {} ({:.1} s)", "written", directory.display(), summary.compile_seconds);
-}
+/// Titles of the columns of the table of layers.
+pub const COLUMNS: [&str; 9] =
+    ["layer", "operator", "result", "bits", "taps x SIMD x PE", "MACs", "mult", "cycles", "share"];
 
-fn row(layer: &Layer) -> [String; 9] {
+/// A layer as a row of the table [`COLUMNS`].
+pub fn row(layer: &Layer) -> [String; 9] {
     let shape: Vec<String> = layer.shape.iter().skip(1).map(ToString::to_string).collect();
     let folding = match (layer.taps, layer.outputs) {
         (Some(taps), Some(outputs)) => format!("{taps} x {} x {outputs}", layer.lanes),
@@ -64,7 +44,7 @@ fn weights(layer: &Layer) -> String {
 }
 
 /// What is to be said of a co-design in short, as name and value.
-fn choice_figures(record: &Record) -> Vec<(&'static str, String)> {
+pub fn choice_figures(record: &Record) -> Vec<(&'static str, String)> {
     let proof = if record.optimal {
         "proven to be the fewest".to_owned()
     } else {
@@ -122,7 +102,7 @@ pub fn short(name: &str) -> String {
 }
 
 /// The figures below the table, as name and value.
-fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
+pub fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
     let share = |used: u64, available: u64| format!("{used} ({:.0} %)", 100.0 * used as f64 / available.max(1) as f64);
     let resources = &summary.resources;
     let mut figures = vec![
@@ -185,13 +165,11 @@ fn exceeded(summary: &Summary) -> String {
 }
 
 /// The report as a self-contained page.
-pub fn html(
-    summary: &Summary,
-    cleaned: &Cleaned,
-    lowered: &Lowered,
-    record: Option<&Record>,
-    device: &Device,
-) -> String {
+///
+/// With `timings` it tells the time of passes, and is another one each time.
+pub fn html(compiled: &Compiled, timings: bool) -> String {
+    let Compiled { summary, cleaned, lowered, device, .. } = compiled;
+    let record = compiled.record.as_ref();
     let mut page = String::new();
     let title = escape(&format!("{} on {}", summary.model, device.title));
     let _ = write!(
@@ -214,7 +192,7 @@ pub fn html(
     resources(&mut page, summary);
     warnings(&mut page, &summary.warnings);
     page.push_str("<h2>Layers</h2>\n<p>Share: busy cycles of a frame against the slowest layer.</p>\n<table>\n<tr>");
-    for header in ["layer", "operator", "result", "bits", "taps x SIMD x PE", "MACs", "mult", "cycles", "share"] {
+    for header in COLUMNS {
         let _ = write!(page, "<th>{header}</th>");
     }
     page.push_str("</tr>\n");
@@ -264,8 +242,20 @@ pub fn html(
     if [&cleaned.rewrites, &lowered.rewrites].into_iter().any(|report| report.fuel_limited) {
         page.push_str("<p>A generative rule ran out of fuel: there may be cheaper graphs.</p>\n");
     }
+    if timings {
+        passes(&mut page, &compiled.timings);
+    }
     page.push_str("</html>\n");
     page
+}
+
+/// Time of each pass.
+fn passes(page: &mut String, timings: &[Timing]) {
+    page.push_str("<h2>Passes</h2>\n<table>\n<tr><th>pass</th><th>runs</th><th>seconds</th></tr>\n");
+    for Timing { pass, runs, seconds } in timings {
+        let _ = writeln!(page, "<tr><td>{pass}</td><td>{runs}</td><td>{seconds:.3}</td></tr>");
+    }
+    page.push_str("</table>\n");
 }
 
 /// What the circuit takes beside what there is.

@@ -1,13 +1,12 @@
 //! `--deform`: how free the taps of deformable convolutions are left.
 
-use crate::cli::{Deform, Source};
 use crate::codesign::Judge;
 use crate::failure::Failure;
-use crate::flow::{self, Cleaned};
-use crate::model::Model;
+use crate::options::{Deform, Options};
+use crate::pipeline::{self, State};
 use crate::task::Section;
-use lutweave_codesign::deform::{Report, Request, Step, Variant, is_deformable};
-use lutweave_ir::{Diagnostic, Tensor};
+use lutweave_codesign::deform::{Report, Request, Step, Variant};
+use lutweave_ir::Diagnostic;
 use serde::Serialize;
 
 /// What was made of a model's deformable layers.
@@ -34,75 +33,47 @@ pub struct Tried {
     pub accepted: bool,
 }
 
-/// What the command line asks for; `None` leaves the variant to [`clean`].
-fn request(source: &Source) -> Option<Request> {
-    let variant = match source.deform.unwrap_or(Deform::Full) {
-        Deform::Full => Variant::Full,
+/// How the options ask deformable layers to be reshaped; with [`Deform::Auto`], as long as nothing is chosen.
+pub(crate) fn request(options: &Options) -> Request {
+    let variant = match options.deform.unwrap_or(Deform::Full) {
+        Deform::Full | Deform::Auto => Variant::Full,
         Deform::Bounded => Variant::Bounded,
         Deform::Square => Variant::Square,
-        Deform::Auto => return None,
     };
-    Some(Request { variant, reach: source.deform_reach, depthwise: source.deform_depthwise })
+    Request { variant, reach: options.deform_reach, depthwise: options.deform_depthwise }
 }
 
-/// Cleans a model and reshapes its deformable layers. With `--deform auto` the cheapest variant is
-/// taken (a square needs one offset a pixel and the fewest rows, a bound fewer rows than none) whose
-/// 8-bit network loses at most `max_drop` points of the metric on the calibration data;
-/// if all lose more, the one that leaves taps free.
+/// Chooses the cheapest variant (a square needs one offset per pixel and the fewest rows, a bound fewer rows
+/// than none) whose 8-bit network loses at most the allowed drop of the metric on the calibration data; if
+/// all lose more, the one that leaves taps free.
 ///
 /// # Errors
-/// Everything in the model that cannot be compiled; `--deform auto` without a task, or for a
-/// command that bounds no drop.
-pub fn clean(
-    model: &Model,
-    calibration: &[Vec<Tensor>],
-    source: &Source,
-    max_drop: Option<f64>,
-    quiet: bool,
-) -> Result<Cleaned, Failure> {
-    if let Some(request) = request(source) {
-        return flow::clean(model, calibration, source, &request);
-    }
-    let all = |variant| Request { variant, reach: source.deform_reach, depthwise: source.deform_depthwise };
-    if !is_deformable(&model.graph) {
-        return flow::clean(model, calibration, source, &all(Variant::Full));
-    }
-    let usage = |code, message: &str, help: &str| Failure::Usage(Diagnostic::error(code, message).help(help));
-    let Some(max_drop) = max_drop else {
-        return Err(usage(
-            "invalid-option",
-            "--deform auto chooses by the drop that `compile` allows",
-            "choose --deform full, bounded or square here",
-        ));
-    };
+/// Everything in the model that cannot be compiled; without a task.
+pub(crate) fn choose(state: &mut State) -> Result<(), Failure> {
+    let (model, max_drop) = (state.model, state.options.allowed_drop());
     let Some(task) = &model.task else {
-        return Err(usage(
-            "no-task",
-            "--deform auto measures the metric's drop, which needs a task",
-            "give --task FILE.toml, or choose --deform full, bounded or square",
+        return Err(Failure::Usage(
+            Diagnostic::error("no-task", "--deform auto measures the metric's drop, which needs a task")
+                .help("give --task FILE.toml, or choose --deform full, bounded or square"),
         ));
     };
     let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
-    let mut tried = Vec::new();
     for variant in [Variant::Square, Variant::Bounded, Variant::Full] {
-        let mut cleaned = flow::clean(model, calibration, source, &all(variant))?;
-        let lowered = flow::lower(&cleaned, calibration, 8, None, source, quiet)?;
-        let (drop, standard_error) = judge.judge(&lowered)?.drop;
+        state.deform.variant = variant;
+        let mut candidate = state.clone();
+        pipeline::run_quietly(&mut candidate, pipeline::rest_of_stage("choose-deformable"))?;
+        let (drop, standard_error) = judge.judge(&candidate.candidate(8, None)?)?.drop;
         let last = variant == Variant::Full;
-        tried.push(Tried { variant, drop, standard_error, accepted: last || drop <= max_drop });
-        if drop > max_drop && !last {
-            continue;
+        state.tried.push(Tried { variant, drop, standard_error, accepted: last || drop <= max_drop });
+        if drop <= max_drop {
+            break;
         }
-        if drop > max_drop {
+        if last {
             let message = format!("even free taps cost {drop:.2} points at 8 bits; {max_drop} are allowed");
-            model.warnings.add(Diagnostic::warning("drop-too-large", message).at(&model.name));
+            state.context.warn(Diagnostic::warning("drop-too-large", message).at(&model.name));
         }
-        if let Some(reshaping) = &mut cleaned.reshaping {
-            reshaping.tried = tried;
-        }
-        return Ok(cleaned);
     }
-    unreachable!("invariant: the last variant is always taken")
+    Ok(())
 }
 
 /// The name of a variant in figures.

@@ -3,9 +3,9 @@
 use crate::codesign::Measured;
 use crate::codesign::hint::Faster;
 use crate::codesign::record::Record;
-use crate::deform::Reshaping;
 use crate::failure::object;
 use crate::metric::Metric;
+use crate::reshape::Reshaping;
 use lutweave_codesign::prune::Pruned;
 use lutweave_codesign::shrink::Step;
 use lutweave_hw::cost::{Resources, estimate_module};

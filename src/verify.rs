@@ -1,133 +1,96 @@
-//! `verify`: every executor against the first, element by element, and the circuits' cycles.
+//! Every executor against the first, element by element, and the circuits' cycles.
 
-use crate::artefact::Compiled;
-use crate::cli::Verify;
+use crate::artefact::Build;
 use crate::eval;
-use crate::executor::{self, Answer, Drive, Executor, mismatches};
+use crate::executor::{self, Answer, Drive, Executor, Kind, mismatches};
 use crate::failure::Failure;
-use crate::flow;
-use crate::listing::table;
-use crate::progress;
-use crate::task::Section;
+use crate::inputs::single_input;
+use crate::observer::Context;
+use crate::task::{Section, Task};
 use lutweave_cpu::{ObjectOptions, compile_object};
 use lutweave_ir::{Diagnostic, Graph, Tensor};
-use serde_json::json;
 
-/// Runs the command.
-///
-/// # Errors
-/// If something cannot run, or [`Failure::Disagreement`].
-pub fn command(arguments: &Verify) -> Result<(), Failure> {
-    let compiled = Compiled::read(&arguments.directory)?;
-    let count = arguments.samples as usize;
-    let built_in = lutweave_models::find(&compiled.manifest.model).is_some();
-    let samples = if arguments.task.is_some() || built_in {
-        let task = eval::task_of(&compiled, arguments.task.as_deref())?;
-        let samples = task.samples(Section::Evaluation, flow::single_input(&compiled.graph)?, count)?;
-        eval::core_inputs(&compiled.split, &samples.inputs)?
-    } else {
-        random_samples(&compiled.split.core, count)
-    };
-    if samples.len() < count && !arguments.format.json {
-        errln!("the task has only {} evaluation samples", samples.len());
-    }
-    let stalled = arguments.stall_seed.is_some() || arguments.reset_after.is_some() || arguments.one_by_one;
-    if stalled && !arguments.executors.iter().any(|executor| executor.is_circuit()) {
-        return Err(Failure::Usage(
-            Diagnostic::error("invalid-option", "--stall-seed, --reset-after and --one-by-one are for circuits")
-                .help("add wasm, verilator or icarus to --executors"),
-        ));
-    }
-    let drive = Drive {
-        stall_seed: arguments.stall_seed.unwrap_or(0),
-        reset_after: arguments.reset_after,
-        one_by_one: arguments.one_by_one,
-    };
-    let bar = progress::bar("verify", arguments.executors.len(), arguments.format.json);
-    let mut answers: Vec<(Executor, Answer)> = Vec::new();
-    for &executor in &arguments.executors {
-        if answers.iter().any(|(known, _)| *known == executor) {
-            continue;
-        }
-        answers.push((executor, execute(&compiled, executor, &samples, drive)?));
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let Some((_, reference)) = answers.first() else {
-        return Err(Failure::Usage(Diagnostic::error("no-executor", "there is no executor to run")));
-    };
-    let counts: Vec<u64> = answers.iter().map(|(_, answer)| mismatches(reference, answer)).collect();
-    let mut cycles = answers.iter().filter_map(|(_, answer)| answer.cycles_per_inference);
-    let first_cycles = cycles.next();
-    let cycles_agree = cycles.all(|cycles| Some(cycles) == first_cycles);
-    let agree = cycles_agree && counts.iter().all(|&count| count == 0);
-    if arguments.format.json {
-        let executors: Vec<_> = answers
-            .iter()
-            .zip(&counts)
-            .map(|((executor, answer), mismatches)| {
-                json!({
-                    "name": executor.name(), "mismatches": mismatches,
-                    "cycles_per_inference": answer.cycles_per_inference, "latency_cycles": answer.latency_cycles,
-                })
-            })
-            .collect();
-        outln!("{}", json!({ "samples": samples.len(), "agree": agree, "executors": executors }));
-    } else {
-        let mut table = table(&["executor", "mismatches", "cycles per inference", "latency"], &[1, 2, 3]);
-        let show = |cycles: Option<u64>| cycles.map_or_else(|| "-".to_owned(), |cycles| cycles.to_string());
-        for ((executor, answer), mismatches) in answers.iter().zip(&counts) {
-            table.add_row([
-                executor.name().to_owned(),
-                mismatches.to_string(),
-                show(answer.cycles_per_inference),
-                show(answer.latency_cycles),
-            ]);
-        }
-        outln!("{table}");
-        let names: Vec<&str> = answers.iter().map(|(executor, _)| executor.name()).collect();
-        let verdict = if agree { names.join(" = ") } else { format!("{} DISAGREE", names.join(", ")) };
-        outln!("{verdict} on {} samples", samples.len());
-    }
-    if agree { Ok(()) } else { Err(Failure::Disagreement) }
+/// What executors answered, beside the first.
+pub struct Verification {
+    /// Samples that all of them ran.
+    pub samples: usize,
+    /// Each executor's answer, with the elements in which it differs from the first.
+    pub answers: Vec<(Kind, Answer, u64)>,
+    /// Every output element of every executor is equal, and so are the cycles of circuits.
+    pub agree: bool,
 }
 
-/// Runs core inputs through an executor of a compiled model.
+/// Runs executors of a compiled model on the same samples: of a task, or random ones.
 ///
 /// # Errors
-/// If the executor cannot run.
-pub fn execute(
-    compiled: &Compiled,
-    executor: Executor,
-    samples: &[Vec<Tensor>],
+/// If something cannot run, or there is no executor.
+pub fn verify(
+    build: &Build,
+    executors: &[Kind],
+    task: Option<&Task>,
+    count: usize,
     drive: Drive,
-) -> Result<Answer, Failure> {
-    progress::check_interrupt()?;
-    let core = &compiled.split.core;
-    let simulator = match executor {
-        Executor::Interpreter => return executor::interpret(core, samples),
-        Executor::Cpu => {
-            check_object(compiled)?;
-            return executor::run_cpu(core, samples);
+    context: &Context,
+) -> Result<Verification, Failure> {
+    let samples = match task {
+        Some(task) => {
+            let samples = task.samples(Section::Evaluation, single_input(&build.graph)?, count)?;
+            eval::core_inputs(&build.split, &samples.inputs)?
         }
-        Executor::Wasm => return executor::run_wasm(&compiled.bytes("sim/model.wasm")?, core, samples, drive),
-        Executor::Verilator => lutweave_verilog::Simulator::Verilator,
-        Executor::Icarus => lutweave_verilog::Simulator::Icarus,
+        None => random_samples(&build.split.core, count),
     };
-    let device = flow::device(&compiled.manifest.device)?;
-    let fitted = compiled.plan.build(core, &device)?;
-    executor::run_verilog(simulator, &fitted.design, &compiled.directory.join("rtl"), core, samples, drive)
+    let work = context.work("verify", Some(executors.len()));
+    let mut answers: Vec<(Kind, Answer, u64)> = Vec::new();
+    for &kind in executors {
+        if answers.iter().any(|(known, ..)| *known == kind) {
+            continue;
+        }
+        let answer = executor(build, kind, context)?.run(&samples, drive)?;
+        let differs = answers.first().map_or(0, |(_, reference, _)| mismatches(reference, &answer));
+        answers.push((kind, answer, differs));
+        work.step()?;
+    }
+    if answers.is_empty() {
+        return Err(Failure::Usage(Diagnostic::error("no-executor", "there is no executor to run")));
+    }
+    let mut cycles = answers.iter().filter_map(|(_, answer, _)| answer.cycles_per_inference);
+    let first_cycles = cycles.next();
+    let cycles_agree = cycles.all(|cycles| Some(cycles) == first_cycles);
+    let agree = cycles_agree && answers.iter().all(|(.., differs)| *differs == 0);
+    Ok(Verification { samples: samples.len(), answers, agree })
+}
+
+/// An executor of a compiled model, from its files.
+///
+/// # Errors
+/// If a file is damaged, or the executor cannot be had.
+pub fn executor<'a>(build: &'a Build, kind: Kind, context: &'a Context<'a>) -> Result<Box<dyn Executor + 'a>, Failure> {
+    context.check()?;
+    let core = &build.split.core;
+    let simulator = match kind {
+        Kind::Interpreter => return Ok(executor::interpreter(core)),
+        Kind::Cpu => {
+            check_object(build)?;
+            return executor::cpu(core);
+        }
+        Kind::Wasm => return executor::wasm(&build.bytes("sim/model.wasm")?, core, context),
+        Kind::Verilator => lutweave_verilog::Simulator::Verilator,
+        Kind::Icarus => lutweave_verilog::Simulator::Icarus,
+    };
+    let device = crate::device::find(&build.manifest.device)?;
+    let fitted = build.plan.build(core, &device)?;
+    executor::verilog(simulator, &fitted.design, &build.directory.join("rtl"), core, context)
 }
 
 /// Checks that the object file of a compiled model is what its graph gives: the machine code that
 /// runs here is then the same.
-fn check_object(compiled: &Compiled) -> Result<(), Failure> {
-    let object = compile_object(&compiled.split.core, &ObjectOptions::default())?;
+fn check_object(build: &Build) -> Result<(), Failure> {
+    let object = compile_object(&build.split.core, &ObjectOptions::default())?;
     let file = format!("cpu/{}.o", object.name);
-    if compiled.bytes(&file)? == object.object {
+    if build.bytes(&file)? == object.object {
         return Ok(());
     }
-    Err(executor::changed(&compiled.directory.join(file)))
+    Err(executor::changed(&build.directory.join(file)))
 }
 
 /// Random inputs of a core, extreme values among them; the same at each call.

@@ -1,7 +1,9 @@
 //! The command line.
 
-use crate::executor::Executor;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lutweave::executor::Kind;
+use lutweave::options::{Choices, Deform, Method, Options, Pattern, Ranges, Weights};
 use std::path::PathBuf;
 
 /// A co-design compiler for embedded FPGAs.
@@ -61,9 +63,21 @@ pub enum Command {
     Models(Models),
     /// List the devices.
     Devices(Listing),
+    /// List the passes of the compiler, in order.
+    Passes(Listing),
 }
 
 impl Command {
+    /// Passes after which the graph is printed.
+    pub fn dumps(&self) -> &[String] {
+        match self {
+            Self::Compile(Compile { source, .. })
+            | Self::Explore(Explore { source, .. })
+            | Self::Variants(Variants { source, .. }) => &source.passes.dump_after,
+            _ => &[],
+        }
+    }
+
     /// True if standard output is to be one JSON object.
     pub fn json(&self) -> bool {
         match self {
@@ -76,7 +90,8 @@ impl Command {
             | Self::Eval(Eval { format, .. })
             | Self::Inspect(Inspect { format, .. })
             | Self::Models(Models { format, .. })
-            | Self::Devices(Listing { format }) => format.json,
+            | Self::Devices(Listing { format })
+            | Self::Passes(Listing { format }) => format.json,
         }
     }
 }
@@ -89,68 +104,31 @@ pub struct Output {
     pub json: bool,
 }
 
-/// Width of weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Weights {
-    /// 8 bits.
-    #[value(name = "8")]
-    Eight,
-    /// 4 bits; 8 in the first, the last and the depthwise layers.
-    #[value(name = "4")]
-    Four,
-    /// 8 or 4 bits and a pattern of zeros for each layer, chosen together with the hardware, so
-    /// that the metric on the calibration data drops by at most --max-drop.
-    Auto,
+/// Names of choices with their meaning, as clap shows and checks them.
+fn one_of<T: Choices + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let values = T::ALL.iter().map(|(_, name, meaning)| PossibleValue::new(*name).help(*meaning));
+    PossibleValuesParser::new(values).map(|name| T::named(&name).expect("invariant: clap checked the name"))
 }
 
-/// How activation ranges are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Ranges {
-    /// From the smallest to the largest value seen.
-    MinMax,
-    /// Without the outermost 0.1 % of values.
-    Percentile,
-    /// The range of least squared error.
-    Mse,
+/// What is told of the passes.
+#[derive(Debug, Default, Args)]
+pub struct Passes {
+    /// Print the graph on standard error after this pass, or after `all` (see `lutweave passes`).
+    #[arg(long, value_name = "PASS")]
+    pub dump_after: Vec<String>,
+    /// Stop after this pass, print the graph that it left, and write nothing.
+    #[arg(long, value_name = "PASS")]
+    pub stop_after: Option<String>,
+    /// Show the time of each pass, here and in the report.
+    #[arg(long)]
+    pub timings: bool,
 }
 
-/// How free the taps of deformable convolutions are left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Deform {
-    /// As the model has them, in whole pixels.
-    Full,
-    /// Every tap its own offset within a reach.
-    Bounded,
-    /// One distance a pixel within a reach.
-    Square,
-    /// The cheapest of these whose metric on the calibration data drops by at most --max-drop.
-    Auto,
-}
-
-/// How layers' shares of weights are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// Measured rate-distortion curves and dynamic programming, iterated.
-    Rd,
-    /// The same without iteration.
-    RdOnce,
-    /// The same share everywhere.
-    Uniform,
-    /// One threshold on magnitudes.
-    Magnitude,
-    /// One threshold on layer-adaptive magnitudes.
-    Lamp,
-    /// Shares by the layers' extents.
-    Erk,
-}
-
-/// What is pruned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Pattern {
-    /// Single weights, anywhere in the layers.
-    Free,
-    /// Whole channels, which leave the network; their neighbours shrink.
-    Channels,
+impl Passes {
+    /// The passes that are named.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        self.dump_after.iter().chain(&self.stop_after).map(String::as_str).filter(|name| *name != "all")
+    }
 }
 
 /// A model and how it is prepared: shared by the commands that compile.
@@ -168,7 +146,7 @@ pub struct Source {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub multipliers: Option<u32>,
     /// How activation ranges are chosen that the model does not give; by default mse.
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Ranges>())]
     pub ranges: Option<Ranges>,
     /// Calibration samples from an .npz file, one array per model input as the model is fed, in
     /// place of the task's.
@@ -178,7 +156,7 @@ pub struct Source {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub calibration_samples: Option<u32>,
     /// How free the taps of deformable convolutions are left; by default full.
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Deform>())]
     pub deform: Option<Deform>,
     /// Largest offset or distance of deformable convolutions in pixels; by default 7, and with
     /// --deform full what the model or the calibration data show.
@@ -193,6 +171,9 @@ pub struct Source {
     /// Clean up with the rules in a fixed order instead of the e-graph, for comparison.
     #[arg(long)]
     pub no_egraph: bool,
+    /// What is told of the passes.
+    #[command(flatten)]
+    pub passes: Passes,
 }
 
 /// `compile`.
@@ -202,7 +183,7 @@ pub struct Compile {
     #[command(flatten)]
     pub source: Source,
     /// Width of weights, where the model does not give them; by default 8.
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Weights>())]
     pub weights: Option<Weights>,
     /// With --weights auto or --deform auto: points (percent for errors) of the metric that the
     /// choice may cost; by default 1.
@@ -215,10 +196,10 @@ pub struct Compile {
     #[arg(long, value_name = "SHARE", value_parser = share, group = "target")]
     pub keep_macs: Option<f64>,
     /// With --sparsity or --keep-macs: what is pruned; by default free.
-    #[arg(long, requires = "target")]
+    #[arg(long, requires = "target", value_parser = one_of::<Pattern>())]
     pub pattern: Option<Pattern>,
     /// With --sparsity or --keep-macs, and free weights: how layers' shares are chosen; by default rd.
-    #[arg(long, requires = "target")]
+    #[arg(long, requires = "target", value_parser = one_of::<Method>())]
     pub method: Option<Method>,
     /// Pick and rank a detector's peaks on the chip, as the task's [decode] says; the same boxes.
     #[arg(long)]
@@ -227,8 +208,8 @@ pub struct Compile {
     #[arg(long, value_name = "MHZ", allow_negative_numbers = true, value_parser = megahertz)]
     pub clock: Option<f64>,
     /// Directory to write; replaced if it is an earlier result.
-    #[arg(short, long, value_name = "DIR")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "DIR", required_unless_present = "stop_after")]
+    pub output: Option<PathBuf>,
     /// Skip the comparison of executors and the accuracy.
     #[arg(long)]
     pub no_verify: bool,
@@ -241,26 +222,40 @@ pub struct Compile {
 }
 
 impl Source {
-    /// Calibration samples at most.
-    pub fn calibration_limit(&self) -> usize {
-        self.calibration_samples.unwrap_or(200) as usize
-    }
-
-    /// How activation ranges are chosen.
-    pub fn range_method(&self) -> Ranges {
-        self.ranges.unwrap_or(Ranges::Mse)
+    /// The options that these arguments ask for.
+    pub fn options(&self) -> Options {
+        Options {
+            device: self.device.clone(),
+            multipliers: self.multipliers,
+            ranges: self.ranges,
+            calibration: self.calibration.clone(),
+            calibration_samples: self.calibration_samples,
+            deform: self.deform,
+            deform_reach: self.deform_reach,
+            deform_depthwise: self.deform_depthwise,
+            keep_dead_channels: self.keep_dead_channels,
+            no_egraph: self.no_egraph,
+            ..Options::default()
+        }
     }
 }
 
 impl Compile {
-    /// Width of weights.
-    pub fn width(&self) -> Weights {
-        self.weights.unwrap_or(Weights::Eight)
-    }
-
-    /// Points of the metric that a choice may cost.
-    pub fn allowed_drop(&self) -> f64 {
-        self.max_drop.unwrap_or(1.0)
+    /// The options that these arguments ask for.
+    pub fn options(&self) -> Options {
+        Options {
+            weights: self.weights,
+            max_drop: self.max_drop,
+            sparsity: self.sparsity,
+            keep_macs: self.keep_macs,
+            pattern: self.pattern,
+            method: self.method,
+            head: self.head,
+            clock: self.clock,
+            no_verify: self.no_verify,
+            strict: self.strict,
+            ..self.source.options()
+        }
     }
 }
 
@@ -277,8 +272,8 @@ pub struct Explore {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: Option<u32>,
     /// Directory to write; replaced if it is an earlier result.
-    #[arg(short, long, value_name = "DIR")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "DIR", required_unless_present = "stop_after")]
+    pub output: Option<PathBuf>,
     /// Output format.
     #[command(flatten)]
     pub format: Output,
@@ -345,8 +340,8 @@ pub struct Verify {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: u32,
     /// Executors, separated by commas; all are compared with the first.
-    #[arg(long, value_delimiter = ',', default_value = "interpreter,cpu,wasm")]
-    pub executors: Vec<Executor>,
+    #[arg(long, value_delimiter = ',', default_value = "interpreter,cpu,wasm", value_parser = one_of::<Kind>())]
+    pub executors: Vec<Kind>,
     /// Random source bubbles and sink back-pressure in the circuits.
     #[arg(long, value_name = "SEED")]
     pub stall_seed: Option<u32>,
@@ -381,8 +376,8 @@ pub struct Run {
     /// What `compile -o` wrote; or a model, which runs as it came, in the interpreter.
     pub model: String,
     /// Executor of a compiled model; by default cpu.
-    #[arg(long)]
-    pub executor: Option<Executor>,
+    #[arg(long, value_parser = one_of::<Kind>())]
+    pub executor: Option<Kind>,
     /// Inputs: an .npz file with one array per model input (by name, or the only array) as the model
     /// is fed, with or without a leading axis of samples. Evaluation samples of the task if left out.
     #[arg(long, value_name = "X.npz")]
@@ -417,8 +412,8 @@ pub struct Eval {
     #[arg(long, value_name = "FILE")]
     pub task: Option<PathBuf>,
     /// Executor of a compiled model; by default cpu.
-    #[arg(long)]
-    pub executor: Option<Executor>,
+    #[arg(long, value_parser = one_of::<Kind>())]
+    pub executor: Option<Kind>,
     /// Evaluation samples at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: Option<u32>,
@@ -452,14 +447,18 @@ pub struct Inspect {
     #[arg(long, conflicts_with = "json")]
     pub view: Option<View>,
     /// A model before the clean-up passes, as imported.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stop_after")]
     pub raw: bool,
+    /// A model after this pass (see `lutweave passes`), with the options that `compile` has by default; by
+    /// default after simplify.
+    #[arg(long, value_name = "PASS")]
+    pub stop_after: Option<String>,
     /// Output format.
     #[command(flatten)]
     pub format: Output,
 }
 
-/// `models` and `devices`.
+/// `devices` and `passes`.
 #[derive(Debug, Args)]
 pub struct Listing {
     /// Output format.

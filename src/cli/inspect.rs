@@ -1,27 +1,39 @@
 //! `inspect`: what is in a model.
 
-use crate::artefact::Compiled;
-use crate::cli::{Inspect, View};
-use crate::failure::{Failure, printable};
-use crate::listing::table;
-use crate::model;
+use super::arguments::{Inspect, View};
+use super::bars::Bars;
+use super::render::Ending;
+use super::table::table;
+use lutweave::artefact::Build;
+use lutweave::compiler::Compiler;
+use lutweave::failure::printable;
+use lutweave::model;
+use lutweave::options::Options;
 use lutweave_ir::split::{host_ops, split};
 use lutweave_ir::{Graph, Op, TensorType, text};
-use lutweave_rewrite::cleanup::simplify;
 use serde_json::json;
 use std::path::Path;
+
+/// The pass after which a model is shown.
+const DEFAULT_PASS: &str = "simplify";
 
 /// Runs the command.
 ///
 /// # Errors
 /// If the model cannot be read.
-pub fn command(arguments: &Inspect) -> Result<(), Failure> {
-    let compiled = arguments.model.as_deref().map(Path::new).filter(|path| Compiled::is_at(path));
-    let graph = match compiled {
-        Some(directory) => Compiled::read(directory)?.graph,
+pub fn command(arguments: &Inspect, bars: &Bars) -> Result<(), Ending> {
+    let directory = arguments.model.as_deref().map(Path::new).filter(|path| Build::is_at(path));
+    let graph = match directory {
+        Some(directory) => Build::read(directory)?.graph,
         None => {
             let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
-            if arguments.raw { model.graph } else { simplify(&model.graph)?.graph }
+            if arguments.raw {
+                model.graph
+            } else {
+                let compiler = Compiler::watched(Options::default(), bars);
+                let pass = arguments.stop_after.as_deref().unwrap_or(DEFAULT_PASS);
+                compiler.stop_after(&model, pass)?.graph().clone()
+            }
         }
     };
     if arguments.format.json {

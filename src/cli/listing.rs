@@ -1,30 +1,20 @@
-//! `models` and `devices`.
+//! `models`, `devices` and `passes`.
 
-use crate::cli::{Listing, Models};
-use crate::failure::Failure;
-use crate::model;
-use comfy_table::{CellAlignment, Table, presets};
+use super::arguments::{Listing, Models};
+use super::render::Ending;
+use super::table::table;
+use lutweave::artefact::write_file;
+use lutweave::model;
+use lutweave::pipeline::PIPELINE;
 use lutweave_hw::device;
 use serde_json::json;
 use std::path::Path;
-
-/// A table with the house style: no lines, right-aligned columns where asked.
-pub fn table(header: &[&str], right: &[usize]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.iter().copied());
-    for &column in right {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
 
 /// Lists the built-in models, or writes one.
 ///
 /// # Errors
 /// If there is no such model, or it cannot be written.
-pub fn models(arguments: &Models) -> Result<(), Failure> {
+pub fn models(arguments: &Models) -> Result<(), Ending> {
     if let (Some(name), Some(path)) = (&arguments.export, &arguments.output) {
         return export(name, path, arguments.format.json);
     }
@@ -53,10 +43,10 @@ pub fn models(arguments: &Models) -> Result<(), Failure> {
     Ok(())
 }
 
-fn export(name: &str, path: &Path, json: bool) -> Result<(), Failure> {
+fn export(name: &str, path: &Path, json: bool) -> Result<(), Ending> {
     let built_in = lutweave_models::find(name).ok_or_else(|| model::unknown(name))?;
     let onnx = built_in.onnx();
-    crate::artefact::write_file(path, &onnx)?;
+    write_file(path, &onnx)?;
     if json {
         outln!("{}", json!({ "model": name, "file": path, "bytes": onnx.len() }));
     } else {
@@ -69,7 +59,7 @@ fn export(name: &str, path: &Path, json: bool) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Never; for the sake of the other commands' type.
-pub fn devices(arguments: &Listing) -> Result<(), Failure> {
+pub fn devices(arguments: &Listing) -> Result<(), Ending> {
     let devices = device::devices();
     if arguments.format.json {
         let list: Vec<_> = devices
@@ -98,6 +88,24 @@ pub fn devices(arguments: &Listing) -> Result<(), Failure> {
             device.clock_mhz.to_string(),
             device.title,
         ]);
+    }
+    outln!("{table}");
+    Ok(())
+}
+
+/// Lists the passes.
+///
+/// # Errors
+/// Never; for the sake of the other commands' type.
+pub fn passes(arguments: &Listing) -> Result<(), Ending> {
+    if arguments.format.json {
+        let list: Vec<_> = PIPELINE.iter().map(|pass| json!({ "name": pass.name, "summary": pass.summary })).collect();
+        outln!("{}", json!({ "passes": list }));
+        return Ok(());
+    }
+    let mut table = table(&["pass", "what it does"], &[]);
+    for pass in &PIPELINE {
+        table.add_row([pass.name, pass.summary]);
     }
     outln!("{table}");
     Ok(())

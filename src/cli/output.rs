@@ -3,7 +3,7 @@
 //! Whoever reads may stop reading (`lutweave eval .. | head -1`): what is left is then dropped, and
 //! the command ends as it would have. `println!` would panic.
 
-use crate::failure::Failure;
+use lutweave::failure::Failure;
 use lutweave_ir::Diagnostic;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -14,18 +14,18 @@ static FAULT: Mutex<Option<String>> = Mutex::new(None);
 
 /// Prints on standard output, as `print!`.
 macro_rules! out {
-    ($($argument:tt)*) => { $crate::output::write(format_args!($($argument)*)) };
+    ($($argument:tt)*) => { $crate::cli::output::write(format_args!($($argument)*)) };
 }
 
 /// Prints a line on standard output, as `println!`.
 macro_rules! outln {
-    () => { $crate::output::write(format_args!("\n")) };
-    ($($argument:tt)*) => { $crate::output::write(format_args!("{}\n", format_args!($($argument)*))) };
+    () => { $crate::cli::output::write(format_args!("\n")) };
+    ($($argument:tt)*) => { $crate::cli::output::write(format_args!("{}\n", format_args!($($argument)*))) };
 }
 
 /// Prints a line on standard error, as `eprintln!`.
 macro_rules! errln {
-    ($($argument:tt)*) => { $crate::output::write_error(format_args!("{}\n", format_args!($($argument)*))) };
+    ($($argument:tt)*) => { $crate::cli::output::write_error(format_args!("{}\n", format_args!($($argument)*))) };
 }
 
 /// See [`out!`].

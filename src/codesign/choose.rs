@@ -5,12 +5,9 @@ use super::judge::Measured;
 use super::record::{self, Record, Round, decisions};
 use super::session::Session;
 use crate::failure::Failure;
-use crate::flow::Lowered;
-use crate::progress;
 use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
 use lutweave_codesign::{Budgets, Design, EFFORT, Space};
 use lutweave_hw::cost::Resources;
-use lutweave_hw::fit::Fitted;
 use lutweave_ir::{Diagnostic, Severity};
 use lutweave_quantize::compress::Setting;
 use lutweave_solve::{Outcome, Problem, Solution};
@@ -29,12 +26,10 @@ const NEAR: f64 = 2.0;
 /// Times that the budgets of parts are lowered to what the whole circuit takes.
 const FITS: usize = 4;
 
-/// A chosen and built network.
+/// A choice whose circuit fits.
 pub struct Chosen {
-    /// The integer graph.
-    pub lowered: Lowered,
-    /// The circuit.
-    pub fitted: Fitted,
+    /// Settings and foldings.
+    pub design: Design,
     /// How it was chosen.
     pub record: Record,
 }
@@ -109,7 +104,7 @@ pub fn choose(session: &Session, max_drop: f64) -> Result<Chosen, Failure> {
             decisions: decisions(&answer.space, &answer.problem, &answer.solution),
             tables: session.tables.clone(),
         };
-        return Ok(Chosen { lowered, fitted, record });
+        return Ok(Chosen { design: answer.design, record });
     }
     Err(does_not_fit(session).into())
 }
@@ -133,7 +128,7 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
     }
     if candidates.is_empty() && session.multipliers().is_some() {
         let ignored = does_not_fit(session).help("the device's resource limits are ignored");
-        session.warnings.add(Diagnostic { severity: Severity::Warning, ..ignored });
+        session.state.context.warn(Diagnostic { severity: Severity::Warning, ..ignored });
         *budgets = budgets.clone().without_parts();
         candidates = front(session, budgets, LADDER)?;
     }
@@ -143,7 +138,7 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
     let mut rounds: Vec<Round> = Vec::new();
     let mut found = None;
     while let Some(answer) = candidates.pop() {
-        progress::check_interrupt()?;
+        session.state.context.check()?;
         let measured = session.measure(&answer.design.settings)?;
         let accepted = allowed(&measured, max_drop);
         rounds.push(answer.round(measured, accepted));
@@ -184,7 +179,7 @@ fn measured_again(
 ) -> Result<Option<(Answer, Measured)>, Failure> {
     let mut tried = vec![answer.design.settings.clone()];
     for space in session.around(&answer.design.settings)? {
-        progress::check_interrupt()?;
+        session.state.context.check()?;
         let as_fast = |other: &Answer| other.solution.cycles <= answer.solution.cycles;
         let Some(other) = front_of(&space, budgets, LADDER)?.into_iter().find(as_fast) else { continue };
         if tried.contains(&other.design.settings) {
@@ -236,7 +231,7 @@ fn ladder(space: &Space, points: usize) -> Vec<u64> {
 
 /// The fewest cycles within budgets, if a choice was found.
 pub(super) fn solve(session: &Session, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
-    progress::check_interrupt()?;
+    session.state.context.check()?;
     solve_in(&session.space, budgets)
 }
 
@@ -303,7 +298,7 @@ fn most_faithful(
     }
     let message =
         format!("no compression keeps the drop within {max_drop} points on the calibration data with certainty");
-    session.warnings.add(Diagnostic::warning("no-compression", message).help("all weights stay, at 8 bits"));
+    session.state.context.warn(Diagnostic::warning("no-compression", message).help("all weights stay, at 8 bits"));
     Ok((answer, measured))
 }
 
@@ -321,6 +316,6 @@ pub fn does_not_fit(session: &Session) -> Diagnostic {
         .collect();
     let message = if over.is_empty() { message.to_owned() } else { format!("{message} ({})", over.join(", ")) };
     Diagnostic::error("does-not-fit", message)
-        .at(&session.device.name)
+        .at(&session.state.device.name)
         .help("choose a larger device, or allow more multipliers")
 }

@@ -5,7 +5,6 @@ use super::judge::Measured;
 use super::record::Round;
 use super::session::Session;
 use crate::failure::Failure;
-use crate::progress;
 use lutweave_codesign::Budgets;
 use lutweave_codesign::sensitivity::DISTORTION_ONE;
 
@@ -26,7 +25,7 @@ pub fn compress_first(
     let mut limit = first_guess(least, most);
     let mut accepted = None;
     for _ in 0..ROUNDS {
-        progress::check_interrupt()?;
+        session.state.context.check()?;
         let Some(settings) = ask(limit)? else { break };
         let measured = session.measure(&settings)?;
         if allowed(&measured, max_drop) {

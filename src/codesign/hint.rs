@@ -1,7 +1,7 @@
 //! What `--weights auto` could gain, without measuring anything.
 
 use crate::failure::Failure;
-use crate::flow::{Cleaned, Lowered, gives_weights};
+use crate::pipeline::{Cleaned, Lowered, gives_weights};
 use lutweave_codesign::sensitivity::{Price, Table, hardware_settings};
 use lutweave_codesign::{Budgets, Space};
 use lutweave_hw::device::Device;
@@ -59,10 +59,10 @@ pub fn faster(
     };
     let same = fewest(&[])?;
     let free = |settings: Vec<_>| settings.into_iter().map(|setting| Price { setting, distortion: 0 }).collect();
-    let best = if gives_weights(&cleaned.graph) {
+    let best = if gives_weights(cleaned.graph()) {
         None
     } else {
-        let layers = subject(&cleaned.graph)?.layers;
+        let layers = subject(cleaned.graph())?.layers;
         let tables: Vec<Table> = layers
             .iter()
             .map(|layer| Table { layer: layer.info.name.clone(), prices: free(hardware_settings(layer.info.shape)) })

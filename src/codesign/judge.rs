@@ -3,9 +3,10 @@
 use super::tables::Key;
 use crate::eval;
 use crate::failure::Failure;
-use crate::flow::{self, Lowered};
+use crate::inputs::single_input;
 use crate::metric::{Metric, Verdict, mean};
 use crate::model::Model;
+use crate::pipeline::Lowered;
 use crate::task::{Samples, Section, Task, class, probabilities};
 use lutweave_codesign::sensitivity::Study;
 use lutweave_cpu::Jit;
@@ -66,7 +67,7 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// If the data does not fit the model.
     pub fn new(model: &Model, task: &'a Task, section: Section, limit: usize) -> Result<Self, Failure> {
-        let samples = task.samples(section, flow::single_input(&model.graph)?, limit)?;
+        let samples = task.samples(section, single_input(&model.graph)?, limit)?;
         let interpreter = Interpreter::new(&model.graph);
         let outputs = samples
             .inputs

@@ -1,5 +1,6 @@
 //! Co-design: bits, sparsity and folding of every layer, chosen together.
 
+mod channels;
 mod choose;
 mod compress_first;
 pub mod hint;
@@ -8,6 +9,7 @@ pub mod record;
 mod session;
 mod tables;
 
-pub use choose::{Answer, Chosen, RUINOUS, choose, does_not_fit, fold, front};
+pub(crate) use channels::choose_with_channels;
+pub use choose::{Answer, does_not_fit, fold, front};
 pub use judge::{Judge, Judged, Measured};
 pub use session::Session;

@@ -3,16 +3,13 @@
 use super::judge::{Judge, Measured};
 use super::tables::{Key, tables};
 use crate::cache::Cache;
-use crate::cli::Source;
-use crate::failure::{Failure, Warnings};
-use crate::flow::{self, Cleaned, Lowered};
-use crate::model::Model;
+use crate::failure::Failure;
+use crate::pipeline::{Lowered, State};
 use crate::task::Section;
 use lutweave_codesign::sensitivity::{Study, Table};
 use lutweave_codesign::{Budgets, Design, Space};
-use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, realize};
-use lutweave_ir::{Diagnostic, Tensor};
+use lutweave_ir::Diagnostic;
 use lutweave_quantize::compress::Setting;
 use lutweave_quantize::{Subject, subject};
 use std::collections::BTreeMap;
@@ -20,12 +17,8 @@ use std::sync::Arc;
 
 /// Choosing for one model on one device.
 pub struct Session<'a> {
-    cleaned: &'a Cleaned,
-    calibration: &'a [Vec<Tensor>],
-    source: &'a Source,
-    quiet: bool,
-    /// Where warnings go.
-    pub warnings: &'a Warnings,
+    /// The model, its samples and the device; the float graph is as it is quantized.
+    pub state: &'a State<'a>,
     cache: Cache,
     subject: Subject,
     study: Study,
@@ -34,8 +27,6 @@ pub struct Session<'a> {
     key: Key,
     /// Of everything that prices of settings depend on.
     prices_key: Key,
-    /// The device.
-    pub device: &'a Device,
     /// Prices of all settings.
     pub tables: Vec<Table>,
     /// All ways to build the network.
@@ -48,15 +39,9 @@ impl<'a> Session<'a> {
     /// Measures the tables and prices the foldings.
     ///
     /// # Errors
-    /// Without a task; if the model cannot be compiled, or the user interrupts.
-    pub fn new(
-        model: &'a Model,
-        cleaned: &'a Cleaned,
-        calibration: &'a [Vec<Tensor>],
-        device: &'a Device,
-        source: &'a Source,
-        quiet: bool,
-    ) -> Result<Self, Failure> {
+    /// Without a task; if the model cannot be compiled, or the observer wants no more.
+    pub fn new(state: &'a State<'a>) -> Result<Self, Failure> {
+        let (model, calibration, graph) = (state.model, &state.calibration, state.cleaned.graph());
         let Some(task) = &model.task else {
             return Err(Failure::Usage(
                 Diagnostic::error("no-task", "choosing settings measures the metric's drop, which needs a task")
@@ -65,44 +50,29 @@ impl<'a> Session<'a> {
         };
         let loss = task.required_metric()?.loss();
         let cache = Cache::of_user();
-        let subject = subject(&cleaned.graph)?;
+        let subject = subject(graph)?;
         let study = Study::new(&subject.graph, calibration, loss)?;
         let mut prices_key = Key::new(&subject.graph, calibration);
         prices_key.text(&format!("{loss:?}"));
-        let tables = tables(&subject, &study, None, &prices_key, &cache, quiet)?;
+        let tables = tables(&subject, &study, None, &prices_key, &cache, state.context)?;
         // The circuit's structure does not depend on the weights.
-        let faithful = flow::lower(cleaned, calibration, 8, None, source, quiet)?;
-        let space = Arc::new(Space::new(&faithful.split.core, &tables, device)?);
+        let faithful = state.candidate(8, None)?;
+        let space = Arc::new(Space::new(&faithful.split.core, &tables, &state.device)?);
         let weights = subject.layers.iter().map(|layer| (layer.info.name.clone(), layer.count() as u64)).collect();
         let judge = Judge::new(model, task, Section::Calibration, usize::MAX)?;
-        let mut key = Key::new(&cleaned.graph, calibration);
+        let mut key = Key::new(graph, calibration);
+        key.text(&state.options.measured());
         judge.add_to(&mut key);
-        Ok(Self {
-            key,
-            prices_key,
-            cleaned,
-            calibration,
-            source,
-            quiet,
-            warnings: &model.warnings,
-            cache,
-            subject,
-            study,
-            judge,
-            device,
-            tables,
-            space,
-            weights,
-        })
+        Ok(Self { state, cache, subject, study, judge, key, prices_key, tables, space, weights })
     }
 
     /// The space with prices measured around a choice of settings, and with prices halfway from
     /// the first ones to those: the former are right near the choice only.
     ///
     /// # Errors
-    /// If the user interrupts.
+    /// If the observer wants no more.
     pub fn around(&self, state: &BTreeMap<String, Setting>) -> Result<[Arc<Space>; 2], Failure> {
-        let near = tables(&self.subject, &self.study, Some(state), &self.prices_key, &self.cache, self.quiet)?;
+        let near = tables(&self.subject, &self.study, Some(state), &self.prices_key, &self.cache, self.state.context)?;
         let halfway: Vec<Table> = self.tables.iter().zip(&near).map(|(far, near)| far.midpoint(near)).collect();
         Ok([near, halfway].map(|prices| Arc::new(self.space.with_prices(&prices))))
     }
@@ -110,15 +80,15 @@ impl<'a> Session<'a> {
     /// The model quantized with settings.
     ///
     /// # Errors
-    /// As [`flow::lower`].
+    /// As [`State::candidate`].
     pub fn lower(&self, settings: &BTreeMap<String, Setting>) -> Result<Lowered, Failure> {
-        flow::lower(self.cleaned, self.calibration, 8, Some(settings), self.source, self.quiet)
+        self.state.candidate(8, Some(settings))
     }
 
     /// What settings cost on the calibration data.
     ///
     /// # Errors
-    /// As [`flow::lower`].
+    /// As [`State::candidate`].
     pub fn measure(&self, settings: &BTreeMap<String, Setting>) -> Result<Measured, Failure> {
         self.cached(settings, || self.measured(&self.lower(settings)?))
     }
@@ -140,10 +110,7 @@ impl<'a> Session<'a> {
         settings: &BTreeMap<String, Setting>,
         measure: impl FnOnce() -> Result<Measured, Failure>,
     ) -> Result<Measured, Failure> {
-        let (ranges, calibration_samples) = (self.source.range_method(), self.source.calibration_limit());
-        let no_egraph = self.source.no_egraph;
-        let head = if self.cleaned.head.is_some() { " head" } else { "" };
-        let key = self.key.question(&format!("drop {settings:?} {ranges:?} {calibration_samples} {no_egraph}{head}"));
+        let key = self.key.question(&format!("drop {settings:?}"));
         if let Some(measured) = self.cache.load("drops", &key) {
             return Ok(measured);
         }
@@ -153,7 +120,7 @@ impl<'a> Session<'a> {
     }
 
     fn measured(&self, lowered: &Lowered) -> Result<Measured, Failure> {
-        let judging = self.study.judging().iter().map(|&index| self.calibration[index][0].clone());
+        let judging = self.study.judging().iter().map(|&index| self.state.calibration[index][0].clone());
         self.judge.measure(lowered, &self.study, &judging.collect::<Vec<_>>())
     }
 
@@ -164,16 +131,16 @@ impl<'a> Session<'a> {
     pub fn realize(&self, design: &Design, lowered: &Lowered) -> Result<Fitted, Failure> {
         let core = &lowered.split.core;
         let choices = core.ids().filter_map(|id| Some((id, *design.choices.get(&core.node(id).name)?)));
-        Ok(realize(core, self.device, &choices.collect())?)
+        Ok(realize(core, &self.state.device, &choices.collect())?)
     }
 
     /// Requested multipliers, if any were.
     pub fn multipliers(&self) -> Option<u32> {
-        self.source.multipliers
+        self.state.options.multipliers
     }
 
     /// The budgets of the device for a sum of distortions.
     pub fn budgets(&self, distortion: u64) -> Budgets {
-        Budgets::of(self.device, distortion, self.source.multipliers)
+        Budgets::of(&self.state.device, distortion, self.state.options.multipliers)
     }
 }

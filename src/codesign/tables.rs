@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::failure::Failure;
-use crate::progress;
+use crate::observer::Context;
 use lutweave_codesign::sensitivity::{Study, Table, hardware_settings, measure, measure_around};
 use lutweave_ir::{Data, Graph, Tensor, text};
 use lutweave_quantize::compress::Setting;
@@ -63,30 +63,27 @@ fn settings(layer: &SubjectLayer) -> Vec<Setting> {
 /// they came, or around a state in which they have settings.
 ///
 /// # Errors
-/// If a layer is not one of the network's, or the user interrupts.
+/// If a layer is not one of the network's, or the observer wants no more.
 pub fn tables(
     subject: &Subject,
     study: &Study,
     state: Option<&BTreeMap<String, Setting>>,
     key: &Key,
     cache: &Cache,
-    quiet: bool,
+    context: &Context,
 ) -> Result<Vec<Table>, Failure> {
-    let key = key.question(&format!("hardware settings around {state:?}"));
+    let asked: Vec<_> = subject.layers.iter().filter(|layer| layer.open()).map(settings).collect();
+    let key = key.question(&format!("{asked:?} around {state:?}"));
     if let Some(tables) = cache.load("tables", &key) {
         return Ok(tables);
     }
     let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
-    let bar = progress::bar("measure", layers.len(), quiet);
-    let done = |done: usize| {
-        progress::exit_if_interrupted();
-        bar.set_position(done as u64);
-    };
+    let work = context.work("measure", Some(layers.len()));
+    let done = |done: usize| work.at(done);
     let tables = match state {
         None => measure(study, &layers, &settings, &done),
         Some(state) => measure_around(study, &layers, state, &settings, &done),
     };
-    bar.finish_and_clear();
     let tables = tables?;
     cache.store("tables", &key, &tables);
     Ok(tables)

@@ -60,7 +60,7 @@ fn compile(target: &Path) {
     write(&model, &seed.data);
     let arguments = ["lutweave", "compile"].map(Into::into).into_iter().chain([model.into_os_string()]);
     let arguments = arguments.chain(["--calibration".into(), seed.beside.into_os_string(), "-o".into()]);
-    let code = lutweave::run(arguments.chain([target.as_os_str().to_owned()]));
+    let code = crate::cli::run(arguments.chain([target.as_os_str().to_owned()]));
     assert_eq!(code, 0, "the case compiles");
 }
 

@@ -7,6 +7,8 @@
 //! one that dies, hangs, or takes too much memory is counted and started anew behind the case.
 
 mod change;
+#[path = "../../src/cli/mod.rs"]
+mod cli;
 mod corpus;
 mod kind;
 mod random;

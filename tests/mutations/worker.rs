@@ -58,7 +58,7 @@ fn one(kind: Kind, corpus: &Corpus, seed: u64, case: u64, said: &Path) -> String
     let arguments = command(kind, &mut random, corpus, &original, &changed, &target);
     // What earlier cases said is not this one's. Standard output appends to it.
     let _ = std::fs::File::options().write(true).open(said).and_then(|file| file.set_len(0));
-    let code = lutweave::run(arguments);
+    let code = crate::cli::run(arguments);
     let half = leftovers(folder, &target, code);
     let _ = std::fs::remove_dir_all(&target);
     let _ = std::fs::remove_file(&target);

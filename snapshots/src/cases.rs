@@ -11,6 +11,9 @@ pub fn seeds(default: u64, long: u64) -> Vec<u64> {
     (first..first + count).collect()
 }
 
+/// Characters of what is told of further failures.
+const OTHERS: usize = 4000;
+
 /// Checks every case.
 ///
 /// # Panics
@@ -20,6 +23,9 @@ pub fn all_pass<T: Sync>(cases: Vec<T>, check: impl Fn(&T) -> Result<(), String>
     let failures: Vec<(&T, String)> =
         cases.iter().zip(results).filter_map(|(case, result)| Some((case, result.err()?))).collect();
     if let Some((case, error)) = failures.first() {
-        panic!("{} of {} fail; the first: {error}\n{}", failures.len(), cases.len(), show(case));
+        // Short messages of the others help to see what they have in common.
+        let others: String = failures[1..].iter().map(|(case, error)| format!("\n{}: {error}", show(case))).collect();
+        let others: String = others.chars().take(OTHERS).collect();
+        panic!("{} of {} fail; the first: {error}\n{}{others}", failures.len(), cases.len(), show(case));
     }
 }

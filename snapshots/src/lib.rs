@@ -2,6 +2,7 @@
 
 pub mod cases;
 pub mod executors;
+pub mod filetest;
 pub mod merge;
 pub mod network;
 pub mod stages;

@@ -1,37 +1,45 @@
 //! A network through the stages of the compiler, and the small networks that snapshots show.
 
 use crate::network::{Network, Shape};
+use lutweave::observer::Context;
+use lutweave::options::{Options, Weights};
+use lutweave::pipeline::{self, Lowered, Stage, State};
+use lutweave::{Failure, Model};
 use lutweave_ir::random::SplitMix64;
-use lutweave_ir::split::{Split, split};
 use lutweave_ir::{Graph, Op, Tensor};
-use lutweave_quantize::{QuantizeOptions, quantize};
-use lutweave_rewrite::cleanup::{Simplified, simplify, simplify_integer};
+use lutweave_rewrite::cleanup::RewriteReport;
 
-/// What each stage made of a network.
-#[derive(Clone, Debug)]
+/// What the passes of each stage made of a network.
 pub struct Stages {
     /// As built or imported.
     pub float: Graph,
-    /// After clean-up.
-    pub simplified: Simplified,
-    /// After quantization and clean-up of integers.
-    pub integer: Simplified,
-    /// Cut into host parts and core.
-    pub split: Split,
+    /// After the passes on the float graph.
+    pub clean: Graph,
+    /// What their rewrites did.
+    pub clean_rewrites: RewriteReport,
+    /// The integer graph and its parts.
+    pub lowered: Lowered,
 }
 
-/// Lowers a float network. `calibration` holds one list of inputs a sample.
+/// Takes a float network through the compiler's pipeline up to its integer core. `calibration` holds one list
+/// of inputs per sample.
 ///
 /// # Errors
 /// What a pass refuses.
-pub fn lower(float: Graph, calibration: &[Vec<Tensor>], weight_bits: u8) -> Result<Stages, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let simplified = simplify(&float).map_err(|error| text(&error))?;
-    let options = QuantizeOptions { weight_bits, ..QuantizeOptions::default() };
-    let quantized = quantize(&simplified.graph, calibration, &options).map_err(|error| text(&error))?;
-    let integer = simplify_integer(&quantized.graph).map_err(|error| text(&error))?;
-    let split = split(&integer.graph).map_err(|error| text(&error))?;
-    Ok(Stages { float, simplified, integer, split })
+pub fn lower(float: Graph, calibration: &[Vec<Tensor>], weights: Weights) -> Result<Stages, String> {
+    let outputs = float.outputs().iter().map(|&id| float.node(id).name.clone()).collect();
+    let model = Model { name: float.name.clone(), graph: float, outputs, task: None, warnings: Vec::new() };
+    let options = Options { weights: Some(weights), ..Options::default() };
+    let context = Context::new(&());
+    let attempt = || -> Result<Stages, Failure> {
+        let device = lutweave::device::find(&options.device)?;
+        let mut state = State::new(&model, &options, &context, device, calibration.to_vec())?;
+        pipeline::run(&mut state, |pass| pass.stage != Stage::Circuit)?;
+        let lowered = state.lowered.take().expect("invariant: the passes of that stage lower");
+        let (clean, clean_rewrites) = (state.cleaned.graph().clone(), state.cleaned.rewrites.clone());
+        Ok(Stages { float: model.graph.clone(), clean, clean_rewrites, lowered })
+    };
+    attempt().map_err(|failure| failure.to_string())
 }
 
 /// Uniform random float inputs in -1 to 1; the same for the same graph.
@@ -71,7 +79,7 @@ pub struct Case {
     /// The float network.
     pub graph: Graph,
     /// Width of the weights.
-    pub weight_bits: u8,
+    pub weights: Weights,
     /// Multipliers allowed.
     pub multipliers: u32,
 }
@@ -79,10 +87,10 @@ pub struct Case {
 /// The small networks.
 pub fn cases() -> Vec<Case> {
     vec![
-        Case { name: "residual", graph: residual(), weight_bits: 8, multipliers: 24 },
-        Case { name: "gated", graph: gated(), weight_bits: 8, multipliers: 12 },
-        Case { name: "head", graph: head(), weight_bits: 8, multipliers: 12 },
-        Case { name: "narrow", graph: narrow(), weight_bits: 4, multipliers: 40 },
+        Case { name: "residual", graph: residual(), weights: Weights::Eight, multipliers: 24 },
+        Case { name: "gated", graph: gated(), weights: Weights::Eight, multipliers: 12 },
+        Case { name: "head", graph: head(), weights: Weights::Eight, multipliers: 12 },
+        Case { name: "narrow", graph: narrow(), weights: Weights::Four, multipliers: 40 },
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use crate::network::{Network, Shape};
 use crate::stages::{float_samples, lower};
+use lutweave::options::Weights;
 use lutweave_ir::Graph;
 use lutweave_ir::op::Unary;
 use lutweave_ir::text::parse;
@@ -60,8 +61,8 @@ pub fn graphs() -> Result<Vec<(String, Graph)>, String> {
         let outputs = build(&mut network);
         let float = network.finish(&outputs);
         let samples = float_samples(&float, 6);
-        let stages = lower(float, &samples, 8).map_err(|error| format!("{name}: {error}"))?;
-        graphs.push(((*name).to_owned(), stages.split.core));
+        let stages = lower(float, &samples, Weights::Eight).map_err(|error| format!("{name}: {error}"))?;
+        graphs.push(((*name).to_owned(), stages.lowered.split.core));
     }
     // Weights of 9 bits come from models with asymmetric weights only.
     let nine_bits = RandomOptions {

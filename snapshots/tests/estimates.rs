@@ -1,5 +1,6 @@
 //! Estimates against Yosys: the stated error of `hw::cost` is held here.
 
+use lutweave::options::Weights;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device;
 use lutweave_hw::fit::{Fitted, fit, realize};
@@ -114,11 +115,11 @@ fn estimates_keep_their_error() {
         return;
     }
     let (graph, samples) = stages::mnist().expect("the built-in model is sound");
-    let lower = |bits: u8| {
-        let lowered = stages::lower(graph.clone(), &samples, bits).expect("the built-in model compiles");
-        lowered.split.core
+    let lower = |weights: Weights| {
+        let lowered = stages::lower(graph.clone(), &samples, weights).expect("the built-in model compiles");
+        lowered.lowered.split.core
     };
-    let (wide, narrow) = (lower(8), lower(4));
+    let (wide, narrow) = (lower(Weights::Eight), lower(Weights::Four));
     let cases: &[(&Graph, &str, u32)] = if full() {
         &[
             (&wide, "ulx3s-85f", 40),

@@ -1,6 +1,7 @@
 //! What every stage of the compiler makes of small networks.
 
 use insta::assert_snapshot;
+use lutweave::options::Weights;
 use lutweave_hw::device;
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::plan::{Plan, plan};
@@ -14,10 +15,10 @@ use std::fmt::Write;
 /// The stages of every case, by name, with the multipliers allowed.
 fn all() -> Vec<(&'static str, Stages, u32)> {
     let (graph, samples) = mnist().expect("the built-in model is sound");
-    let mnist = lower(graph, &samples, 8).expect("the passes take the built-in model");
+    let mnist = lower(graph, &samples, Weights::Eight).expect("the passes take the built-in model");
     let cases = cases().into_iter().map(|case| {
         let samples = float_samples(&case.graph, 8);
-        let stages = lower(case.graph, &samples, case.weight_bits);
+        let stages = lower(case.graph, &samples, case.weights);
         (case.name, stages.unwrap_or_else(|error| panic!("{}: {error}", case.name)), case.multipliers)
     });
     [("mnist", mnist, 40)].into_iter().chain(cases).collect()
@@ -27,8 +28,8 @@ fn all() -> Vec<(&'static str, Stages, u32)> {
 fn text_form() {
     for (name, stages, _) in all() {
         assert_snapshot!(format!("{name}_1_float"), text::print_summary(&stages.float));
-        assert_snapshot!(format!("{name}_2_simplified"), text::print_summary(&stages.simplified.graph));
-        assert_snapshot!(format!("{name}_3_integer"), text::print_summary(&stages.integer.graph));
+        assert_snapshot!(format!("{name}_2_clean"), text::print_summary(&stages.clean));
+        assert_snapshot!(format!("{name}_3_integer"), text::print_summary(&stages.lowered.integer));
     }
 }
 
@@ -51,7 +52,7 @@ fn rules(stage: &str, report: &RewriteReport) -> String {
 #[test]
 fn rules_fired() {
     for (name, stages, _) in all() {
-        let text = rules("float", &stages.simplified.report) + &rules("integer", &stages.integer.report);
+        let text = rules("float", &stages.clean_rewrites) + &rules("integer", &stages.lowered.rewrites);
         assert_snapshot!(format!("{name}_rules"), text);
     }
 }
@@ -105,7 +106,7 @@ fn table(graph: &Graph, plan: &Plan) -> String {
 #[test]
 fn plans() {
     for (name, stages, most) in all() {
-        let core = &stages.split.core;
+        let core = &stages.lowered.split.core;
         let mut text = String::new();
         // The smallest, the one of the case, and one without a bound that matters.
         for multipliers in [lutweave_hw::plan::fewest_multipliers(core), most, 4096] {
@@ -123,7 +124,7 @@ fn one_layer(name: &str, build: impl Fn(&mut Network, lutweave_ir::NodeId) -> lu
     let y = build(&mut network, x);
     let float = network.finish(&[y]);
     let samples = float_samples(&float, 4);
-    lower(float, &samples, 8).expect("the passes take one layer").split.core
+    lower(float, &samples, Weights::Eight).expect("the passes take one layer").lowered.split.core
 }
 
 fn convolution() -> Graph {

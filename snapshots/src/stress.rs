@@ -6,8 +6,8 @@ use lutweave::options::Weights;
 use lutweave_ir::Graph;
 use lutweave_ir::op::Unary;
 use lutweave_ir::text::parse;
-use lutweave_random::Step;
-use lutweave_random::{RandomOptions, random_graph};
+use lutweave_testing::random::Step;
+use lutweave_testing::random::{RandomOptions, random_graph};
 
 /// A float network by name.
 type Build = fn(&mut Network) -> Vec<lutweave_ir::NodeId>;

@@ -2,15 +2,16 @@
 
 use lutweave_hw::rtl::MemoryStyle;
 use lutweave_ir::{Graph, text};
-use lutweave_random::Step;
-use lutweave_random::{RandomOptions, random_graph};
 use lutweave_snapshots::cases::{all_pass, seeds};
 use lutweave_snapshots::executors::{
     Circuit, Driven, agree, circuit, random_circuit, samples, stimulus, verilog_agrees,
 };
 use lutweave_snapshots::merge::side_by_side;
 use lutweave_snapshots::{full, stress};
-use lutweave_verilog::{Simulator, available};
+use lutweave_testing::random::Step;
+use lutweave_testing::random::{RandomOptions, random_graph};
+use lutweave_testing::tools;
+use lutweave_verilog::Simulator;
 use std::collections::BTreeSet;
 
 /// Shares of the multipliers between one a convolution and [`MOST`].
@@ -96,7 +97,7 @@ fn random_choices_reach_every_way_to_form_products() {
 
 #[test]
 fn random_choices_agree_in_icarus() {
-    if lacks(Simulator::Icarus) {
+    if !tools::icarus() {
         return;
     }
     let check = |seed: &u64| {
@@ -117,18 +118,9 @@ fn dangerous_graphs_agree() {
     );
 }
 
-/// True, with a message, if a simulator is not there.
-fn lacks(simulator: Simulator) -> bool {
-    let lacks = !available(simulator);
-    if lacks {
-        println!("skipped: {} is not installed", simulator.program());
-    }
-    lacks
-}
-
 #[test]
 fn random_graphs_agree_in_icarus() {
-    if lacks(Simulator::Icarus) {
+    if !tools::icarus() {
         return;
     }
     let check = |seed: &u64| {
@@ -142,7 +134,7 @@ fn random_graphs_agree_in_icarus() {
 
 #[test]
 fn dangerous_graphs_agree_in_icarus() {
-    if lacks(Simulator::Icarus) {
+    if !tools::icarus() {
         return;
     }
     let graphs = stress::graphs().expect("the passes take every network here");
@@ -165,7 +157,7 @@ fn batch() -> u64 {
 
 #[test]
 fn random_graphs_agree_in_verilator() {
-    if lacks(Simulator::Verilator) {
+    if !tools::verilator() {
         return;
     }
     let batches: Vec<Vec<u64>> = seeds(3, 500).chunks(batch() as usize).map(<[u64]>::to_vec).collect();

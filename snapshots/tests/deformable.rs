@@ -7,7 +7,8 @@ use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType, text};
 use lutweave_snapshots::cases::{self, seeds};
 use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
-use lutweave_verilog::{Simulator, available};
+use lutweave_testing::tools;
+use lutweave_verilog::Simulator;
 use lutweave_wasm::{Options, SimulationError};
 use rayon::prelude::*;
 
@@ -224,8 +225,7 @@ fn taps_that_stay_are_the_ordinary_convolution() {
 
 #[test]
 fn blocks_agree_in_icarus() {
-    if !available(Simulator::Icarus) {
-        println!("skipped: {} is not installed", Simulator::Icarus.program());
+    if !tools::icarus() {
         return;
     }
     let mut cases: Vec<Case> = seeds(8, 300).into_iter().map(Case::random).collect();

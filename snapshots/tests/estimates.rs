@@ -12,6 +12,7 @@ use lutweave_ir::op::{Geometry, QConv, TopPeaks};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
 use lutweave_snapshots::{full, stages};
+use lutweave_testing::tools;
 use std::process::Command;
 
 /// Largest error of LUTs and flip-flops against Yosys 0.23 on the built-in model, as a share of
@@ -83,15 +84,6 @@ fn within(estimate: u64, found: u64, error: f64) -> bool {
     estimate.abs_diff(found) as f64 <= error * found as f64
 }
 
-/// True, with a message, if Yosys is not there.
-fn lacks_yosys() -> bool {
-    let lacks = Command::new("yosys").arg("-V").output().is_err();
-    if lacks {
-        println!("skipped: yosys is not installed");
-    }
-    lacks
-}
-
 /// How an estimate misses what Yosys counts by more than is stated.
 fn miss(what: &str, fitted: &Fitted, device: &device::Device) -> Option<String> {
     let lut_error = if device.lut_inputs == 6 { LUT6_ERROR } else { LUT_ERROR };
@@ -111,7 +103,7 @@ fn miss_by(lut_error: f64, what: &str, fitted: &Fitted, device: &device::Device)
 
 #[test]
 fn estimates_keep_their_error() {
-    if lacks_yosys() {
+    if !tools::yosys() {
         return;
     }
     let (graph, samples) = stages::mnist().expect("the built-in model is sound");
@@ -143,7 +135,7 @@ fn estimates_keep_their_error() {
 /// A detector's head.
 #[test]
 fn estimates_of_heads_keep_their_error() {
-    if lacks_yosys() {
+    if !tools::yosys() {
         return;
     }
     let mut graph = Graph::new("head");
@@ -193,7 +185,7 @@ fn layer(bits: u8, sparse: bool) -> (Graph, NodeId) {
 /// Every way to form products, with weights in either kind of memory.
 #[test]
 fn estimates_of_engines_keep_their_error() {
-    if lacks_yosys() {
+    if !tools::yosys() {
         return;
     }
     let names: &[&str] = if full() { &["ulx3s-85f", "arty-a7-100t"] } else { &["ulx3s-85f"] };

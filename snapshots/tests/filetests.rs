@@ -2,7 +2,8 @@
 
 use lutweave_snapshots::cases::all_pass;
 use lutweave_snapshots::filetest::{Bench, FileTest, run};
-use lutweave_verilog::{Simulator, available};
+use lutweave_testing::tools;
+use lutweave_verilog::Simulator;
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -15,7 +16,8 @@ fn files_say_what_is_true() {
         .collect();
     files.sort();
     assert!(files.len() >= 40, "{} files", files.len());
-    let simulators = [Simulator::Icarus, Simulator::Verilator].into_iter().filter(|&simulator| available(simulator));
+    let simulators = [(Simulator::Icarus, tools::icarus()), (Simulator::Verilator, tools::verilator())];
+    let simulators = simulators.into_iter().filter(|(_, installed)| *installed).map(|(simulator, _)| simulator);
     let bless = std::env::var("LUTWEAVE_BLESS").is_ok_and(|value| value == "1");
     let bench = Bench { simulators: simulators.collect(), bless };
     let check = |path: &PathBuf| {

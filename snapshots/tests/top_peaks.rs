@@ -7,7 +7,8 @@ use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType, text};
 use lutweave_snapshots::cases::{self, seeds};
 use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
-use lutweave_verilog::{Simulator, available};
+use lutweave_testing::tools;
+use lutweave_verilog::Simulator;
 use rayon::prelude::*;
 
 const ELEMENTS: [Element; 5] = [
@@ -112,8 +113,7 @@ fn every_small_size_agrees() {
 
 #[test]
 fn blocks_agree_in_icarus() {
-    if !available(Simulator::Icarus) {
-        println!("skipped: {} is not installed", Simulator::Icarus.program());
+    if !tools::icarus() {
         return;
     }
     all_pass(seeds(10, 300).into_iter().map(Case::random).collect(), |case| {
@@ -124,8 +124,7 @@ fn blocks_agree_in_icarus() {
 
 #[test]
 fn blocks_agree_in_verilator() {
-    if !available(Simulator::Verilator) {
-        println!("skipped: {} is not installed", Simulator::Verilator.program());
+    if !tools::verilator() {
         return;
     }
     let maps = vec![(2, Element::I8), (2, Element::U8)];

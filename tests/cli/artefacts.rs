@@ -1,6 +1,7 @@
 //! The directory that `compile` writes.
 
 use crate::support::{contents, json, mnist, names, refused, run, text, write};
+use lutweave_testing::tools;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -94,8 +95,7 @@ fn damage_is_found() {
 
 #[test]
 fn changed_verilog_is_not_passed_off_as_the_compilers() {
-    if !lutweave_verilog::available(lutweave_verilog::Simulator::Icarus) {
-        println!("skipped: iverilog is not installed");
+    if !tools::icarus() {
         return;
     }
     let copy = copy();
@@ -108,8 +108,7 @@ fn changed_verilog_is_not_passed_off_as_the_compilers() {
 
 #[test]
 fn the_test_bench_checks_itself() {
-    if !lutweave_verilog::available(lutweave_verilog::Simulator::Icarus) {
-        println!("skipped: iverilog is not installed");
+    if !tools::icarus() {
         return;
     }
     let copy = copy();
@@ -138,8 +137,7 @@ fn the_test_bench_checks_itself() {
 
 #[test]
 fn the_c_example_runs() {
-    if Command::new("cc").arg("--version").output().is_err() {
-        println!("skipped: cc is not installed");
+    if !tools::installed("cc", "--version") {
         return;
     }
     let folder = tempfile::tempdir().expect("a directory can be made");

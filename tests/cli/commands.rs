@@ -1,6 +1,7 @@
 //! Every command on the built-in model.
 
 use crate::support::{command, ended, files, json, mnist, refused, run, text};
+use lutweave_testing::tools;
 use ndarray::{Array4, ArrayD, Axis};
 use ndarray_npy::{NpzReader, NpzWriter};
 use serde_json::Value;
@@ -106,11 +107,9 @@ fn calibration_samples_may_come_from_a_file() {
 fn verify_compares_all_executors() {
     let mut executors = "interpreter,cpu,wasm".to_owned();
     let mut count = 3;
-    if lutweave_verilog::available(lutweave_verilog::Simulator::Icarus) {
+    if tools::icarus() {
         executors.push_str(",icarus");
         count += 1;
-    } else {
-        println!("skipped: iverilog is not installed");
     }
     let result = json(&["verify", mnist(), "--samples", "2", "--executors", &executors, "--stall-seed", "3"]);
     assert_eq!(result["agree"], true);

@@ -2,6 +2,7 @@
 
 use crate::support::{files, json, object, refused, run, text, write};
 use lutweave_onnx::proto::ModelProto;
+use lutweave_testing::tools;
 use prost::Message;
 use std::path::Path;
 use std::process::Command;
@@ -70,21 +71,10 @@ fn names_do_not_steer_what_they_are_printed_into() {
         Command::new("cc").args(["-fsyntax-only", "-Wall", "-Werror"]).arg(header.expect("a header")).output();
     let compiled = compiled.expect("there is a C compiler");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    match Command::new("iverilog").arg("-V").output() {
-        Err(_) => println!("skipped: iverilog is not installed"),
-        Ok(_) => {
-            let verified = json(&[
-                "verify",
-                &text(&target),
-                "--task",
-                &task,
-                "--samples",
-                "1",
-                "--executors",
-                "interpreter,icarus",
-            ]);
-            assert_eq!(verified["agree"], true);
-        }
+    if tools::icarus() {
+        let directory = text(&target);
+        let arguments = ["verify", &directory, "--task", &task, "--samples", "1", "--executors", "interpreter,icarus"];
+        assert_eq!(json(&arguments)["agree"], true);
     }
 }
 

@@ -2,6 +2,7 @@
 //! what it builds fits the board that it names.
 
 use crate::support::{command, ended, json, mnist, run, text};
+use lutweave_testing::tools;
 use std::path::{Path, PathBuf};
 
 fn readme() -> String {
@@ -50,11 +51,8 @@ fn verification_prints_this() {
     let (line, expected) = whole.split_once('\n').expect("the block has lines");
     let arguments: Vec<&str> = line.split_whitespace().skip(2).collect();
     assert_eq!((arguments[0], arguments[1]), ("verify", "build/mnist"));
-    for tool in ["verilator", "iverilog"] {
-        if std::process::Command::new(tool).arg("-V").output().is_err() {
-            println!("skipped: {tool} is not installed");
-            return;
-        }
+    if !tools::verilator() || !tools::icarus() {
+        return;
     }
     let ended = run(&[&["verify", mnist()], &arguments[2..]].concat());
     assert_eq!(comparable(&ended.out), comparable(expected), "{}", ended.err);

@@ -7,6 +7,7 @@ use lutweave_hw::rtl::expr::{add, and, eq, lt, mul, mux, not, or, sub};
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
 use lutweave_hw::rtl::{Design, Expr, MemoryStyle, SignalId, Statement, Ty};
+use lutweave_testing::tools;
 use lutweave_verilog::Simulator;
 
 fn boxed(expr: impl Into<Expr>) -> Box<Expr> {
@@ -172,8 +173,7 @@ fn a_stuck_design_is_reported() {
     b.ready(input, Expr::Const(1));
     let design = support::alone(b.finish(vec![when(output.ready, vec![set(output.data, input.data)])]), &[3, 3]);
     let stimulus = Stimulus { frames: vec![vec![vec![1, 2, 3]]], ..Stimulus::default() };
-    if !lutweave_verilog::available(Simulator::Icarus) {
-        println!("skipped: Icarus Verilog is not installed");
+    if !tools::icarus() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,6 +1,6 @@
 //! The queue that ends every block: a small memory and an output register.
 //!
-//! A block reserves space before it starts work ([`Queue::free`] counts unreserved places), so
+//! A block reserves space before it starts work (`free` counts unreserved places), so
 //! its datapath never stalls and needs no enables.
 
 use crate::rtl::build::{Builder, Output, add_modulo, branch, set, when};

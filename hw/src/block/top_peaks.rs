@@ -7,7 +7,7 @@
 //! at the edges; they read nothing. So a step a cycle decides whether the element above and left
 //! of it is a peak.
 //!
-//! A peak enters a [`list`] of the largest ones in the cycle in which it is found, whatever is in
+//! A peak enters a `list` of the largest ones in the cycle in which it is found, whatever is in
 //! there, so that the time of a frame does not depend on its contents. At the end of a frame the
 //! list leaves as records; the next frame's first row, which decides nothing, comes meanwhile.
 

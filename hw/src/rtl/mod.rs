@@ -298,13 +298,13 @@ pub enum Statement {
     Fill {
         /// The engine.
         engine: EngineId,
-        /// Row of the ring, below [`Engine::rows`].
+        /// Row of the ring, below `rows` of the engine.
         row: Expr,
         /// Column of the image.
         column: Expr,
         /// Channel group.
         group: Expr,
-        /// [`Engine::word`].
+        /// `word` of the engine.
         data: Expr,
     },
     /// An engine takes one step of a window. One such statement per engine.

@@ -2,7 +2,7 @@
 //!
 //! In goes the content of a model file, out comes a graph with channels-last images, constants
 //! folded and the batch fixed, or a list of everything in the file that cannot be compiled.
-//! [`write`] is the way back for networks that a program builds. Nothing outside this crate knows
+//! [`mod@write`] is the way back for networks that a program builds. Nothing outside this crate knows
 //! protobuf.
 //!
 //! Guarantees: no input makes [`import`] panic, and none makes it allocate much more than it

@@ -6,7 +6,7 @@
 //! stride 4. Distances are integers from 0 to [`REACH`], as the paper's text has them.
 //!
 //! Weights are drawn from a fixed seed and scaled so that every channel of every layer has the mean
-//! and the spread of a trained network's normalised layers on [generated scenes](scene): no
+//! and the spread of a trained network's normalised layers on generated scenes: no
 //! channel is dead and none explodes. Nothing is learned; the models show cycles and resources.
 
 mod builder;

@@ -264,7 +264,7 @@ mod tests {
     use super::*;
     use crate::fixed::cost;
     use lutweave_ir::interpret::run as interpret;
-    use lutweave_random::channels::{Recipe, random_graph, random_inputs};
+    use lutweave_testing::channels::{Recipe, random_graph, random_inputs};
 
     /// Random graphs of many operators.
     fn graphs() -> impl Iterator<Item = Graph> {

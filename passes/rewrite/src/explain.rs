@@ -29,7 +29,7 @@ pub struct Step {
 pub struct Proof {
     /// The rules in the order in which they are first used.
     pub steps: Vec<Step>,
-    /// Values that the region reads, with their names: the inputs of [`Proof::check`].
+    /// Values that the region reads, with their names: the inputs of the proof.
     pub inputs: Vec<(String, lutweave_ir::TensorType)>,
     expressions: Vec<RecExpr<Term>>,
     encoded: Encoded,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use lutweave_random::property::cases;
+use lutweave_testing::property::cases;
 
 /// A deterministic stream of numbers (SplitMix64).
 struct Numbers(u64);

@@ -4,7 +4,8 @@
 
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort};
-use lutweave_verilog::{Build, Simulator, available, emit, emit_testbench};
+use lutweave_testing::tools;
+use lutweave_verilog::{Build, Simulator, emit, emit_testbench};
 use std::path::Path;
 use std::process::Command;
 
@@ -27,15 +28,6 @@ pub fn alone(module: Module, beats: &[u64]) -> Design {
     design
 }
 
-/// Whether a program answers; says so if not.
-pub fn installed(program: &str, flag: &str) -> bool {
-    let found = Command::new(program).arg(flag).output().is_ok_and(|output| output.status.success());
-    if !found {
-        println!("skipped: {program} is not installed");
-    }
-    found
-}
-
 /// Requires that no tool has anything to say about a design and its test bench.
 pub fn lint(design: &Design, stimulus: &Stimulus, trace: &Trace) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -51,7 +43,7 @@ pub fn lint(design: &Design, stimulus: &Stimulus, trace: &Trace) {
     }
     let rtl: Vec<String> = sources.iter().filter(|name| !name.contains("_tb")).cloned().collect();
     let core = format!("{}_tb_core", artefacts.top);
-    if installed("verilator", "--version") {
+    if tools::verilator() {
         let check = |top: &str, sources: &[String]| {
             let arguments = ["--lint-only", "-Wall", "--top-module", top].map(str::to_owned);
             silent(folder.path(), "verilator", &[&arguments[..], sources].concat(), design);
@@ -60,14 +52,14 @@ pub fn lint(design: &Design, stimulus: &Stimulus, trace: &Trace) {
         let with_core: Vec<String> = sources.iter().filter(|name| !name.ends_with("_tb.v")).cloned().collect();
         check(&core, &with_core);
     }
-    if installed("iverilog", "-V") {
+    if tools::icarus() {
         let arguments = ["-g2005", "-Wall", "-o", "simulation.vvp"].map(str::to_owned);
         silent(folder.path(), "iverilog", &[&arguments[..], &sources].concat(), design);
         let run = Command::new("vvp").current_dir(folder.path()).args(["-n", "simulation.vvp"]).output().expect("vvp");
         let text = String::from_utf8_lossy(&run.stdout).into_owned();
         assert!(text.lines().any(|line| line.starts_with("PASS")), "{}: {text}", design.name);
     }
-    if installed("yosys", "-V") {
+    if tools::yosys() {
         let script = format!(
             "read_verilog {}; hierarchy -check -top {}; proc; check -assert; select -assert-none t:$dlatch t:$sr",
             rtl.join(" "),
@@ -95,8 +87,11 @@ fn silent(folder: &Path, program: &str, arguments: &[String], design: &Design) {
 
 /// Runs the stimuli in a simulator and returns the traces; `None` if it is not installed.
 pub fn traces(design: &Design, simulator: Simulator, stimuli: &[Stimulus]) -> Option<Vec<Trace>> {
-    if !available(simulator) {
-        println!("skipped: {simulator} is not installed");
+    let installed = match simulator {
+        Simulator::Icarus => tools::icarus(),
+        Simulator::Verilator => tools::verilator(),
+    };
+    if !installed {
         return None;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -6,8 +6,8 @@ use lutweave_ir::TensorType;
 use lutweave_ir::op::{Conv, DeformConv, Geometry, Unary};
 use lutweave_quantize::compress::Setting;
 use lutweave_quantize::{SubjectLayer, subject};
-use lutweave_random::property::cases;
 use lutweave_rewrite::cleanup::simplify;
+use lutweave_testing::property::cases;
 use proptest::prelude::*;
 
 const PADDED: Geometry = Geometry { pads: [1; 4], ..Geometry::PLAIN };

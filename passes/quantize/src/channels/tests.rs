@@ -2,8 +2,8 @@ use super::{Keep, Options, Removed, classes, prune, remove_dead};
 use lutweave_ir::interpret::run;
 use lutweave_ir::op::{Binary, Conv, DequantizeWeights, Geometry, Unary};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
-use lutweave_random::channels::{Recipe, random_graph, random_inputs};
-use lutweave_random::property::cases;
+use lutweave_testing::channels::{Recipe, random_graph, random_inputs};
+use lutweave_testing::property::cases;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use lutweave_ir::op::Geometry;
-use lutweave_random::property::cases;
+use lutweave_testing::property::cases;
 use proptest::prelude::*;
 
 /// A small deterministic generator (splitmix64).

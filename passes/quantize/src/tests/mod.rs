@@ -3,7 +3,7 @@
 use super::*;
 use lutweave_ir::op::{AveragePool, Binary, Conv, DequantizeWeights, Geometry, Unary, Window};
 use lutweave_ir::{Quantization, TensorType, interpret};
-use lutweave_random::property::cases;
+use lutweave_testing::property::cases;
 use proptest::prelude::*;
 
 mod compression;

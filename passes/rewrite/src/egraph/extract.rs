@@ -363,7 +363,7 @@ fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lutweave_random::property::cases;
+    use lutweave_testing::property::cases;
     use proptest::prelude::*;
 
     /// Costs and operands of the alternatives of each class; the last class is the root.

@@ -3,8 +3,8 @@ use crate::rules::rule_table;
 use lutweave_ir::interpret::run;
 use lutweave_ir::op::{Conv, Geometry, Unary};
 use lutweave_ir::{Element, Graph, Op, Tensor, TensorType};
-use lutweave_random::channels::{Recipe, random_graph, random_inputs};
-use lutweave_random::property::cases;
+use lutweave_testing::channels::{Recipe, random_graph, random_inputs};
+use lutweave_testing::property::cases;
 use proptest::prelude::*;
 
 /// A convolution in the model's layout, batch normalization, and ReLU.

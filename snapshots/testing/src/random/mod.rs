@@ -6,13 +6,11 @@
 //! from estimates of how the values spread, so that outputs are not constant.
 
 mod builder;
-pub mod channels;
 mod convolution;
 mod deformable;
 mod movement;
 mod pointwise;
 mod pooling;
-pub mod property;
 mod rescaling;
 mod spread;
 mod strategy;

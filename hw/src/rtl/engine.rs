@@ -36,13 +36,14 @@ pub struct NofM {
 
 impl NofM {
     /// Every pattern that engines are built for.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self { kept: 1, of: 4 },
         Self { kept: 2, of: 4 },
         Self { kept: 3, of: 4 },
         Self { kept: 1, of: 8 },
         Self { kept: 2, of: 8 },
         Self { kept: 4, of: 8 },
+        Self { kept: 2, of: 16 },
     ];
 
     /// Bits of a position within a run.

@@ -253,7 +253,7 @@ pub fn modules(fitted: &Fitted, device: &Device) -> Vec<Module> {
     modules
         .map(|module| {
             let Resources { lut, ff, dsp, bram } = estimate_module(module, device);
-            Module { name: module.name.clone(), lut, ff, dsp, bram: bram as f64 / device.bram_per_tile as f64 }
+            Module { name: module.name.clone(), lut, ff, dsp, bram: bram as f64 / device.family.bram_per_tile as f64 }
         })
         .collect()
 }

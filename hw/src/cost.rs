@@ -119,13 +119,13 @@ pub fn estimate_module(module: &Module, device: &Device) -> Resources {
 fn of_memory(memory: &Memory, device: &Device) -> Resources {
     let width = u64::from(memory.word.width());
     let depth = u64::from(memory.depth);
-    match memory.style {
+    let rom = memory.contents.is_some();
+    let style = if rom { memory.style } else { device.family.ram_style(width, depth) };
+    match style {
         MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
+        MemoryStyle::Registers => register_ram(width, depth, device),
         MemoryStyle::Distributed => {
-            let lut = match &memory.contents {
-                Some(_) => rom_luts(width, depth, device),
-                None => ram_luts(width, depth, device),
-            };
+            let lut = if rom { rom_luts(width, depth, device) } else { ram_luts(width, depth, device) };
             Resources { lut, ..Resources::default() }
         }
     }
@@ -134,8 +134,8 @@ fn of_memory(memory: &Memory, device: &Device) -> Resources {
 /// Block RAMs of a simple dual-port memory, over the aspect ratios that the device has.
 pub(crate) fn block_rams(width: u64, depth: u64, device: &Device) -> u64 {
     let mut best = u64::MAX;
-    let mut ratio = u64::from(device.bram_width);
-    let mut words = device.bram_bits / ratio;
+    let mut ratio = u64::from(device.family.bram_width);
+    let mut words = device.family.bram_bits / ratio;
     while ratio >= 1 {
         best = best.min(width.div_ceil(ratio) * depth.div_ceil(words));
         // Narrow ratios lose the parity bits.
@@ -156,18 +156,22 @@ pub(crate) fn rom_luts(width: u64, depth: u64, device: &Device) -> u64 {
     if depth <= 1 {
         return 0;
     }
-    let per_lut = 1u64 << device.lut_inputs;
+    let per_lut = 1u64 << device.family.lut_inputs;
     if depth <= per_lut { width * 4 / 5 } else { width * depth.div_ceil(per_lut) * 9 / 10 }
 }
 
-/// LUTs of a small dual-port RAM.
+/// LUTs of a small dual-port RAM in the family's shapes: the shallowest that holds all words, or banks of the
+/// deepest.
 pub(crate) fn ram_luts(width: u64, depth: u64, device: &Device) -> u64 {
-    if device.lut_inputs == 6 {
-        // RAM32M: 6 bits of 32 words in 4 LUTs; RAM64M: 3 bits of 64 words in 4 LUTs.
-        if depth <= 32 { width.div_ceil(6) * 4 } else { width.div_ceil(3) * 4 * depth.div_ceil(64) }
-    } else {
-        // 4 bits of 16 words in 4 LUTs and 2 of decoding, and a multiplexer between banks.
-        let banks = depth.div_ceil(16);
-        width.div_ceil(4) * 6 * banks + if banks > 1 { width * (banks - 1) } else { 0 }
-    }
+    let family = &device.family;
+    let shapes = &family.lut_ram;
+    let Some(shape) = shapes.iter().find(|shape| depth <= shape.depth).or(shapes.last()) else { return 0 };
+    let banks = depth.div_ceil(shape.depth);
+    let select = if family.lut_ram_selects { width * (banks - 1) } else { 0 };
+    width.div_ceil(shape.width) * shape.luts * banks + select
+}
+
+/// A small dual-port RAM in flip-flops: its words, the read multiplexer, and a decoder of the write address.
+pub(crate) fn register_ram(width: u64, depth: u64, device: &Device) -> Resources {
+    Resources { ff: width * depth, lut: logic::select(width, depth, device) + depth, ..Resources::default() }
 }

@@ -1,45 +1,75 @@
 //! What devices hold, from `devices/*.toml`.
 
+use crate::family::{self, Family};
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// A device (on a board) and what its parts can do.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "File")]
 pub struct Device {
     /// Name for the command line: lower case.
     pub name: String,
     /// Board and part.
     pub title: String,
-    /// FPGA family: decides how cells map to parts.
-    pub family: Family,
+    /// FPGA family: what its parts are, and how synthesis is asked for them.
+    pub family: Arc<Family>,
     /// Where the figures come from.
     pub source: String,
     /// Look-up tables.
     pub lut: u64,
-    /// Inputs of a look-up table.
-    pub lut_inputs: u32,
     /// Flip-flops.
     pub ff: u64,
     /// Hardware multipliers (DSP slices).
     pub dsp: u64,
-    /// Signed operand widths of a multiplier, the wider first.
-    pub multiplier: [u32; 2],
-    /// Block RAMs, the smallest that stand alone.
+    /// Block RAMs, the smallest that stand alone: [`Family::bram_per_tile`] per block of the maker.
     pub bram: u64,
-    /// How many of them are one of those that the maker counts: AMD's blocks of 36 kbit are two
-    /// of 18.
-    #[serde(default = "one")]
-    pub bram_per_tile: u64,
-    /// Bits of a block RAM.
-    pub bram_bits: u64,
-    /// Widest word of a block RAM at its smallest depth.
-    pub bram_width: u32,
     /// Clock in MHz that designs for it aim at.
     pub clock_mhz: f64,
 }
 
-fn one() -> u64 {
-    1
+/// A device file. What the family says may be said otherwise.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: String,
+    title: String,
+    family: String,
+    source: String,
+    lut: u64,
+    lut_inputs: Option<u32>,
+    ff: u64,
+    dsp: u64,
+    multiplier: Option<[u32; 2]>,
+    bram: u64,
+    bram_per_tile: Option<u64>,
+    bram_bits: Option<u64>,
+    bram_width: Option<u32>,
+    clock_mhz: f64,
+}
+
+impl TryFrom<File> for Device {
+    type Error = String;
+
+    fn try_from(file: File) -> Result<Self, String> {
+        let Some(mut family) = family::find(&file.family) else {
+            let names: Vec<&str> = family::families().iter().map(|family| family.name.as_str()).collect();
+            return Err(format!("there is no family `{}`; there are: {}", file.family, names.join(", ")));
+        };
+        let said = Family {
+            lut_inputs: file.lut_inputs.unwrap_or(family.lut_inputs),
+            multiplier: file.multiplier.unwrap_or(family.multiplier),
+            bram_per_tile: file.bram_per_tile.unwrap_or(family.bram_per_tile),
+            bram_bits: file.bram_bits.unwrap_or(family.bram_bits),
+            bram_width: file.bram_width.unwrap_or(family.bram_width),
+            ..Family::clone(&family)
+        };
+        if said != *family {
+            family = Arc::new(said);
+        }
+        let File { name, title, source, lut, ff, dsp, bram, clock_mhz, .. } = file;
+        Ok(Self { name, title, family, source, lut, ff, dsp, bram, clock_mhz })
+    }
 }
 
 impl Device {
@@ -47,21 +77,21 @@ impl Device {
     fn faults(&self) -> Vec<String> {
         /// More parts than any device will have; sums of them stay far from overflow.
         const MANY: u64 = 1 << 32;
-        let [wide, narrow] = self.multiplier;
+        let Family { lut_inputs, multiplier: [wide, narrow], bram_per_tile, bram_bits, bram_width, .. } = *self.family;
         let within = |name: &str, value: u64, lo: u64, hi: u64| {
             (value < lo || value > hi).then(|| format!("`{name}` is {value}, and should be {lo} to {hi}"))
         };
         let mut faults: Vec<String> = [
             within("lut", self.lut, 1, MANY),
-            within("lut_inputs", self.lut_inputs.into(), 3, 8),
+            within("lut_inputs", lut_inputs.into(), 3, 8),
             within("ff", self.ff, 1, MANY),
             within("dsp", self.dsp, 0, 1 << 24),
             within("multiplier", narrow.into(), 8, 64),
             within("multiplier", wide.into(), narrow.into(), 64),
             within("bram", self.bram, 0, MANY),
-            within("bram_per_tile", self.bram_per_tile, 1, 64),
-            within("bram_bits", self.bram_bits, 256, 1 << 30),
-            within("bram_width", self.bram_width.into(), 1, 4096),
+            within("bram_per_tile", bram_per_tile, 1, 64),
+            within("bram_bits", bram_bits, 256, 1 << 30),
+            within("bram_width", bram_width.into(), 1, 4096),
         ]
         .into_iter()
         .flatten()
@@ -75,24 +105,10 @@ impl Device {
         faults
     }
 
-    /// So many of the smallest block RAMs in blocks as the maker counts them, begun ones whole.
+    /// Converts a count of the smallest block RAMs to the maker's blocks, rounding up.
     pub fn tiles(&self, bram: u64) -> u64 {
-        bram.div_ceil(self.bram_per_tile)
+        bram.div_ceil(self.family.bram_per_tile)
     }
-}
-
-/// FPGA family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Family {
-    /// AMD UltraScale+.
-    UltrascalePlus,
-    /// AMD 7 series.
-    Xc7,
-    /// Lattice ECP5.
-    Ecp5,
-    /// Lattice iCE40 UltraPlus.
-    Ice40,
 }
 
 /// The text of each device file.
@@ -135,8 +151,8 @@ mod tests {
         for text in FILES {
             let device = parse(text).unwrap();
             assert!(device.lut > 0 && device.bram > 0 && device.dsp > 0, "{}", device.name);
-            assert!(device.bram.is_multiple_of(device.bram_per_tile), "{}", device.name);
-            assert!(device.multiplier[0] >= device.multiplier[1], "{}", device.name);
+            assert!(device.bram.is_multiple_of(device.family.bram_per_tile), "{}", device.name);
+            assert!(device.family.multiplier[0] >= device.family.multiplier[1], "{}", device.name);
             assert!(!device.source.is_empty(), "{}", device.name);
             assert_eq!(find(&device.name), Some(device));
         }

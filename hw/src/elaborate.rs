@@ -9,6 +9,7 @@ use crate::plan::{Plan, Stage, gcd};
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
 use lutweave_ir::{Graph, NodeId};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 pub use stage::lane_type;
 pub use stage::weight_bits;
@@ -22,7 +23,7 @@ pub fn elaborate(graph: &Graph, plan: &Plan) -> Design {
     let mut elaboration = Elaboration {
         graph,
         plan,
-        design: Design { name: identifier(&graph.name), ..Design::default() },
+        design: Design { name: identifier(&graph.name), family: Arc::clone(&plan.family), ..Design::default() },
         names: HashSet::new(),
         sources: vec![Vec::new(); graph.nodes().len()],
     };
@@ -146,7 +147,7 @@ impl Elaboration<'_> {
         };
         let lanes = stage.output_lanes;
         let module =
-            module(self.graph, stage.node, &stage.kernel, stage.folding, lanes, &name, self.plan.multiplier_width);
+            module(self.graph, stage.node, &stage.kernel, stage.folding, lanes, &name, self.plan.family.multiplier[0]);
         self.single(module, streams)
     }
 
@@ -162,7 +163,11 @@ impl Elaboration<'_> {
         Stream { from: Endpoint::Port(id, 0), ty }
     }
 
-    fn module(&mut self, module: Module) -> ModuleId {
+    fn module(&mut self, mut module: Module) -> ModuleId {
+        // Blocks know no family; where its RAMs live is decided here, by the rule that prices them.
+        for memory in module.memories.iter_mut().filter(|memory| memory.contents.is_none()) {
+            memory.style = self.plan.family.ram_style(u64::from(memory.word.width()), u64::from(memory.depth));
+        }
         self.design.modules.push(module);
         ModuleId(self.design.modules.len() as u32 - 1)
     }

@@ -8,6 +8,7 @@ pub mod block;
 pub mod cost;
 pub mod device;
 pub mod elaborate;
+pub mod family;
 pub mod fit;
 pub mod kernel;
 pub mod plan;

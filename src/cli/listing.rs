@@ -68,7 +68,7 @@ pub fn devices(arguments: &Listing) -> Result<(), Ending> {
                 json!({
                     "name": device.name, "title": device.title, "lut": device.lut, "ff": device.ff,
                     "dsp": device.dsp, "bram": device.tiles(device.bram),
-                    "bram_bits": device.bram_bits * device.bram_per_tile,
+                    "bram_bits": device.family.bram_bits * device.family.bram_per_tile,
                     "clock_mhz": device.clock_mhz, "source": device.source,
                 })
             })
@@ -78,7 +78,11 @@ pub fn devices(arguments: &Listing) -> Result<(), Ending> {
     }
     let mut table = table(&["device", "LUT", "FF", "DSP", "BRAM", "MHz", "board and part"], &[1, 2, 3, 4, 5]);
     for device in devices {
-        let bram = format!("{} x {} kbit", device.tiles(device.bram), device.bram_bits * device.bram_per_tile / 1024);
+        let bram = format!(
+            "{} x {} kbit",
+            device.tiles(device.bram),
+            device.family.bram_bits * device.family.bram_per_tile / 1024
+        );
         table.add_row([
             device.name,
             device.lut.to_string(),

@@ -17,8 +17,10 @@ mod unread;
 pub use simulate::{Build, Run, SimulationError, Simulator, available, simulate};
 pub use testbench::emit_testbench;
 
+use lutweave_hw::family::Family;
 use lutweave_hw::rtl::Design;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The files of a design.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub struct Artefacts {
 
 /// Emits a design. It must be valid (`lutweave_hw::rtl::validate`).
 pub fn emit(design: &Design) -> Artefacts {
-    let mut files = Files::default();
+    let mut files = Files { family: Arc::clone(&design.family), ..Files::default() };
     let top_name = files.modules.unique(&design.name);
     let names: Vec<String> = design
         .modules
@@ -74,6 +76,7 @@ fn same_structure(a: &lutweave_hw::rtl::Module, b: &lutweave_hw::rtl::Module) ->
 /// The files emitted so far.
 #[derive(Default)]
 struct Files {
+    family: Arc<Family>,
     texts: Vec<(String, String)>,
     modules: namer::Namer,
     memories: namer::Namer,

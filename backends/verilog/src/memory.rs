@@ -1,22 +1,22 @@
 //! Memory files and attributes.
 
+use lutweave_hw::family::Family;
 use lutweave_hw::rtl::MemoryStyle;
 
 /// Attributes of a memory that is written.
-pub fn ram_attributes(style: MemoryStyle) -> String {
-    // `no_rw_check`: the RTL never reads a word in the cycle of its write, see `rtl::Memory`.
+pub fn ram_attributes(style: MemoryStyle, family: &Family) -> String {
     match style {
-        MemoryStyle::Block => "ram_style = \"block\", no_rw_check".to_owned(),
-        MemoryStyle::Distributed => "ram_style = \"distributed\", no_rw_check".to_owned(),
+        MemoryStyle::Block => family.attributes.block_ram.clone(),
+        MemoryStyle::Distributed => family.attributes.lut_ram.clone(),
+        MemoryStyle::Registers => family.attributes.register_ram.clone(),
     }
 }
 
 /// Attributes of a memory with contents.
-pub fn rom_attributes(style: MemoryStyle) -> String {
+pub fn rom_attributes(style: MemoryStyle, family: &Family) -> String {
     match style {
-        MemoryStyle::Block => "rom_style = \"block\"".to_owned(),
-        // Logic: what `rom_style = "distributed"` asks of Yosys is a RAM, which ECP5 cannot initialise.
-        MemoryStyle::Distributed => "syn_romstyle = \"logic\"".to_owned(),
+        MemoryStyle::Block => family.attributes.block_rom.clone(),
+        MemoryStyle::Distributed | MemoryStyle::Registers => family.attributes.logic_rom.clone(),
     }
 }
 

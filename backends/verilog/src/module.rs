@@ -192,7 +192,7 @@ impl<'a> Emitter<'a> {
             match &memory.contents {
                 Some(contents) => {
                     self.comment(format!("{memory_name}: ROM of {depth} words of {}.", memory.word));
-                    let attributes = rom_attributes(memory.style);
+                    let attributes = rom_attributes(memory.style, &files.family);
                     self.lower.items.push(Item::Memory { attributes, width, depth, name: memory_name.clone() });
                     let file = files.hex(
                         &format!("{}_{memory_name}", self.result.name),
@@ -207,7 +207,7 @@ impl<'a> Emitter<'a> {
                 }
                 None => {
                     self.comment(format!("{memory_name}: RAM of {depth} words of {}.", memory.word));
-                    let attributes = ram_attributes(memory.style);
+                    let attributes = ram_attributes(memory.style, &files.family);
                     self.lower.items.push(Item::Memory { attributes, width, depth, name: memory_name.clone() });
                 }
             }

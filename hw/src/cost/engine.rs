@@ -1,6 +1,6 @@
 //! Resources of an engine's expansion.
 
-use super::{Resources, block_rams, ram_luts, rom_luts};
+use super::{Resources, block_rams, ram_luts, register_ram, rom_luts};
 use crate::cost::logic::{dsps, select};
 use crate::device::Device;
 use crate::rtl::engine::{EngineShape, Multiplier};
@@ -19,8 +19,13 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
     // Window memory: each bank with its address register.
     let rows = u64::from(engine.rows).div_ceil(row_banks);
     let depth = rows * u64::from(engine.columns).div_ceil(column_banks) * u64::from(engine.groups);
-    match MemoryStyle::usual(word, depth) {
+    match device.family.ram_style(word, depth) {
         MemoryStyle::Block => total.bram += banks * block_rams(word, depth, device),
+        MemoryStyle::Registers => {
+            let bank = register_ram(word, depth, device);
+            total.lut += banks * bank.lut;
+            total.ff += banks * (bank.ff + word);
+        }
         MemoryStyle::Distributed => {
             total.lut += banks * ram_luts(word, depth, device);
             total.ff += banks * word;
@@ -44,15 +49,14 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
         let depth = u64::from(products.addresses);
         match products.memory {
             MemoryStyle::Block => total.bram += block_rams(width, depth, device),
-            MemoryStyle::Distributed => total.lut += rom_luts(width, depth, device),
+            MemoryStyle::Distributed | MemoryStyle::Registers => total.lut += rom_luts(width, depth, device),
         }
         // A block RAM holds the first of the word's two registers.
         let registers = if products.memory == MemoryStyle::Block { 1 } else { 2 };
         total.ff += if depth > 1 { registers * width } else { 0 };
         if let Some(pattern) = engine.pattern() {
             // Tables join in pairs into wider multiplexers.
-            let ways_of_a_table = if device.lut_inputs == 6 { 4 } else { 2 };
-            total.lut += multipliers * element * u64::from(pattern.of) / ways_of_a_table;
+            total.lut += multipliers * element * u64::from(pattern.of) / device.family.pattern_ways;
             total.ff += multipliers * element;
             total.ff += if depth > 1 { multipliers * u64::from(engine.weight_field_bits()) } else { 0 };
         }
@@ -63,7 +67,7 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
                 total.dsp += multipliers * dsps(narrow, wide, device);
                 // The upper product takes back what the lower one's sign took from it; carry chains
                 // of six-input tables increment without tables.
-                total.lut += if device.lut_inputs == 6 { 0 } else { multipliers * product_bits };
+                total.lut += if device.family.masked_adders { 0 } else { multipliers * product_bits };
             }
             Multiplier::Logic => {
                 let cost = logic_multiplier(narrow, wide, device);
@@ -96,7 +100,7 @@ fn logic_multiplier(element: u64, weight: u64, device: &Device) -> Resources {
     let (low, high) = (weight.div_ceil(2), weight / 2);
     let half = |rows: u64| rows.saturating_sub(1) * (element + 1);
     // A table of six inputs often takes a row's mask and the sum; smaller ones mask apart.
-    let masks = if device.lut_inputs == 6 { weight * element / 2 } else { weight * element };
+    let masks = if device.family.masked_adders { weight * element / 2 } else { weight * element };
     Resources { lut: half(low) + half(high) + element + high + masks, ff: element, ..Resources::default() }
 }
 
@@ -104,5 +108,5 @@ fn logic_multiplier(element: u64, weight: u64, device: &Device) -> Resources {
 pub fn pairs_fit(element: Ty, weight_bits: u32, device: &Device) -> bool {
     let narrow = element.bits + u32::from(!element.signed);
     let wide = element.bits + 2 * weight_bits + 1;
-    wide.max(narrow) <= device.multiplier[0] && wide.min(narrow) <= device.multiplier[1]
+    wide.max(narrow) <= device.family.multiplier[0] && wide.min(narrow) <= device.family.multiplier[1]
 }

@@ -33,7 +33,7 @@ pub fn expression(module: &Module, value: &Expr, device: &Device) -> Resources {
         Expr::Not(_) => Resources::default(),
         Expr::Eq(a, b) | Expr::Lt(a, b) => {
             let bits = u64::from(a.ty(module).bits.max(b.ty(module).bits));
-            luts(bits.div_ceil(if matches!(**b, Expr::Const(_)) { u64::from(device.lut_inputs) } else { 2 }))
+            luts(bits.div_ceil(if matches!(**b, Expr::Const(_)) { u64::from(device.family.lut_inputs) } else { 2 }))
         }
         Expr::Mux(_, a, _) => luts(u64::from(a.ty(module).width()).div_ceil(2)),
         Expr::Clamp(a, ..) => luts(u64::from(value.ty(module).bits) + u64::from(a.ty(module).bits) / 2),
@@ -85,7 +85,7 @@ pub fn dsps(a: u64, b: u64, device: &Device) -> u64 {
         // Parts below the top one are unsigned and lose a bit.
         let parts =
             |bits: u64, wide: u32| if bits <= u64::from(wide) { 1 } else { (bits - 1).div_ceil(u64::from(wide) - 1) };
-        parts(a, device.multiplier[0]) * parts(b, device.multiplier[1])
+        parts(a, device.family.multiplier[0]) * parts(b, device.family.multiplier[1])
     };
     tiles(a, b).min(tiles(b, a))
 }
@@ -95,8 +95,7 @@ pub fn select(width: u64, ways: u64, device: &Device) -> u64 {
     if ways <= 1 {
         return 0;
     }
-    let per_lut = if device.lut_inputs == 6 { 3 } else { 1 };
-    width * (ways - 1).div_ceil(per_lut)
+    width * (ways - 1).div_ceil(device.family.select_ways)
 }
 
 /// Resources of the logic of a statement; a register set in several places has a multiplexer.

@@ -13,6 +13,7 @@ use crate::rtl::engine::{Multiplier, NofM};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One way to build a stage, with its price.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,7 +178,7 @@ pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Devi
         });
     }
     slack::assign(graph, &mut stages);
-    Ok(Plan { stages, multiplier_width: device.multiplier[0] })
+    Ok(Plan { stages, family: Arc::clone(&device.family) })
 }
 
 /// Whether the actual weights allow a fold that was perhaps listed for assumed ones.

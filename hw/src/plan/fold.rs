@@ -235,7 +235,7 @@ impl Convolution<'_> {
         let usual = MemoryStyle::usual(u64::from(width), u64::from(depth));
         let other = match usual {
             MemoryStyle::Block => (MemoryStyle::Distributed, depth <= DEEPEST_LOGIC),
-            MemoryStyle::Distributed => (MemoryStyle::Block, depth >= SHALLOWEST_BLOCK),
+            MemoryStyle::Distributed | MemoryStyle::Registers => (MemoryStyle::Block, depth >= SHALLOWEST_BLOCK),
         };
         let other = (self.styles == Styles::All && other.1).then_some(other.0);
         std::iter::once(usual).chain(other)

@@ -14,9 +14,11 @@ pub use price::conversion;
 pub use select::{Planner, plan};
 
 use crate::block::window::Folding;
+use crate::family::Family;
 use crate::kernel::{Kernel, kernel_of};
 use lutweave_ir::{Graph, NodeId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How one node becomes a circuit.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,8 +51,8 @@ pub struct Stage {
 pub struct Plan {
     /// One per node that is a circuit.
     pub stages: Vec<Stage>,
-    /// Width of the wider operand of the device's multipliers.
-    pub multiplier_width: u32,
+    /// The family of the device that it is folded for.
+    pub family: Arc<Family>,
 }
 
 impl Plan {

@@ -33,7 +33,7 @@ pub struct Pricer<'a> {
 impl<'a> Pricer<'a> {
     /// For a kernel whose weights, if it has some, have that form.
     pub fn new(graph: &'a Graph, node: NodeId, kernel: &'a Kernel, form: &WeightForm, device: &'a Device) -> Self {
-        let parts = WindowParts::new(graph, node, kernel, device.multiplier[0]).map(|parts| {
+        let parts = WindowParts::new(graph, node, kernel, device.family.multiplier[0]).map(|parts| {
             let accumulator = parts.accumulator();
             // Sums of wider or narrower weights grow or shrink with them.
             let bits = (accumulator.bits + form.bits).saturating_sub(parts.weight_bits()).clamp(2, 32);
@@ -63,7 +63,7 @@ impl<'a> Pricer<'a> {
                 total
             }
             (_, _, _) => {
-                let module = module(graph, *node, kernel, None, fold.output_lanes, "", device.multiplier[0]);
+                let module = module(graph, *node, kernel, None, fold.output_lanes, "", device.family.multiplier[0]);
                 estimate_module(&module, device)
             }
         }

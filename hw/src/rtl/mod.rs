@@ -32,8 +32,10 @@ pub mod validate;
 pub use engine::{Engine, EngineShape, Multiplier, NofM, ParallelTaps, Products, Reduce};
 pub use expr::Expr;
 
+use crate::family::Family;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// A signal of one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -212,6 +214,8 @@ pub enum MemoryStyle {
     Block,
     /// LUT RAM or logic.
     Distributed,
+    /// Flip-flops: small RAMs of families without LUT RAM.
+    Registers,
 }
 
 impl MemoryStyle {
@@ -390,6 +394,8 @@ pub struct Design {
     pub inputs: Vec<TopPort>,
     /// Stream outputs.
     pub outputs: Vec<TopPort>,
+    /// The family that it is made for: where its memories live, and how they are asked for.
+    pub family: Arc<Family>,
 }
 
 impl Module {

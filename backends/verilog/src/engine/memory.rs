@@ -3,7 +3,7 @@
 use crate::Files;
 use crate::memory::{address_bits, hex_fields, ram_attributes, rom_attributes};
 use crate::syntax::{self, Declaration, Direction, Expr, Item, Kind, Statement, assign, integer, when};
-use lutweave_hw::rtl::{Engine, MemoryStyle, Multiplier, Reduce};
+use lutweave_hw::rtl::{Engine, Multiplier, Reduce};
 
 /// A bank of a window memory: one write port, one read port with a registered word. Equal banks
 /// share one module; its name.
@@ -26,7 +26,7 @@ pub fn bank(width: u32, depth: u32, files: &mut Files) -> String {
         let word = body.reg("word", width);
         (word.clone(), word)
     } else {
-        let attributes = ram_attributes(MemoryStyle::usual(u64::from(width), u64::from(depth)));
+        let attributes = ram_attributes(files.family.ram_style(u64::from(width), u64::from(depth)), &files.family);
         body.items.push(Item::Memory { attributes, width, depth, name: "words".to_owned() });
         (Expr::word("words", write_address, width), Expr::word("words", read_address, width))
     };
@@ -76,7 +76,7 @@ pub fn weights(engine: &Engine, owner: &str, files: &mut Files) -> Option<Weight
     let output = Declaration { kind: Kind::Reg, ..Declaration::wire("weights", width) };
     let output = body.port(Direction::Output, output);
     body.items.push(Item::Memory {
-        attributes: rom_attributes(products.memory),
+        attributes: rom_attributes(products.memory, &files.family),
         width,
         depth,
         name: "words".to_owned(),

@@ -27,6 +27,7 @@ pub fn chain(modules: Vec<Module>, beats_in: u64, beats_out: u64) -> Design {
         channels,
         inputs: vec![port("in", ends.0, beats_in)],
         outputs: vec![port("out", ends.1, beats_out)],
+        ..Design::default()
     }
 }
 

@@ -79,6 +79,7 @@ fn design() -> Design {
         ],
         inputs: vec![port("x")],
         outputs: vec![port("y")],
+        ..Design::default()
     }
 }
 

@@ -1,0 +1,165 @@
+//! FPGA families, from `families/*.toml`: what a look-up table, a memory and a multiplier are, and how they are
+//! asked for in synthesis. A device names its family.
+
+use crate::rtl::MemoryStyle;
+use serde::Deserialize;
+use std::sync::{Arc, LazyLock};
+
+/// A family of devices.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Family {
+    /// Name in device files.
+    pub name: String,
+    /// Maker and family.
+    pub title: String,
+    /// Where the figures come from.
+    pub source: String,
+    /// The command of Yosys that synthesises for it; ` -top NAME` is appended.
+    pub synthesis: String,
+    /// Inputs of a look-up table.
+    pub lut_inputs: u32,
+    /// Signed operand widths of a multiplier in bits, the wider first.
+    pub multiplier: [u32; 2],
+    /// Bits of the smallest block RAM that stands alone.
+    pub bram_bits: u64,
+    /// Its widest word in bits, at its smallest depth.
+    pub bram_width: u32,
+    /// Such block RAMs per block as the maker counts them.
+    #[serde(default = "one")]
+    pub bram_per_tile: u64,
+    /// Shapes of RAM in look-up tables, the shallowest first; none if the family has no such RAM.
+    pub lut_ram: Vec<LutRam>,
+    /// Banks of that RAM are joined by a multiplexer of one look-up table per bit and bank.
+    pub lut_ram_selects: bool,
+    /// Ways that one look-up table adds to a multiplexer.
+    pub select_ways: u64,
+    /// Ways of a multiplexer that one look-up table holds where tables join in pairs.
+    pub pattern_ways: u64,
+    /// One look-up table masks a row of a product and adds it; otherwise masks take tables of their own, and so
+    /// does the correction of a shared multiplier's upper product.
+    pub masked_adders: bool,
+    /// How memories are asked for.
+    #[serde(default)]
+    pub attributes: Attributes,
+}
+
+/// A shape of RAM in look-up tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LutRam {
+    /// Bits of a word.
+    pub width: u64,
+    /// Words.
+    pub depth: u64,
+    /// Look-up tables that it takes, ports included.
+    pub luts: u64,
+}
+
+/// Verilog attributes of memories.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Attributes {
+    /// Of a RAM in block RAM.
+    pub block_ram: String,
+    /// Of a RAM in look-up tables.
+    pub lut_ram: String,
+    /// Of a RAM in flip-flops.
+    pub register_ram: String,
+    /// Of a ROM in block RAM.
+    pub block_rom: String,
+    /// Of a ROM in logic.
+    pub logic_rom: String,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        // `no_rw_check`: the RTL never reads a word in the cycle of its write, see `rtl::Memory`.
+        let ram = |style: &str| format!("ram_style = \"{style}\", no_rw_check");
+        Self {
+            block_ram: ram("block"),
+            lut_ram: ram("distributed"),
+            register_ram: ram("registers"),
+            block_rom: "rom_style = \"block\"".to_owned(),
+            // What `rom_style = "distributed"` asks of Yosys is a RAM, which not every family can initialise.
+            logic_rom: "syn_romstyle = \"logic\"".to_owned(),
+        }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// Bits up to which a RAM is made of flip-flops where there is no RAM in look-up tables.
+const REGISTER_BITS: u64 = 96;
+
+impl Family {
+    /// Where a RAM of so many bits per word and so many words lives.
+    pub fn ram_style(&self, width: u64, depth: u64) -> MemoryStyle {
+        match MemoryStyle::usual(width, depth) {
+            MemoryStyle::Distributed if self.lut_ram.is_empty() => {
+                if width * depth <= REGISTER_BITS {
+                    MemoryStyle::Registers
+                } else {
+                    MemoryStyle::Block
+                }
+            }
+            style => style,
+        }
+    }
+}
+
+/// The text of each family file.
+const FILES: [&str; 4] = [
+    include_str!("../families/ultrascale-plus.toml"),
+    include_str!("../families/xc7.toml"),
+    include_str!("../families/ecp5.toml"),
+    include_str!("../families/ice40.toml"),
+];
+
+static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
+    let parse = |text: &&str| Arc::new(toml::from_str(text).expect("family files are checked by a test"));
+    FILES.iter().map(parse).collect()
+});
+
+/// All families.
+pub fn families() -> &'static [Arc<Family>] {
+    &FAMILIES
+}
+
+/// The family of a name.
+pub fn find(name: &str) -> Option<Arc<Family>> {
+    families().iter().find(|family| family.name == name).cloned()
+}
+
+/// A family with RAM in look-up tables, for designs that are made for no device.
+impl Default for Family {
+    fn default() -> Self {
+        Self::clone(&find("ecp5").expect("invariant: a family file says so"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn family_files_are_sound() {
+        for family in families() {
+            assert!(family.lut_ram.iter().all(|shape| shape.width > 0 && shape.depth > 0), "{}", family.name);
+            assert!(family.select_ways > 0 && family.pattern_ways > 0, "{}", family.name);
+            assert!(!family.source.is_empty() && family.synthesis.starts_with("synth_"), "{}", family.name);
+            assert!(family.lut_ram.is_sorted_by_key(|shape| shape.depth), "{}", family.name);
+        }
+    }
+
+    #[test]
+    fn small_memories_are_registers_where_tables_hold_none() {
+        let (ice40, ecp5) = (find("ice40").unwrap(), find("ecp5").unwrap());
+        assert_eq!(ice40.ram_style(8, 8), MemoryStyle::Registers);
+        assert_eq!(ice40.ram_style(8, 64), MemoryStyle::Block);
+        assert_eq!(ecp5.ram_style(8, 64), MemoryStyle::Distributed);
+        assert_eq!(ecp5.ram_style(32, 256), ice40.ram_style(32, 256));
+    }
+}

@@ -112,13 +112,14 @@ impl Device {
 }
 
 /// The text of each device file.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     include_str!("../devices/ultra96.toml"),
     include_str!("../devices/kv260.toml"),
     include_str!("../devices/pynq-z2.toml"),
     include_str!("../devices/arty-a7-100t.toml"),
     include_str!("../devices/ulx3s-85f.toml"),
     include_str!("../devices/ulx3s-25f.toml"),
+    include_str!("../devices/lifcl-40.toml"),
     include_str!("../devices/tang-primer-20k.toml"),
     include_str!("../devices/ice40up5k.toml"),
 ];

@@ -111,10 +111,11 @@ impl Family {
 }
 
 /// The text of each family file.
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     include_str!("../families/ultrascale-plus.toml"),
     include_str!("../families/xc7.toml"),
     include_str!("../families/ecp5.toml"),
+    include_str!("../families/nexus.toml"),
     include_str!("../families/gowin.toml"),
     include_str!("../families/ice40.toml"),
 ];

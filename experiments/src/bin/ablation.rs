@@ -9,7 +9,7 @@
 //! anew each round, so that its seconds say nothing about how fast it could be. Exits with 1 if the e-graph is worse anywhere: costlier,
 //! more multiply-accumulates, or more cycles, or a model that fails with it only.
 
-use lutweave_experiments::{Fallible, Task, files, model_of, shared_data};
+use lutweave_experiments::{Fallible, Task, files, shared_data};
 use lutweave_hw::device::{self, Device};
 use lutweave_hw::plan::{fewest_multipliers, plan};
 use lutweave_ir::split::split;
@@ -150,7 +150,8 @@ fn collect(folder: &Path, models: &mut Vec<PathBuf>) {
 fn calibration(model: &Path, graph: &Graph, count: usize) -> Fallible<Vec<Vec<Tensor>>> {
     let model = model.canonicalize()?;
     for path in files() {
-        if model_of(&path)?.canonicalize().is_ok_and(|path| path == model) {
+        let named = lutweave::task::Task::read(&path)?.model_path();
+        if named.is_some_and(|path| path.canonicalize().is_ok_and(|path| path == model)) {
             let mut samples = Task::load(&path)?.calibration;
             samples.truncate(count);
             return Ok(samples);

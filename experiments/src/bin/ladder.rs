@@ -12,11 +12,12 @@
 //! count. `agree` is the share of samples for which the largest output is the float model's, `noise`
 //! the relative root mean square error of the logits.
 
-use lutweave_experiments::{Fallible, Task, argmax, outputs, paired};
+use lutweave::metric::{Metric, Verdict};
+use lutweave::task::class;
+use lutweave_experiments::{Fallible, Task, after_pass, outputs};
 use lutweave_ir::Tensor;
 use lutweave_quantize::compress::{Rounding, ScaleMethod};
 use lutweave_quantize::{QuantizeOptions, quantize};
-use lutweave_rewrite::cleanup::simplify;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -108,35 +109,35 @@ fn steps(arguments: &Arguments) -> Vec<(&'static str, QuantizeOptions<'static>)>
 
 fn ladder(path: &Path, arguments: &Arguments) -> Fallible<()> {
     let task = Task::load(path)?;
-    if task.metric != "top1" {
-        return Err(format!("the metric is {}, not top1", task.metric).into());
+    if task.metric()? != Metric::Top1 {
+        return Err(format!("the metric is {}, not top1", task.metric()?.name()).into());
     }
-    let graph = simplify(&task.model)?.graph;
+    let graph = after_pass(&task.model, &task.calibration, "simplify")?;
     let every_second = |odd: usize| -> Vec<Vec<Tensor>> {
         task.calibration.iter().enumerate().filter(|(index, _)| index % 2 == odd).map(|(_, s)| s.clone()).collect()
     };
-    let (calibration, evaluation) = if arguments.held_out {
-        (every_second(0), every_second(1))
+    let (calibration, evaluation) =
+        if arguments.held_out { (every_second(0), every_second(1)) } else { (task.calibration.clone(), task.inputs()) };
+    let reference = outputs(&task.model.graph, &evaluation)?;
+    let right_labels: Vec<usize> = if arguments.held_out {
+        reference.iter().map(|outputs| class(&outputs[0])).collect()
     } else {
-        (task.calibration.clone(), task.evaluation.clone())
+        task.evaluation.labels.clone()
     };
-    let reference = outputs(&task.model, &evaluation)?;
-    let verdicts = |outputs: &[Vec<f64>]| -> Vec<bool> {
-        if arguments.held_out {
-            outputs.iter().zip(&reference).map(|(output, real)| argmax(output) == argmax(real)).collect()
-        } else {
-            task.right(outputs)
-        }
+    let verdicts = |outputs: &[Vec<Tensor>]| -> Vec<Verdict> {
+        let right = outputs.iter().zip(&right_labels).map(|(outputs, label)| class(&outputs[0]) == *label);
+        right.map(|right| Verdict::Number(f64::from(u8::from(right)))).collect()
     };
+    let metric = Metric::Top1;
     let right = verdicts(&reference);
     let count = right.len() as f64;
-    let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / count;
+    let share = |right: &[Verdict]| metric.value(right);
     if !arguments.csv {
         let calibrated = calibration.len().min(arguments.samples);
         if arguments.held_out {
             println!("{}: {count} held-out calibration samples, {calibrated} calibrated on", task.name);
         } else {
-            println!("{}: float {:.4}, {count} samples, {calibrated} calibrated on", task.name, task.score(&reference));
+            println!("{}: float {:.4}, {count} samples, {calibrated} calibrated on", task.name, share(&right));
         }
         println!("  {:34} {:>7} {:>6} {:>5} {:>7} {:>7} {:>6}", "step", "top-1", "drop", "+-", "agree", "noise", "s");
     }
@@ -146,8 +147,9 @@ fn ladder(path: &Path, arguments: &Arguments) -> Fallible<()> {
         let seconds = clock.elapsed().as_secs_f64();
         let results = outputs(&quantized.graph, &evaluation)?;
         let got = verdicts(&results);
-        let (drop, error) = paired(&right, &got);
-        let agree = (0..results.len()).filter(|&i| argmax(&results[i]) == argmax(&reference[i])).count() as f64 / count;
+        let (drop, error) = metric.drop(&right, &got);
+        let agree =
+            (0..results.len()).filter(|&i| class(&results[i][0]) == class(&reference[i][0])).count() as f64 / count;
         let noise = noise(&reference, &results);
         if arguments.csv {
             println!("{},{name},{:.4},{drop:.3},{error:.3},{agree:.4},{noise:.4},{seconds:.2}", task.name, share(&got));
@@ -159,11 +161,11 @@ fn ladder(path: &Path, arguments: &Arguments) -> Fallible<()> {
 }
 
 /// The relative root mean square error; of the logits where the outputs are probabilities.
-fn noise(reference: &[Vec<f64>], results: &[Vec<f64>]) -> f64 {
+fn noise(reference: &[Vec<Tensor>], results: &[Vec<Tensor>]) -> f64 {
     let mut error = 0.0;
     let mut signal = f64::MIN_POSITIVE;
     for (real, got) in reference.iter().zip(results) {
-        let (real, got) = (logits(real), logits(got));
+        let (real, got) = (logits(&real[0].reals()), logits(&got[0].reals()));
         error += real.iter().zip(&got).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
         signal += real.iter().map(|a| a * a).sum::<f64>();
     }

@@ -7,13 +7,12 @@
 //! weights. `drop` is in points of top-1 against the float model, `+-` its paired standard error.
 //! Without task files it takes four models of `../shared/data/tasks`, and says so if there are none.
 
+use lutweave::metric::Metric;
 use lutweave_codesign::prune::{Method, Target, Totals, prune};
 use lutweave_codesign::sensitivity::Loss;
-use lutweave_experiments::{Fallible, Task, outputs, paired};
+use lutweave_experiments::{Fallible, Task, after_pass, outputs};
 use lutweave_ir::Tensor;
-use lutweave_quantize::channels::{self, remove_dead};
 use lutweave_quantize::{QuantizeOptions, SubjectLayer, quantize, subject};
-use lutweave_rewrite::cleanup::simplify;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -68,20 +67,20 @@ fn main() -> Fallible<()> {
 
 fn table(path: &Path, options: &QuantizeOptions, methods: &[(Method, &str)], csv: bool) -> Fallible<()> {
     let task = Task::load(path)?;
-    if task.metric != "top1" {
-        return Err(format!("the metric is {}, not top1", task.metric).into());
+    let metric = task.metric()?;
+    if metric != Metric::Top1 {
+        return Err(format!("the metric is {}, not top1", metric.name()).into());
     }
     let count = options.samples.min(task.calibration.len());
     let drawn: Vec<Vec<Tensor>> =
         (0..count).map(|index| task.calibration[index * task.calibration.len() / count].clone()).collect();
-    let whole = simplify(&task.model)?.graph;
-    let totals = Totals::of(&subject(&whole)?);
-    let graph = simplify(&remove_dead(&whole, &drawn, &channels::Options::default())?.graph)?.graph;
+    let totals = Totals::of(&subject(&after_pass(&task.model, &drawn, "simplify")?)?);
+    let graph = after_pass(&task.model, &drawn, "remove-dead-channels")?;
     let network = subject(&graph)?;
-    let right = task.right(&outputs(&task.model, &task.evaluation)?);
-    let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
+    let inputs = task.inputs();
+    let float = task.verdicts(&task.model.graph, &outputs(&task.model.graph, &inputs)?)?;
     if !csv {
-        println!("\n{}: float top-1 {:.2} % on {} samples", task.name, 100.0 * share(&right), right.len());
+        println!("\n{}: float top-1 {} on {} samples", task.name, metric.show(metric.value(&float)), float.len());
     }
     for (target, title) in TARGETS {
         for &(method, name) in methods {
@@ -91,14 +90,15 @@ fn table(path: &Path, options: &QuantizeOptions, methods: &[(Method, &str)], csv
             let options = QuantizeOptions { settings: Some(&pruned.settings), ..*options };
             let quantized = quantize(&graph, &drawn, &options)?;
             let seconds = start.elapsed().as_secs_f64();
-            let verdicts = task.right(&outputs(&quantized.graph, &task.evaluation)?);
-            let (drop, error) = paired(&right, &verdicts);
+            let verdicts = task.verdicts(&quantized.graph, &outputs(&quantized.graph, &inputs)?)?;
+            let (drop, error) = metric.drop(&float, &verdicts);
+            let top1 = metric.value(&verdicts);
             if csv {
-                println!("{},{title},{name},{:.4},{drop:.2},{error:.2},{seconds:.1}", task.name, share(&verdicts));
+                println!("{},{title},{name},{:.4},{drop:.2},{error:.2},{seconds:.1}", task.name, top1);
             } else {
                 println!(
                     "  {title:28} {name:10} top-1 {:6.2} %  drop {drop:6.2} +- {error:4.2}  {seconds:6.1} s  {}",
-                    100.0 * share(&verdicts),
+                    100.0 * top1,
                     rounds(&pruned.rounds, pruned.predicted)
                 );
             }

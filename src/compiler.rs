@@ -205,6 +205,7 @@ fn finish(state: State, started: Instant) -> Result<Compiled, Failure> {
         accuracy = measure(model, &lowered, context)?;
     }
     warn_of_idle_zeros(model, &fitted, pruned.is_some(), context);
+    warn_of_stalls(model, &fitted, &circuit, context);
     if options.strict {
         context.refuse_warnings()?;
     }
@@ -221,6 +222,26 @@ fn finish(state: State, started: Instant) -> Result<Compiled, Failure> {
     summary.files.push("report.html".to_owned());
     summary.compile_seconds = started.elapsed().as_secs_f64();
     Ok(Compiled { summary, record, cleaned, lowered, fitted, device, timings: context.timings(), files })
+}
+
+/// Cycles by which a circuit may be slower than planned without a word, as a share.
+const STALLED: f64 = 0.05;
+
+/// Warns where the simulated circuit is slower than its slowest stage: a stage waits for another.
+fn warn_of_stalls(model: &Model, fitted: &Fitted, circuit: &Answer, context: &Context) {
+    let Some(cycles) = circuit.cycles_per_inference else { return };
+    let planned = fitted.plan.bottleneck();
+    if cycles as f64 <= (1.0 + STALLED) * planned as f64 + 16.0 {
+        return;
+    }
+    let message = format!(
+        "the circuit takes {cycles} cycles per inference, and its slowest stage {planned}: stages wait for each other"
+    );
+    context.warn(
+        Diagnostic::warning("stalls", message)
+            .at(&model.name)
+            .help("the figures are those of the simulated circuit; fewer --multipliers may be as fast"),
+    );
 }
 
 /// Warns where weights that were made zero save nothing.

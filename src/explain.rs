@@ -5,10 +5,10 @@ use crate::codesign::record::{Decision, Record};
 use crate::failure::Failure;
 use crate::observer::Context;
 use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
-use lutweave_codesign::{Budgets, DISTORTION, EFFORT, Space};
+use lutweave_codesign::{Budgets, DISTORTION, SOLVER_LIMITS, Space};
 use lutweave_hw::device::Device;
 use lutweave_ir::Diagnostic;
-use lutweave_quantize::compress::Setting;
+use lutweave_quantize::compress::WeightConfig;
 use lutweave_solve::why_not_any;
 
 /// Why a layer was built as it was.
@@ -18,7 +18,7 @@ pub struct Explanation<'r> {
     /// What the errors of all layers may add up to.
     pub limit: f64,
     /// Each setting with its distortion and why it was taken, or not; empty where the model gives the weights.
-    pub settings: Vec<(Setting, f64, String)>,
+    pub settings: Vec<(WeightConfig, f64, String)>,
 }
 
 /// The record of a compiled model's choice.
@@ -89,7 +89,7 @@ pub fn explain<'r>(
         } else if options.is_empty() {
             "the hardware has no engine for it".to_owned()
         } else {
-            why_not_any(&problem, record.cycles, position, &options, &EFFORT)?.reason
+            why_not_any(&problem, record.cycles, position, &options, &SOLVER_LIMITS)?.reason
         };
         work.step()?;
         answers.push((setting, real(distortion), reason));

@@ -39,7 +39,7 @@ pub fn single_input(graph: &Graph) -> Result<&TensorType, Failure> {
 }
 
 /// Model inputs from an `.npz` file with one array per input (by name, or the only array) as the
-/// model is fed: one list of inputs a sample.
+/// model is fed: one list of inputs per sample.
 ///
 /// # Errors
 /// If the file does not fit the model in names, shapes and types.

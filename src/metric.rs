@@ -125,7 +125,7 @@ impl Metric {
         }
         let drop = unit * (self.value(after) - self.value(before));
         let without: Vec<f64> = (0..after.len())
-            .map(|index| unit * (self.value(&but(after, index)) - self.value(&but(before, index))))
+            .map(|index| unit * (self.value(&all_except(after, index)) - self.value(&all_except(before, index))))
             .collect();
         // The jackknife: the square is (n-1)/n times the sum of squares about the mean.
         let count = without.len().max(1) as f64;
@@ -141,8 +141,8 @@ pub fn mean(values: &[f64]) -> (f64, f64) {
     (mean, (variance / count).sqrt())
 }
 
-/// All verdicts but one.
-fn but(verdicts: &[Verdict], index: usize) -> Vec<Verdict> {
+/// Leave-one-out scores (jackknife).
+fn all_except(verdicts: &[Verdict], index: usize) -> Vec<Verdict> {
     verdicts.iter().enumerate().filter(|&(other, _)| other != index).map(|(_, verdict)| verdict.clone()).collect()
 }
 

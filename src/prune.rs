@@ -9,7 +9,7 @@ use crate::task::Task;
 use lutweave_codesign::prune::{Method, Target, prune};
 use lutweave_codesign::sensitivity::Loss;
 use lutweave_codesign::shrink::{Shrunk, Until, shrink};
-use lutweave_quantize::{SubjectLayer, subject};
+use lutweave_quantize::{NormalizedLayer, normalized_network};
 
 /// What the user wants to be left.
 pub(crate) fn target(options: &Options) -> Option<Target> {
@@ -34,8 +34,8 @@ pub(crate) fn weights(state: &mut State) -> Result<(), Failure> {
         options::Method::Erk => Method::Erk,
     };
     let Some(target) = target(state.options) else { return Ok(()) };
-    let subject = subject(state.cleaned.graph())?;
-    let width = |layer: &SubjectLayer| layer.info.default_bits(state.weight_bits);
+    let subject = normalized_network(state.cleaned.graph())?;
+    let width = |layer: &NormalizedLayer| layer.info.default_bits(state.weight_bits);
     let work = state.context.work("prune", None);
     let totals = state.cleaned.totals;
     let pruned =
@@ -65,7 +65,7 @@ pub(crate) fn channels_to_target(state: &mut State) -> Result<(), Failure> {
 /// As [`shrink`].
 pub(crate) fn channels(state: &State, until: Until) -> Result<Cleaned, Failure> {
     let work = state.context.work("channels", None);
-    let network = subject(state.cleaned.graph())?;
+    let network = normalized_network(state.cleaned.graph())?;
     let Shrunk { graph, steps } =
         shrink(&network, &state.calibration, loss(state.model), until, &|steps| work.at(steps))?;
     let mut cleaned = state.cleaned.clone();

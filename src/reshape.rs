@@ -90,7 +90,7 @@ pub fn step_name(step: Step) -> &'static str {
     match step {
         Step::Depthwise => "depthwise",
         Step::Bounded => "bounded",
-        Step::Square => "one distance a pixel",
+        Step::Square => "one distance per pixel",
         Step::Whole => "whole pixels",
     }
 }

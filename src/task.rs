@@ -1,16 +1,16 @@
 //! Tasks: what a model is for and how it is judged.
 
+mod ground_truth;
 mod layout;
 mod resize;
 mod sample;
 mod schema;
 mod spec;
-mod truth;
 
 use crate::detect::activation::softmax;
 use crate::detect::average_precision::Matches;
 use crate::detect::decode::{Decode, Outputs};
-use crate::detect::draw::Picture;
+use crate::detect::draw::RgbImage;
 use crate::detect::head::Head;
 use crate::detect::{Detection, Object};
 use crate::failure::Failure;
@@ -226,7 +226,7 @@ impl Task {
     ///
     /// # Errors
     /// If it is no image.
-    pub fn picture(&self, input: &Tensor) -> Result<Picture, Failure> {
+    pub fn picture(&self, input: &Tensor) -> Result<RgbImage, Failure> {
         let spec = &self.spec.input;
         let first = spec.model_layout == Layout::Nchw;
         let (height, width, channels) = match input.shape[..] {
@@ -249,7 +249,7 @@ impl Task {
             (value * constant(&spec.std, channel) + constant(&spec.mean, channel)).round().clamp(0.0, 255.0) as u8
         };
         let pixels = (0..height * width).map(|position| std::array::from_fn(|colour| pixel(position, colour)));
-        Ok(Picture { height, width, pixels: pixels.collect() })
+        Ok(RgbImage { height, width, pixels: pixels.collect() })
     }
 
     fn select(&self, mut archive: Archive, window: &Window, ty: &TensorType, limit: usize) -> Result<Samples, Failure> {
@@ -260,12 +260,12 @@ impl Task {
         let (chosen, available) = window.choose(&mut archive, total, limit)?;
         let mut samples = Samples { inputs: Vec::new(), labels: Vec::new(), objects: Vec::new(), available };
         if let Some(labels) = self.spec.labels.as_ref().and_then(|labels| labels.array.as_ref()) {
-            let labels = truth::labels(&mut archive, labels, total)?;
+            let labels = ground_truth::labels(&mut archive, labels, total)?;
             samples.labels = chosen.iter().map(|&index| labels[index]).collect();
         }
         let boxes = self.spec.labels.as_ref().and_then(Labels::of_boxes);
         if let (Some(_), Some(names)) = (self.spec.metric.and_then(Metric::rules), boxes) {
-            let all = truth::objects(&mut archive, names, total)?;
+            let all = ground_truth::objects(&mut archive, names, total)?;
             samples.objects = chosen.iter().map(|&index| all[index].clone()).collect();
             if let Some([vertical, horizontal]) = reader.enlargement() {
                 for object in samples.objects.iter_mut().flatten() {

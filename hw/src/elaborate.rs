@@ -3,7 +3,7 @@
 
 mod stage;
 
-use crate::block::{convert, fork};
+use crate::block::{fork, width_converter};
 use crate::kernel::Kernel;
 use crate::plan::{Plan, Stage, gcd};
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
@@ -81,8 +81,12 @@ impl Elaboration<'_> {
         for to in [common, lanes] {
             let from = stream.ty.lanes;
             if from != to {
-                let module =
-                    convert::convert(&self.unique(&format!("{name}_x{from}_to_x{to}")), stream.ty.lane(), from, to);
+                let module = width_converter::convert(
+                    &self.unique(&format!("{name}_x{from}_to_x{to}")),
+                    stream.ty.lane(),
+                    from,
+                    to,
+                );
                 stream = self.single(module, &[stream]);
             }
         }
@@ -97,7 +101,7 @@ impl Elaboration<'_> {
             let operands = user.kernel.streams(&self.graph.node(user.node).operands);
             for (position, operand) in operands.into_iter().enumerate() {
                 if operand == stage.node {
-                    depths.push(depth_of(user.slack[position], output.ty.lanes));
+                    depths.push(depth_of(user.fifo_depths[position], output.ty.lanes));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The closed set of kernels that hardware is planned in, and the one place that says what the
 //! hardware refuses.
 
-use crate::block::window::{Displacement, Extent, Folding, ring_rows};
+use crate::block::window::{Displacement, Folding, WindowGeometry, ring_rows};
 use lutweave_ir::op::{Geometry, Window as PoolWindow};
 use lutweave_ir::{Diagnostic, Graph, Node, NodeId, Op, TensorType};
 
@@ -16,19 +16,19 @@ pub enum Kernel {
     Convolution {
         /// Sizes; a convolution that sees its whole input at once, or one pixel at a time, has
         /// been reshaped to the smallest window memory.
-        extent: Extent,
+        extent: WindowGeometry,
         /// Channel groups.
         groups: u32,
     },
     /// Sum or maximum over windows.
     Pool {
         /// Sizes.
-        extent: Extent,
+        extent: WindowGeometry,
         /// Maximum instead of sum.
         max: bool,
     },
     /// Sum over the whole image.
-    Global {
+    GlobalAveragePool {
         /// Pixels.
         pixels: u32,
         /// Channels.
@@ -37,7 +37,7 @@ pub enum Kernel {
     /// Function by table.
     Table,
     /// Sum or product of two streams.
-    Pair {
+    Elementwise {
         /// The second operand is one pixel for all positions.
         broadcast: bool,
     },
@@ -133,7 +133,7 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             let kernel = [weights[1] as u32, weights[2] as u32];
             let span = [0, 1].map(|axis| conv.span(axis, weights[axis + 1]));
             let displacement = Some(Displacement { sampling: conv.sampling, span });
-            let extent = Extent { displacement, ..window_extent(operand(0), output, kernel, &conv.geometry) };
+            let extent = WindowGeometry { displacement, ..window_extent(operand(0), output, kernel, &conv.geometry) };
             Kernel::Convolution { extent, groups: conv.geometry.groups as u32 }
         }
         Op::MaxPool(window) => Kernel::Pool { extent: pool_extent(operand(0), output, window), max: true },
@@ -143,13 +143,13 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
                 && [input[0] as usize, input[1] as usize] == pool.window.kernel
                 && output[0] * output[1] == 1;
             if whole {
-                Kernel::Global { pixels: input[0] * input[1], channels: input[2] }
+                Kernel::GlobalAveragePool { pixels: input[0] * input[1], channels: input[2] }
             } else {
                 Kernel::Pool { extent: pool_extent(input, output, &pool.window), max: false }
             }
         }
         Op::Table(_) => Kernel::Table,
-        Op::QAdd(_) | Op::QMul(_) => Kernel::Pair { broadcast: operand(0) != operand(1) },
+        Op::QAdd(_) | Op::QMul(_) => Kernel::Elementwise { broadcast: operand(0) != operand(1) },
         Op::Concat { axis } => {
             let inner = |id: &NodeId| graph.node(*id).ty.shape[*axis..].iter().product::<usize>() as u32;
             Kernel::Concat {
@@ -220,9 +220,9 @@ impl Kernel {
             }
             Self::Convolution { .. } => operands.first().copied().into_iter().collect(),
             Self::Pool { .. }
-            | Self::Global { .. }
+            | Self::GlobalAveragePool { .. }
             | Self::Table
-            | Self::Pair { .. }
+            | Self::Elementwise { .. }
             | Self::Concat { .. }
             | Self::Crop(_)
             | Self::Select { .. }
@@ -233,10 +233,10 @@ impl Kernel {
         }
     }
 
-    /// Lanes of the offsets stream, which comes a pixel a beat, where a second stream moves the
+    /// Lanes of the offsets stream, one pixel per beat, where a second stream moves the
     /// taps of a convolution.
     pub fn offset_lanes(&self) -> Option<u32> {
-        self.extent().filter(|extent| extent.displacement.is_some()).map(Extent::offset_lanes)
+        self.extent().filter(|extent| extent.displacement.is_some()).map(WindowGeometry::offset_lanes)
     }
 
     /// Rows of the window memory of a folded window kernel.
@@ -246,14 +246,14 @@ impl Kernel {
     }
 
     /// What slides over the image, where the kernel has a window memory.
-    fn extent(&self) -> Option<&Extent> {
+    fn extent(&self) -> Option<&WindowGeometry> {
         match self {
             Self::Convolution { extent, .. } | Self::Pool { extent, .. } => Some(extent),
             Self::Input
             | Self::Constant
-            | Self::Global { .. }
+            | Self::GlobalAveragePool { .. }
             | Self::Table
-            | Self::Pair { .. }
+            | Self::Elementwise { .. }
             | Self::Concat { .. }
             | Self::Crop(_)
             | Self::Select { .. }
@@ -314,9 +314,9 @@ fn convolution(input: [u32; 3], output: [u32; 3], kernel: [u32; 2], geometry: &G
     Kernel::Convolution { extent: window_extent(input, output, kernel, &geometry), groups }
 }
 
-fn window_extent(input: [u32; 3], output: [u32; 3], kernel: [u32; 2], geometry: &Geometry) -> Extent {
+fn window_extent(input: [u32; 3], output: [u32; 3], kernel: [u32; 2], geometry: &Geometry) -> WindowGeometry {
     let pair = |values: [usize; 2]| [values[0] as u32, values[1] as u32];
-    Extent {
+    WindowGeometry {
         input,
         output,
         kernel,
@@ -327,9 +327,9 @@ fn window_extent(input: [u32; 3], output: [u32; 3], kernel: [u32; 2], geometry: 
     }
 }
 
-fn pool_extent(input: [u32; 3], output: [u32; 3], window: &PoolWindow) -> Extent {
+fn pool_extent(input: [u32; 3], output: [u32; 3], window: &PoolWindow) -> WindowGeometry {
     let pair = |values: [usize; 2]| [values[0] as u32, values[1] as u32];
-    Extent {
+    WindowGeometry {
         input,
         output,
         kernel: pair(window.kernel),

@@ -4,7 +4,7 @@ use lutweave_cpu::{Features, Options, compile_jit_with};
 use lutweave_hw::device;
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::kernel::kernel_of;
-use lutweave_hw::plan::{Choice, Plan, assemble, every_option, fewest_multipliers, form_of, plan};
+use lutweave_hw::plan::{Choice, Plan, all_implementations, assemble, fewest_multipliers, form_of, plan};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
@@ -54,7 +54,7 @@ pub fn random_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, St
     for id in graph.ids() {
         let kernel = kernel_of(graph, id).map_err(|fault| fault.to_string())?;
         let form = form_of(graph, id, &kernel);
-        let all = every_option(graph, id, &kernel, &form, &device);
+        let all = all_implementations(graph, id, &kernel, &form, &device);
         let modest: Vec<Choice> = all.into_iter().filter(|choice| choice.multipliers() <= most).collect();
         // First how products are formed, then the folding: some ways have few foldings.
         let way = |choice: &Choice| (choice.multiplier(), choice.pattern(), choice.weight_memory());

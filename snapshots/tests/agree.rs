@@ -14,7 +14,7 @@ use lutweave_testing::tools;
 use lutweave_verilog::Simulator;
 use std::collections::BTreeSet;
 
-/// Shares of the multipliers between one a convolution and [`MOST`].
+/// Shares of the multipliers between one per convolution and [`MOST`].
 const SHARES: [f64; 5] = [0.0, 0.15, 0.4, 0.7, 1.0];
 
 /// Multipliers at most.
@@ -213,7 +213,7 @@ fn throughput_is_that_of_the_slowest_stage() {
         if cycles as f64 <= known * bottleneck as f64 + 16.0 {
             Ok(())
         } else {
-            Err(format!("{name}: {cycles} cycles an inference, the slowest stage takes {bottleneck}"))
+            Err(format!("{name}: {cycles} cycles per inference, the slowest stage takes {bottleneck}"))
         }
     };
     all_pass(cases, check, |(name, graph, share)| format!("{name}, share {share}\n{}", text::print_summary(graph)));

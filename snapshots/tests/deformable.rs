@@ -289,7 +289,7 @@ fn forks_to_both_streams_flow() {
         if cycles as f64 <= 1.05 * slowest as f64 + 16.0 {
             Ok(())
         } else {
-            Err(format!("{cycles} cycles an inference, the slowest stage takes {slowest}"))
+            Err(format!("{cycles} cycles per inference, the slowest stage takes {slowest}"))
         }
     };
     let results: Vec<_> = cases.par_iter().map(|case| (case, check(case))).collect();
@@ -310,7 +310,7 @@ fn blocks_keep_their_pace() {
             let cycles = trace.cycles_per_inference().expect("there are several frames");
             let slowest = circuit.plan.bottleneck();
             if cycles > slowest + slowest / 50 + 16 {
-                return Err(format!("{cycles} cycles an inference, the slowest stage takes {slowest}"));
+                return Err(format!("{cycles} cycles per inference, the slowest stage takes {slowest}"));
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use lutweave_hw::cost::Resources;
 use lutweave_hw::device;
 use lutweave_hw::fit::{Fitted, fit, realize};
 use lutweave_hw::kernel::{Kernel, kernel_of};
-use lutweave_hw::plan::{Choice, every_option, form_of};
+use lutweave_hw::plan::{Choice, all_implementations, form_of};
 use lutweave_hw::rtl::MemoryStyle;
 use lutweave_hw::rtl::engine::{Multiplier, NofM, ParallelTaps};
 use lutweave_ir::op::{Geometry, QConv, TopPeaks};
@@ -262,7 +262,7 @@ fn estimates_of_engines_keep_their_error() {
                 };
                 // Also what another option beats: all of them have their price.
                 let form = form_of(&graph, id, &kernel);
-                let all = every_option(&graph, id, &kernel, &form, &device);
+                let all = all_implementations(&graph, id, &kernel, &form, &device);
                 (id, all.into_iter().find(wanted).expect("there is such an option"))
             });
             let fitted = realize(&graph, &device, &choices.collect()).expect("the weights allow it");

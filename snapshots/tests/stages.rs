@@ -61,7 +61,7 @@ fn device() -> device::Device {
     device::find("ulx3s-85f").expect("the device is built in")
 }
 
-/// A row a stage.
+/// One row per stage.
 fn table(graph: &Graph, plan: &Plan) -> String {
     let mut text = format!(
         "bottleneck {} cycles, {} multipliers, {} multiply-accumulates\n{:<18} {:>7} {:>5} {:>5} {:>5} {:>5} {:>7}  slack\n",
@@ -96,7 +96,7 @@ fn table(graph: &Graph, plan: &Plan) -> String {
             stage.multipliers,
             lanes(&stage.input_lanes),
             stage.output_lanes,
-            stage.slack
+            stage.fifo_depths
         );
         let _ = writeln!(text, "{}", line.trim_end_matches("[]").trim_end());
     }
@@ -147,7 +147,7 @@ fn design(graph: &Graph) -> Design {
     elaborate(graph, &plan)
 }
 
-/// One deformable layer with a distance a pixel.
+/// One deformable layer with one distance per pixel.
 fn deformable() -> Graph {
     let text = r#"graph "deformable"
 %0 "x" = input : i8[1,4,4,2]

@@ -157,7 +157,7 @@ fn blocks_keep_their_pace() {
         if found <= planned && found + 8 >= planned {
             Ok(())
         } else {
-            Err(format!("{found} cycles a frame, {planned} are planned"))
+            Err(format!("{found} cycles per frame, {planned} are planned"))
         }
     });
 }
@@ -204,7 +204,7 @@ fn forks_to_all_streams_flow() {
         if cycles as f64 <= 1.05 * slowest as f64 + 16.0 {
             Ok(())
         } else {
-            Err(format!("{cycles} cycles an inference, the slowest stage takes {slowest}"))
+            Err(format!("{cycles} cycles per inference, the slowest stage takes {slowest}"))
         }
     };
     let results: Vec<_> = cases.par_iter().map(|case| (case, check(case))).collect();

@@ -162,7 +162,7 @@ pub struct Source {
     /// --deform full what the model or the calibration data show.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=127))]
     pub deform_reach: Option<u32>,
-    /// Split dense deformable convolutions into a filter a channel and a mixture of channels.
+    /// Split dense deformable convolutions into one filter per channel and a mixture of channels.
     #[arg(long)]
     pub deform_depthwise: bool,
     /// Keep channels that never fire and weights that are zero but for rounding.

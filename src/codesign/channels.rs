@@ -1,6 +1,6 @@
 //! The joint choice, and the same for a network that gave up channels.
 
-use super::choose::{Chosen, RUINOUS, choose};
+use super::choose::{Chosen, MAX_USEFUL_DISTORTION, choose};
 use super::session::Session;
 use crate::failure::Failure;
 use crate::pipeline::State;
@@ -28,7 +28,7 @@ pub(crate) fn choose_with_channels(state: &mut State) -> Result<(), Failure> {
     let ask = |state: &State| choose(&Session::new(state)?, state.options.allowed_drop());
     let mut chosen = ask(state)?;
     // Beyond what ruins most networks, fits on what is left of the signal mean nothing.
-    let until = Until::Distortion((0.5 * chosen.record.predicted_distortion).min(real(RUINOUS)));
+    let until = Until::Distortion((0.5 * chosen.record.predicted_distortion).min(real(MAX_USEFUL_DISTORTION)));
     let smaller = State { cleaned: prune::channels(state, until)?, ..state.clone() };
     let left = smaller.cleaned.given_up.last().map_or(state.cleaned.totals.macs, |step| step.macs);
     if left as f64 <= MIN_WORK_REDUCTION * state.cleaned.macs()? as f64 {

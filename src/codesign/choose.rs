@@ -6,25 +6,25 @@ use super::record::{self, Record, Round, decisions};
 use super::session::Session;
 use crate::failure::Failure;
 use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
-use lutweave_codesign::{Budgets, Design, EFFORT, Space};
+use lutweave_codesign::{Budgets, Design, SOLVER_LIMITS, Space};
 use lutweave_hw::cost::Resources;
 use lutweave_ir::{Diagnostic, Severity};
-use lutweave_quantize::compress::Setting;
+use lutweave_quantize::compress::WeightConfig;
 use lutweave_solve::{Outcome, Problem, Solution};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Error budgets that the solver is asked about.
-const LADDER: usize = 40;
+const BUDGET_STEPS: usize = 40;
 
 /// A sum of distortions that ruins most networks.
-pub const RUINOUS: u64 = DISTORTION_ONE / 4;
+pub const MAX_USEFUL_DISTORTION: u64 = DISTORTION_ONE / 4;
 
-/// A choice is worth measuring around if its drop is at most so many times what is allowed.
-const NEAR: f64 = 2.0;
+/// Candidates are measured again whose drop is within this factor of the limit.
+const REMEASURE_FACTOR: f64 = 2.0;
 
-/// Times that the budgets of parts are lowered to what the whole circuit takes.
-const FITS: usize = 4;
+/// Most times that the resource budgets are tightened.
+const MAX_REFITS: usize = 4;
 
 /// A choice whose circuit fits.
 pub struct Chosen {
@@ -78,15 +78,15 @@ impl Answer {
 /// If nothing fits the device, or not even the most faithful choice keeps the drop.
 pub fn choose(session: &Session, max_drop: f64) -> Result<Chosen, Failure> {
     let mut budgets = session.budgets(session.space.least_distortion());
-    for _ in 0..FITS {
+    for _ in 0..MAX_REFITS {
         let limit = budgets.parts;
         let Picked { answer, measured, rounds, compress_first_cycles } = pick(session, &mut budgets, max_drop)?;
         let lowered = session.lower(&answer.design.settings)?;
         let fitted = session.realize(&answer.design, &lowered)?;
-        let excess = beyond(&fitted.resources, &session.budgets(0).parts);
+        let excess = overuse(&fitted.resources, &session.budgets(0).parts);
         if excess != Resources::default() && budgets.limits_parts() {
             // Queues between stages and counters at the ports, which the stages' prices leave out.
-            budgets.parts = beyond(&limit, &excess);
+            budgets.parts = overuse(&limit, &excess);
             continue;
         }
         let record = Record {
@@ -120,7 +120,7 @@ struct Picked {
 /// The fastest choice within budgets whose measured drop is allowed. The limits on parts are
 /// dropped if a number of multipliers was asked for that the device has no room for.
 fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picked, Failure> {
-    let mut candidates = front(session, budgets, LADDER)?;
+    let mut candidates = front(session, budgets, BUDGET_STEPS)?;
     if candidates.is_empty() {
         // What fits may cost more than what ruins most networks.
         let all = Budgets { distortion: session.space.most_distortion(), ..budgets.clone() };
@@ -130,7 +130,7 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
         let ignored = does_not_fit(session).help("the device's resource limits are ignored");
         session.state.context.warn(Diagnostic { severity: Severity::Warning, ..ignored });
         *budgets = budgets.clone().without_parts();
-        candidates = front(session, budgets, LADDER)?;
+        candidates = front(session, budgets, BUDGET_STEPS)?;
     }
     if candidates.is_empty() {
         return Err(does_not_fit(session).into());
@@ -144,8 +144,8 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
         rounds.push(answer.round(measured, accepted));
         found = if accepted {
             Some((answer, measured))
-        } else if worst(&measured) <= NEAR * max_drop {
-            measured_again(session, &answer, budgets, max_drop, &mut rounds)?
+        } else if worst(&measured) <= REMEASURE_FACTOR * max_drop {
+            remeasured(session, &answer, budgets, max_drop, &mut rounds)?
         } else {
             None
         };
@@ -155,7 +155,7 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
     }
     let found = match found {
         Some(found) => found,
-        None => most_faithful(session, budgets, max_drop, &mut rounds)?,
+        None => lowest_distortion(session, budgets, max_drop, &mut rounds)?,
     };
     let first = compress_first(session, max_drop, budgets)?;
     let compress_first_cycles = first.as_ref().map(|(answer, _)| answer.solution.cycles);
@@ -170,7 +170,7 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
 
 /// Another choice, as fast, whose drop is allowed: prices are measured again around one whose drop is
 /// not, where they add up better, and the choice of least distortion by them is tried.
-fn measured_again(
+fn remeasured(
     session: &Session,
     answer: &Answer,
     budgets: &Budgets,
@@ -181,7 +181,7 @@ fn measured_again(
     for space in session.around(&answer.design.settings)? {
         session.state.context.check()?;
         let as_fast = |other: &Answer| other.solution.cycles <= answer.solution.cycles;
-        let Some(other) = front_of(&space, budgets, LADDER)?.into_iter().find(as_fast) else { continue };
+        let Some(other) = front_of(&space, budgets, BUDGET_STEPS)?.into_iter().find(as_fast) else { continue };
         if tried.contains(&other.design.settings) {
             continue;
         }
@@ -209,7 +209,7 @@ fn front_of(space: &Arc<Space>, budgets: &Budgets, points: usize) -> Result<Vec<
     let problem = space.problem(budgets);
     let mut answers: Vec<Answer> = Vec::new();
     for (problem, outcome) in
-        lutweave_solve::front(&problem, lutweave_codesign::DISTORTION, &ladder(space, points), &EFFORT)?
+        lutweave_solve::front(&problem, lutweave_codesign::DISTORTION, &ladder(space, points), &SOLVER_LIMITS)?
     {
         lutweave_codesign::checked(&problem, &outcome)?;
         let Outcome::Solved(solution) = outcome else { continue };
@@ -223,7 +223,7 @@ fn front_of(space: &Arc<Space>, budgets: &Budgets, points: usize) -> Result<Vec<
 /// Sums of distortions to ask about: the least possible, then a geometric ladder to what ruins
 /// most networks, or what the worst settings cost.
 fn ladder(space: &Space, points: usize) -> Vec<u64> {
-    let most = space.most_distortion().clamp(1, RUINOUS);
+    let most = space.most_distortion().clamp(1, MAX_USEFUL_DISTORTION);
     let least = space.least_distortion().clamp(1, most);
     let ratio = (most as f64 / least as f64).powf(1.0 / points.saturating_sub(1).max(1) as f64);
     (0..points).map(|step| (least as f64 * ratio.powi(step as i32)).ceil() as u64).collect()
@@ -247,7 +247,7 @@ fn solve_in(space: &Arc<Space>, budgets: &Budgets) -> Result<Option<Answer>, Fai
 /// An internal error if the problem is malformed.
 pub fn fold(
     session: &Session,
-    settings: &BTreeMap<String, Setting>,
+    settings: &BTreeMap<String, WeightConfig>,
     budgets: &Budgets,
 ) -> Result<Option<Answer>, Failure> {
     solve_in(&Arc::new(session.space.with_settings(settings)), budgets)
@@ -265,7 +265,7 @@ fn worst(measured: &Measured) -> f64 {
 }
 
 /// What is left of parts when others are taken off.
-fn beyond(used: &Resources, limit: &Resources) -> Resources {
+fn overuse(used: &Resources, limit: &Resources) -> Resources {
     Resources {
         lut: used.lut.saturating_sub(limit.lut),
         ff: used.ff.saturating_sub(limit.ff),
@@ -275,7 +275,7 @@ fn beyond(used: &Resources, limit: &Resources) -> Resources {
 }
 
 /// The choice of least distortion that fits: accepted if its drop alone is allowed.
-fn most_faithful(
+fn lowest_distortion(
     session: &Session,
     parts: &mut Budgets,
     max_drop: f64,

@@ -2,10 +2,10 @@
 
 use crate::failure::Failure;
 use crate::pipeline::{Cleaned, Lowered, gives_weights};
-use lutweave_codesign::sensitivity::{Price, Table, hardware_settings};
+use lutweave_codesign::sensitivity::{SensitivityEntry, SensitivityTable, hardware_settings};
 use lutweave_codesign::{Budgets, Space};
 use lutweave_hw::device::Device;
-use lutweave_quantize::subject;
+use lutweave_quantize::normalized_network;
 use lutweave_solve::Outcome;
 use serde::Serialize;
 
@@ -49,7 +49,7 @@ pub fn faster(
     if core.nodes().len() > MOST_STAGES {
         return Ok(None);
     }
-    let fewest = |tables: &[Table]| -> Result<Option<u64>, Failure> {
+    let fewest = |tables: &[SensitivityTable]| -> Result<Option<u64>, Failure> {
         let space = Space::new(core, tables, device)?;
         let (_, outcome) = lutweave_codesign::solve(&space, &Budgets::of(device, 0, multipliers))?;
         Ok(match outcome {
@@ -58,14 +58,18 @@ pub fn faster(
         })
     };
     let same = fewest(&[])?;
-    let free = |settings: Vec<_>| settings.into_iter().map(|setting| Price { setting, distortion: 0 }).collect();
+    let free =
+        |settings: Vec<_>| settings.into_iter().map(|setting| SensitivityEntry { setting, distortion: 0 }).collect();
     let best = if gives_weights(cleaned.graph()) {
         None
     } else {
-        let layers = subject(cleaned.graph())?.layers;
-        let tables: Vec<Table> = layers
+        let layers = normalized_network(cleaned.graph())?.layers;
+        let tables: Vec<SensitivityTable> = layers
             .iter()
-            .map(|layer| Table { layer: layer.info.name.clone(), prices: free(hardware_settings(layer.info.shape)) })
+            .map(|layer| SensitivityTable {
+                layer: layer.info.name.clone(),
+                prices: free(hardware_settings(layer.info.shape)),
+            })
             .collect();
         fewest(&tables)?
     };

@@ -1,11 +1,11 @@
 //! What was chosen and why, as `codesign.json`, the report and `explain` show it.
 
 use super::judge::Measured;
-use lutweave_codesign::sensitivity::{Table, real};
+use lutweave_codesign::sensitivity::{SensitivityTable, real};
 use lutweave_codesign::{DISTORTION, Space, is_limited};
 use lutweave_hw::plan::Choice;
 use lutweave_hw::rtl::{Multiplier, ParallelTaps};
-use lutweave_quantize::compress::{Pattern, Setting};
+use lutweave_quantize::compress::{Pattern, WeightConfig};
 use lutweave_solve::{Problem, Solution};
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ pub struct Record {
     /// Every stage with weights, in order.
     pub decisions: Vec<Decision>,
     /// The measured tables.
-    pub tables: Vec<Table>,
+    pub tables: Vec<SensitivityTable>,
 }
 
 /// One error budget that was tried.
@@ -78,19 +78,19 @@ pub struct Decision {
     /// Name of the layer.
     pub layer: String,
     /// The setting of its knob; absent if it has none.
-    pub setting: Option<Setting>,
+    pub setting: Option<WeightConfig>,
     /// How it is folded.
     pub choice: Choice,
     /// Cycles by which it is faster than the slowest stage.
     pub slack: u64,
     /// Its share of the predicted distortion.
     pub distortion: f64,
-    /// The next best way to build it while the others stay, and what speaks against it.
+    /// The next best way to build it while the others stay, and why it was rejected.
     pub runner_up: Option<String>,
 }
 
 /// A setting in words.
-pub fn setting_text(setting: Option<Setting>) -> String {
+pub fn setting_text(setting: Option<WeightConfig>) -> String {
     let Some(setting) = setting else { return "as given".to_owned() };
     let pattern = match setting.pattern {
         Pattern::Dense => "dense".to_owned(),

@@ -6,12 +6,12 @@ use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::pipeline::{Lowered, State};
 use crate::task::Section;
-use lutweave_codesign::sensitivity::{Study, Table};
+use lutweave_codesign::sensitivity::{SensitivityTable, Study};
 use lutweave_codesign::{Budgets, Design, Space};
 use lutweave_hw::fit::{Fitted, realize};
 use lutweave_ir::Diagnostic;
-use lutweave_quantize::compress::Setting;
-use lutweave_quantize::{Subject, subject};
+use lutweave_quantize::compress::WeightConfig;
+use lutweave_quantize::{NormalizedNetwork, normalized_network};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Session<'a> {
     /// The model, its samples and the device; the float graph is as it is quantized.
     pub state: &'a State<'a>,
     cache: Cache,
-    subject: Subject,
+    subject: NormalizedNetwork,
     study: Study,
     judge: Judge<'a>,
     /// Of everything that a measured drop depends on beside the settings.
@@ -28,7 +28,7 @@ pub struct Session<'a> {
     /// Of everything that prices of settings depend on.
     prices_key: Key,
     /// Prices of all settings.
-    pub tables: Vec<Table>,
+    pub tables: Vec<SensitivityTable>,
     /// All ways to build the network.
     pub space: Arc<Space>,
     /// Number of weights of each layer.
@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
         };
         let loss = task.required_metric()?.loss();
         let cache = Cache::of_user();
-        let subject = subject(graph)?;
+        let subject = normalized_network(graph)?;
         let study = Study::new(&subject.graph, calibration, loss)?;
         let mut prices_key = Key::new(&subject.graph, calibration);
         prices_key.text(&format!("{loss:?}"));
@@ -71,9 +71,10 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If the observer wants no more.
-    pub fn around(&self, state: &BTreeMap<String, Setting>) -> Result<[Arc<Space>; 2], Failure> {
+    pub fn around(&self, state: &BTreeMap<String, WeightConfig>) -> Result<[Arc<Space>; 2], Failure> {
         let near = tables(&self.subject, &self.study, Some(state), &self.prices_key, &self.cache, self.state.context)?;
-        let halfway: Vec<Table> = self.tables.iter().zip(&near).map(|(far, near)| far.midpoint(near)).collect();
+        let halfway: Vec<SensitivityTable> =
+            self.tables.iter().zip(&near).map(|(far, near)| far.midpoint(near)).collect();
         Ok([near, halfway].map(|prices| Arc::new(self.space.with_prices(&prices))))
     }
 
@@ -81,7 +82,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As [`State::candidate`].
-    pub fn lower(&self, settings: &BTreeMap<String, Setting>) -> Result<Lowered, Failure> {
+    pub fn lower(&self, settings: &BTreeMap<String, WeightConfig>) -> Result<Lowered, Failure> {
         self.state.candidate(8, Some(settings))
     }
 
@@ -89,7 +90,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As [`State::candidate`].
-    pub fn measure(&self, settings: &BTreeMap<String, Setting>) -> Result<Measured, Failure> {
+    pub fn measure(&self, settings: &BTreeMap<String, WeightConfig>) -> Result<Measured, Failure> {
         self.cached(settings, || self.measured(&self.lower(settings)?))
     }
 
@@ -99,7 +100,7 @@ impl<'a> Session<'a> {
     /// As [`Judge::measure`].
     pub fn measure_lowered(
         &self,
-        settings: &BTreeMap<String, Setting>,
+        settings: &BTreeMap<String, WeightConfig>,
         lowered: &Lowered,
     ) -> Result<Measured, Failure> {
         self.cached(settings, || self.measured(lowered))
@@ -107,7 +108,7 @@ impl<'a> Session<'a> {
 
     fn cached(
         &self,
-        settings: &BTreeMap<String, Setting>,
+        settings: &BTreeMap<String, WeightConfig>,
         measure: impl FnOnce() -> Result<Measured, Failure>,
     ) -> Result<Measured, Failure> {
         let key = self.key.question(&format!("drop {settings:?}"));

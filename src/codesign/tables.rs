@@ -3,10 +3,10 @@
 use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::observer::Context;
-use lutweave_codesign::sensitivity::{Study, Table, hardware_settings, measure, measure_around};
+use lutweave_codesign::sensitivity::{SensitivityTable, Study, hardware_settings, measure, measure_around};
 use lutweave_ir::{Data, Graph, Tensor, text};
-use lutweave_quantize::compress::Setting;
-use lutweave_quantize::{Subject, SubjectLayer};
+use lutweave_quantize::compress::WeightConfig;
+use lutweave_quantize::{NormalizedLayer, NormalizedNetwork};
 use std::collections::BTreeMap;
 
 /// Part of the cache's keys: raised when measuring changes its results.
@@ -55,7 +55,7 @@ impl Key {
 }
 
 /// The settings that a layer's knob has.
-fn settings(layer: &SubjectLayer) -> Vec<Setting> {
+fn settings(layer: &NormalizedLayer) -> Vec<WeightConfig> {
     hardware_settings(layer.info.shape)
 }
 
@@ -65,19 +65,19 @@ fn settings(layer: &SubjectLayer) -> Vec<Setting> {
 /// # Errors
 /// If a layer is not one of the network's, or the observer wants no more.
 pub fn tables(
-    subject: &Subject,
+    subject: &NormalizedNetwork,
     study: &Study,
-    state: Option<&BTreeMap<String, Setting>>,
+    state: Option<&BTreeMap<String, WeightConfig>>,
     key: &Key,
     cache: &Cache,
     context: &Context,
-) -> Result<Vec<Table>, Failure> {
+) -> Result<Vec<SensitivityTable>, Failure> {
     let asked: Vec<_> = subject.layers.iter().filter(|layer| layer.open()).map(settings).collect();
     let key = key.question(&format!("{asked:?} around {state:?}"));
     if let Some(tables) = cache.load("tables", &key) {
         return Ok(tables);
     }
-    let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
+    let layers: Vec<&NormalizedLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
     let work = context.work("measure", Some(layers.len()));
     let done = |done: usize| work.at(done);
     let tables = match state {

@@ -52,7 +52,7 @@ impl Matches {
             let overlaps: Vec<Vec<f64>> = ranked
                 .iter()
                 .filter(|detection| detection.class == class)
-                .map(|detection| own.iter().map(|object| detection.bounds.overlap(&object.bounds)).collect())
+                .map(|detection| own.iter().map(|object| detection.bounds.iou(&object.bounds)).collect())
                 .collect();
             for (bit, threshold) in rules.thresholds().into_iter().enumerate() {
                 let mut taken = vec![false; own.len()];

@@ -7,7 +7,7 @@ use super::nanodet::NanoDet;
 use super::yolox::Yolox;
 use super::{Bounds, Detection};
 use lutweave_ir::{Diagnostic, Tensor};
-use lutweave_quantize::head::Request;
+use lutweave_quantize::head::HeadSpec;
 use serde::Deserialize;
 
 /// How a detector's outputs are read: the table `[decode]` of a task file.
@@ -16,11 +16,11 @@ use serde::Deserialize;
 pub enum Decode {
     /// Objects as points: see [`CenterNet`].
     Centernet(CenterNet),
-    /// A box a cell, on several grids: see [`Yolox`].
+    /// One box per grid cell, over several feature levels: see [`Yolox`].
     Yolox(Yolox),
-    /// A box a cell, on one grid: see [`FastestDet`].
+    /// One box per cell, on one grid: see [`FastestDet`].
     Fastestdet(FastestDet),
-    /// A box a cell with distances as distributions, on several grids: see [`NanoDet`].
+    /// One box per cell with distances as distributions, on several grids: see [`NanoDet`].
     Nanodet(NanoDet),
 }
 
@@ -204,11 +204,11 @@ impl CenterNet {
     }
 
     /// The head on the chip: size and offset belong to a record, in this order.
-    pub(super) fn head(&self, names: &[String]) -> Result<Request, Diagnostic> {
+    pub(super) fn head(&self, names: &[String]) -> Result<HeadSpec, Diagnostic> {
         let position =
             |name: &String| names.iter().position(|known| known == name).ok_or_else(|| no_output(name, names));
         let maps = vec![position(&self.size)?, position(&self.offset)?];
-        Ok(Request { heatmap: position(&self.heatmap)?, maps, count: self.limit })
+        Ok(HeadSpec { heatmap: position(&self.heatmap)?, maps, count: self.limit })
     }
 
     /// Detections of what the head on the chip found.

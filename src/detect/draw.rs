@@ -4,7 +4,7 @@ use super::{Bounds, Detection};
 
 /// An image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
+pub struct RgbImage {
     /// Rows.
     pub height: usize,
     /// Pixels of a row.
@@ -20,7 +20,7 @@ const WIDE: usize = 640;
 const COLOURS: [[u8; 3]; 7] =
     [[213, 94, 0], [0, 158, 115], [86, 180, 233], [240, 228, 66], [204, 121, 167], [0, 114, 178], [230, 159, 0]];
 
-impl Picture {
+impl RgbImage {
     /// The image with a frame around each detection, in the colour of its class, best on top.
     /// Small images are enlarged by a whole factor.
     #[must_use]
@@ -88,8 +88,8 @@ impl Picture {
 mod tests {
     use super::*;
 
-    fn grey(height: usize, width: usize) -> Picture {
-        Picture { height, width, pixels: vec![[9; 3]; height * width] }
+    fn grey(height: usize, width: usize) -> RgbImage {
+        RgbImage { height, width, pixels: vec![[9; 3]; height * width] }
     }
 
     fn detection(x1: f64, y1: f64, x2: f64, y2: f64, class: usize) -> Detection {

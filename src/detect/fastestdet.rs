@@ -2,7 +2,7 @@
 
 use super::activation::logistic;
 use super::decode::Outputs;
-use super::suppress::{self, suppress};
+use super::nms::{self, non_maximum_suppression};
 use super::{Bounds, Detection};
 use lutweave_ir::Diagnostic;
 use serde::Deserialize;
@@ -54,7 +54,7 @@ impl FastestDet {
             let bounds = Bounds { x1: x - half_width, y1: y - half_height, x2: x + half_width, y2: y + half_height };
             (score >= self.min_score).then_some(Detection { bounds, class: class - 5, score })
         });
-        Ok(suppress(found.collect(), self.overlap, self.limit))
+        Ok(non_maximum_suppression(found.collect(), self.overlap, self.limit))
     }
 
     /// Checks what no type says.
@@ -65,7 +65,7 @@ impl FastestDet {
         if self.image.contains(&0) {
             return Err("image of [decode] is two positive numbers".to_owned());
         }
-        suppress::check(self.overlap, self.min_score, self.limit)
+        nms::check(self.overlap, self.min_score, self.limit)
     }
 }
 

@@ -5,7 +5,7 @@ use super::decode::Decode;
 use lutweave_ir::op::TopPeaks;
 use lutweave_ir::op::top_peaks::Peak;
 use lutweave_ir::{Diagnostic, Graph, Op, Tensor, TensorType};
-use lutweave_quantize::head::Request;
+use lutweave_quantize::head::HeadSpec;
 use serde::{Deserialize, Serialize};
 
 /// The records that a compiled model gives instead of maps.
@@ -121,7 +121,7 @@ impl Decode {
     ///
     /// # Errors
     /// If there is no such head, or no such output.
-    pub fn head(&self, names: &[String]) -> Result<Request, Diagnostic> {
+    pub fn head(&self, names: &[String]) -> Result<HeadSpec, Diagnostic> {
         match self {
             Self::Centernet(decode) => decode.head(names),
             _ => Err(Diagnostic::error("no-head", "only heads of the kind `centernet` are built on the chip")

@@ -8,7 +8,7 @@ pub mod draw;
 pub mod fastestdet;
 pub mod head;
 pub mod nanodet;
-pub mod suppress;
+pub mod nms;
 pub mod yolox;
 
 /// An axis-parallel box in pixels of the model's input.
@@ -30,13 +30,13 @@ impl Bounds {
         (self.x2 - self.x1).max(0.0) * (self.y2 - self.y1).max(0.0)
     }
 
-    /// The box of an image that is stretched.
+    /// This box rescaled by the given factors.
     pub fn scaled(&self, horizontal: f64, vertical: f64) -> Self {
         Self { x1: self.x1 * horizontal, y1: self.y1 * vertical, x2: self.x2 * horizontal, y2: self.y2 * vertical }
     }
 
     /// Area that both cover as a share of the area that one of them covers; 0 if none covers any.
-    pub fn overlap(&self, other: &Self) -> f64 {
+    pub fn iou(&self, other: &Self) -> f64 {
         let common = Self {
             x1: self.x1.max(other.x1),
             y1: self.y1.max(other.y1),
@@ -76,10 +76,10 @@ mod tests {
     fn overlap_is_the_common_share() {
         let bounds = |x1, y1, x2, y2| Bounds { x1, y1, x2, y2 };
         let unit = bounds(0.0, 0.0, 2.0, 2.0);
-        assert_eq!(unit.overlap(&unit), 1.0);
-        assert_eq!(unit.overlap(&bounds(1.0, 0.0, 3.0, 2.0)), 2.0 / 6.0);
-        assert_eq!(unit.overlap(&bounds(2.0, 0.0, 3.0, 2.0)), 0.0);
-        assert_eq!(unit.overlap(&bounds(2.0, 2.0, 0.0, 0.0)), 0.0);
-        assert_eq!(bounds(1.0, 1.0, 1.0, 1.0).overlap(&bounds(1.0, 1.0, 1.0, 1.0)), 0.0);
+        assert_eq!(unit.iou(&unit), 1.0);
+        assert_eq!(unit.iou(&bounds(1.0, 0.0, 3.0, 2.0)), 2.0 / 6.0);
+        assert_eq!(unit.iou(&bounds(2.0, 0.0, 3.0, 2.0)), 0.0);
+        assert_eq!(unit.iou(&bounds(2.0, 2.0, 0.0, 0.0)), 0.0);
+        assert_eq!(bounds(1.0, 1.0, 1.0, 1.0).iou(&bounds(1.0, 1.0, 1.0, 1.0)), 0.0);
     }
 }

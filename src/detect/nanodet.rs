@@ -2,7 +2,7 @@
 
 use super::activation::softmax;
 use super::decode::Outputs;
-use super::suppress::{self, suppress};
+use super::nms::{self, non_maximum_suppression};
 use super::{Bounds, Detection};
 use lutweave_ir::Diagnostic;
 use serde::Deserialize;
@@ -83,7 +83,7 @@ impl NanoDet {
                 found.extend(likely.map(|(class, &score)| Detection { bounds, class, score }));
             }
         }
-        Ok(suppress(found, self.overlap, self.limit))
+        Ok(non_maximum_suppression(found, self.overlap, self.limit))
     }
 
     /// Checks what no type says.
@@ -98,7 +98,7 @@ impl NanoDet {
         if self.strides.contains(&0) || self.image.contains(&0) {
             return Err("image and strides of [decode] are positive numbers".to_owned());
         }
-        suppress::check(self.overlap, self.min_score, self.limit)
+        nms::check(self.overlap, self.min_score, self.limit)
     }
 }
 

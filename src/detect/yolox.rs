@@ -1,7 +1,7 @@
 //! YOLOX's decoding.
 
 use super::decode::Outputs;
-use super::suppress::{self, suppress};
+use super::nms::{self, non_maximum_suppression};
 use super::{Bounds, Detection};
 use lutweave_ir::Diagnostic;
 use serde::Deserialize;
@@ -66,7 +66,7 @@ impl Yolox {
             };
             (score >= self.min_score).then_some(Detection { bounds, class, score })
         });
-        Ok(suppress(found.collect(), self.overlap, self.limit))
+        Ok(non_maximum_suppression(found.collect(), self.overlap, self.limit))
     }
 
     /// Checks what no type says.
@@ -77,7 +77,7 @@ impl Yolox {
         if self.strides.is_empty() || self.strides.contains(&0) || self.image.contains(&0) {
             return Err("image and strides of [decode] are positive numbers".to_owned());
         }
-        suppress::check(self.overlap, self.min_score, self.limit)
+        nms::check(self.overlap, self.min_score, self.limit)
     }
 }
 

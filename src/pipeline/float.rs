@@ -9,8 +9,8 @@ use lutweave_codesign::prune::Totals;
 use lutweave_ir::validate::validate;
 use lutweave_ir::{Diagnostics, Graph};
 use lutweave_quantize::channels::{self, remove_dead};
-use lutweave_quantize::separate::separate;
-use lutweave_quantize::subject;
+use lutweave_quantize::normalized_network;
+use lutweave_quantize::split_channels::split_channels_by_range;
 use lutweave_rewrite::cleanup::{self, Simplified};
 use lutweave_rewrite::{fixed, sites};
 
@@ -27,7 +27,7 @@ pub(super) fn simplify(state: &mut State) -> Result<(), Failure> {
     cleaned.rewrites = report;
     // Deformable layers have no totals before they are reshaped.
     if !is_deformable(cleaned.graph()) {
-        cleaned.totals = Totals::of(&subject(cleaned.graph())?);
+        cleaned.totals = Totals::of(&normalized_network(cleaned.graph())?);
     }
     Ok(())
 }
@@ -41,7 +41,7 @@ pub(super) fn reshape_deformable(state: &mut State) -> Result<(), Failure> {
     cleaned.rewrites.cost_after = again.report.cost_after;
     cleaned.unrounded = Some(reshaped.unrounded);
     cleaned.reshaping = Some(Reshaping { report: reshaped.report, tried: state.tried.clone() });
-    cleaned.totals = Totals::of(&subject(cleaned.graph())?);
+    cleaned.totals = Totals::of(&normalized_network(cleaned.graph())?);
     Ok(())
 }
 
@@ -71,7 +71,7 @@ pub(super) fn simplify_sites(state: &mut State) -> Result<(), Failure> {
 }
 
 pub(super) fn split_channels(state: &mut State) -> Result<(), Failure> {
-    let (split, _) = separate(state.cleaned.graph(), &state.calibration)?;
+    let (split, _) = split_channels_by_range(state.cleaned.graph(), &state.calibration)?;
     state.cleaned.set_graph(split);
     Ok(validate(state.cleaned.graph())?)
 }

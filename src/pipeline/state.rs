@@ -16,8 +16,8 @@ use lutweave_hw::plan::Choice;
 use lutweave_ir::split::Split;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Op, Tensor};
 use lutweave_quantize::channels::Removed;
-use lutweave_quantize::compress::Setting;
-use lutweave_quantize::{Calibrated, LayerReport, head, subject};
+use lutweave_quantize::compress::WeightConfig;
+use lutweave_quantize::{Calibrated, LayerReport, head, normalized_network};
 use lutweave_rewrite::cleanup::RewriteReport;
 use lutweave_rewrite::sites::Site;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub struct Cleaned {
     /// Channels that were given up at a loss.
     pub given_up: Vec<Step>,
     /// The head of a detector that the chip is to have.
-    pub head: Option<head::Request>,
+    pub head: Option<head::HeadSpec>,
 }
 
 impl Cleaned {
@@ -94,7 +94,7 @@ impl Cleaned {
     /// # Errors
     /// Everything in the graph that cannot be compiled.
     pub fn macs(&self) -> Result<u64, Failure> {
-        Ok(Totals::of(&subject(&self.graph)?).macs)
+        Ok(Totals::of(&normalized_network(&self.graph)?).macs)
     }
 }
 
@@ -148,7 +148,7 @@ pub struct State<'a> {
     /// Width of the weights of layers without a setting.
     pub weight_bits: u8,
     /// Settings of layers, where these were chosen or pruned.
-    pub settings: Option<BTreeMap<String, Setting>>,
+    pub settings: Option<BTreeMap<String, WeightConfig>>,
     /// Foldings of stages by the names of their nodes, where these were chosen.
     pub foldings: Option<BTreeMap<String, Choice>>,
     /// How weights were pruned.
@@ -207,7 +207,11 @@ impl<'a> State<'a> {
     ///
     /// # Errors
     /// Everything in the model that cannot be compiled, or [`Failure::Cancelled`].
-    pub fn candidate(&self, weight_bits: u8, settings: Option<&BTreeMap<String, Setting>>) -> Result<Lowered, Failure> {
+    pub fn candidate(
+        &self,
+        weight_bits: u8,
+        settings: Option<&BTreeMap<String, WeightConfig>>,
+    ) -> Result<Lowered, Failure> {
         let mut candidate = Self { weight_bits, settings: settings.cloned(), ..self.clone() };
         pipeline::run_quietly(&mut candidate, |pass| pass.stage == Stage::Lower)?;
         Ok(candidate.lowered.expect("invariant: the passes of that stage lower"))
@@ -224,7 +228,7 @@ impl<'a> State<'a> {
 }
 
 /// The head that the task asks for.
-fn requested_head(model: &Model) -> Result<head::Request, Failure> {
+fn requested_head(model: &Model) -> Result<head::HeadSpec, Failure> {
     let Some(task) = &model.task else {
         return Err(Failure::Usage(
             Diagnostic::error("no-task", "what the head of a detector reads is said by a task")

@@ -71,9 +71,9 @@ pub struct Input {
     pub model_layout: Layout,
     /// Colours as the model wants them; three channels of the array are red, green and blue.
     pub channels: Option<Channels>,
-    /// One mean, or one a channel.
+    /// One mean, or one per channel.
     pub mean: Vec<f64>,
-    /// One deviation, or one a channel; none is 0.
+    /// One deviation, or one per channel; none is 0.
     pub std: Vec<f64>,
     /// Height and width that images are resized to before anything else; boxes are rescaled accordingly.
     pub resize: Option<[usize; 2]>,
@@ -106,9 +106,9 @@ impl Channels {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Affine {
-    /// One mean, or one a channel.
+    /// One mean, or one per channel.
     pub mean: Vec<f64>,
-    /// One deviation, or one a channel; none is 0.
+    /// One deviation, or one per channel; none is 0.
     pub std: Vec<f64>,
 }
 

@@ -198,7 +198,7 @@ fn every_variant_agrees_and_says_what_it_cost() {
     let graph = std::fs::read_to_string(Path::new(&target).join("graph.txt")).expect("it is there");
     assert!(graph.contains("qdeform_conv") && graph.contains("sampling=square"), "{graph}");
     let page = std::fs::read_to_string(Path::new(&target).join("report.html")).expect("it is there");
-    assert!(page.contains("<h2>Deformable layers</h2>") && page.contains("one distance a pixel"));
+    assert!(page.contains("<h2>Deformable layers</h2>") && page.contains("one distance per pixel"));
     // One offset a pixel in place of eighteen.
     assert!(number(&square["macs"]) < number(&full["macs"]));
 

@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub struct Artefacts {
     /// Name of the top module, and of its file without `.v`.
     pub top: String,
-    /// Relative name and content: `.v` files, one a module, and `.hex` files that they read by
+    /// Relative name and content: `.v` files, one per module, and `.hex` files that they read by
     /// plain name.
     pub files: Vec<(String, String)>,
 }

@@ -153,7 +153,7 @@ fn a_queue_keeps_order_under_stalls() {
         for simulator in [Simulator::Icarus, Simulator::Verilator] {
             if let Some(traces) = support::traces(&design, simulator, &stimuli) {
                 assert!(traces.iter().all(|trace| trace.frames == plain.frames), "{simulator}");
-                // A beat is offered in cycle 1, taken, read and given: one a cycle from cycle 3 on.
+                // A beat is offered in cycle 1, taken, read and given: one per cycle from cycle 3 on.
                 assert_eq!(traces[0].first_transfer, 1);
                 assert_eq!(traces[0].completions, [7, 12, 17, 22]);
                 assert_eq!(traces[0], traces[2]);

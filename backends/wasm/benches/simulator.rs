@@ -134,7 +134,7 @@ fn measure(graph: &Graph, multipliers: u32, frames: usize) -> Result<(), Box<dyn
     }
     println!(
         "{multipliers:>5} multipliers ({} used), {} modules, {} bytes of wasm, emit {:.1} ms, compile {:.1} ms: \
-         {} cycles an inference, {:.0} thousand cycles a second of processor time",
+         {} cycles per inference, {:.0} thousand cycles per second of processor time",
         plan.multipliers(),
         design.modules.len(),
         wasm.len(),

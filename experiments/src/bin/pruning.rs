@@ -12,7 +12,7 @@ use lutweave_codesign::prune::{Method, Target, Totals, prune};
 use lutweave_codesign::sensitivity::Loss;
 use lutweave_experiments::{Fallible, Task, after_pass, outputs};
 use lutweave_ir::Tensor;
-use lutweave_quantize::{QuantizeOptions, SubjectLayer, quantize, subject};
+use lutweave_quantize::{NormalizedLayer, QuantizeOptions, normalized_network, quantize};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -74,9 +74,9 @@ fn table(path: &Path, options: &QuantizeOptions, methods: &[(Method, &str)], csv
     let count = options.samples.min(task.calibration.len());
     let drawn: Vec<Vec<Tensor>> =
         (0..count).map(|index| task.calibration[index * task.calibration.len() / count].clone()).collect();
-    let totals = Totals::of(&subject(&after_pass(&task.model, &drawn, "simplify")?)?);
+    let totals = Totals::of(&normalized_network(&after_pass(&task.model, &drawn, "simplify")?)?);
     let graph = after_pass(&task.model, &drawn, "remove-dead-channels")?;
-    let network = subject(&graph)?;
+    let network = normalized_network(&graph)?;
     let inputs = task.inputs();
     let float = task.verdicts(&task.model.graph, &outputs(&task.model.graph, &inputs)?)?;
     if !csv {
@@ -85,7 +85,7 @@ fn table(path: &Path, options: &QuantizeOptions, methods: &[(Method, &str)], csv
     for (target, title) in TARGETS {
         for &(method, name) in methods {
             let start = Instant::now();
-            let bits = |_: &SubjectLayer| 8;
+            let bits = |_: &NormalizedLayer| 8;
             let pruned = prune(&network, &drawn, Loss::Divergence, method, target, totals, &bits, &|_, _| Ok(()))?;
             let options = QuantizeOptions { settings: Some(&pruned.settings), ..*options };
             let quantized = quantize(&graph, &drawn, &options)?;

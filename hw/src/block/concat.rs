@@ -1,6 +1,6 @@
 //! Channel concatenation: for each pixel, the beats of each input in turn.
 
-use super::queue::Queue;
+use super::fifo::Fifo;
 use crate::rtl::build::{Builder, Level, advance, set, when};
 use crate::rtl::expr::{Expr, add, and, eq, mux, or};
 use crate::rtl::{Module, Ty};
@@ -10,7 +10,7 @@ use crate::rtl::{Module, Ty};
 pub fn concat(name: &str, ty: Ty, beats: &[u32]) -> Module {
     let mut b = Builder::new(name, format!("Joins {} streams, unit by unit.", beats.len()));
     let inputs: Vec<_> = (0..beats.len()).map(|index| b.input(&format!("in{index}"), ty)).collect();
-    let queue = Queue::new(&mut b, "out", ty, 4);
+    let queue = Fifo::new(&mut b, "out", ty, 4);
     let select = b.register("select", Ty::holding(beats.len() as u64 - 1), 0);
     let mut statements = Vec::new();
     let mut push: Option<Expr> = None;

@@ -1,6 +1,6 @@
 //! Blocks that change which positions a stream has: crop and pad.
 
-use super::queue::Queue;
+use super::fifo::Fifo;
 use crate::rtl::build::{Builder, Level, add_modulo, advance, set, when};
 use crate::rtl::expr::{Expr, all, and, eq, ge, lt, mux, not};
 use crate::rtl::{Module, Ty};
@@ -8,7 +8,7 @@ use crate::rtl::{Module, Ty};
 /// One axis of a strided crop or a padding, in beats (channels) or positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Axis {
-    /// Extent of the larger side: the input of a crop, the output of a padding.
+    /// WindowGeometry of the larger side: the input of a crop, the output of a padding.
     pub outer: u32,
     /// First position that is kept, or that comes from the input.
     pub start: u32,
@@ -60,7 +60,7 @@ fn walk(b: &mut Builder, axes: [Axis; 3]) -> (Vec<Level>, Expr) {
 pub fn crop(name: &str, ty: Ty, axes: [Axis; 3]) -> Module {
     let mut b = Builder::new(name, "Keeps a box of the image.");
     let input = b.input("in", ty);
-    let queue = Queue::new(&mut b, "out", ty, 4);
+    let queue = Fifo::new(&mut b, "out", ty, 4);
     let ready = b.ready(input, queue.has_space());
     let take = b.wire("take", and(input.valid, ready));
     let (levels, inside) = walk(&mut b, axes);
@@ -74,7 +74,7 @@ pub fn crop(name: &str, ty: Ty, axes: [Axis; 3]) -> Module {
 pub fn pad(name: &str, ty: Ty, axes: [Axis; 3], value: i64) -> Module {
     let mut b = Builder::new(name, format!("Surrounds the image with {value}."));
     let input = b.input("in", ty);
-    let queue = Queue::new(&mut b, "out", ty, 4);
+    let queue = Fifo::new(&mut b, "out", ty, 4);
     let (levels, inside) = walk(&mut b, axes);
     let inside = b.wire("inside", inside);
     let ready = b.ready(input, and(inside, queue.has_space()));

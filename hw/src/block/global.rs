@@ -1,6 +1,6 @@
 //! Sum over a whole image, requantized: global average pooling without a window memory.
 
-use super::queue::ReservedQueue;
+use super::fifo::CreditFifo;
 use super::requantize::{Parameters, Requantizer, lane, vector};
 use crate::rtl::build::{Builder, Level, advance, branch, set, when};
 use crate::rtl::expr::{Expr, add, and, mux};
@@ -32,7 +32,7 @@ impl Global {
         let stream = b.input("in", self.input.by(self.lanes));
         let sums = self.accumulator.by(self.lanes);
         let requantizer = Requantizer::new(&mut b, parameters, sums, self.output, self.multiplier_width);
-        let queue = ReservedQueue::new(&mut b, "out", self.output.by(self.lanes), 16);
+        let queue = CreditFifo::new(&mut b, "out", self.output.by(self.lanes), 16);
         let ready = b.ready(stream, queue.has_free(2));
         let take = b.wire("take", and(stream.valid, ready));
         let word = Level::new(&mut b, "word", self.words);

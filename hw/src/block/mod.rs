@@ -1,15 +1,15 @@
 //! Generators of the dataflow's blocks: each makes one [`crate::rtl::Module`].
 
 pub mod concat;
-pub mod convert;
 pub mod crop_pad;
+pub mod fifo;
 pub mod fork;
 pub mod global;
-pub mod inlet;
 pub mod pointwise;
-pub mod queue;
 pub mod requantize;
 pub mod select;
+pub mod skid_buffer;
 pub mod top_peaks;
 pub mod upsample;
+pub mod width_converter;
 pub mod window;

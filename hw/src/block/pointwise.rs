@@ -1,8 +1,8 @@
 //! Blocks that compute element by element: table, sum and product.
 
-use super::inlet::Inlet;
-use super::queue::ReservedQueue;
+use super::fifo::CreditFifo;
 use super::requantize::{Parameters, Requantizer, lane, vector};
+use super::skid_buffer::SkidBuffer;
 use crate::rtl::build::{Builder, Level, advance, branch, set, when};
 use crate::rtl::expr::{Expr, add, and, mul, not, sub};
 use crate::rtl::{Module, SignalId, Statement, Ty};
@@ -31,7 +31,7 @@ pub fn table(name: &str, input: Ty, output: Ty, lanes: u32, entries: &[i32]) -> 
     b.next_stage(pipeline);
     let joined = vector(&b, values.into_iter().map(Expr::Signal).collect());
     let result = b.stage_typed(pipeline, "y", output.by(lanes), joined);
-    let queue = ReservedQueue::new(&mut b, "out", output.by(lanes), 8);
+    let queue = CreditFifo::new(&mut b, "out", output.by(lanes), 8);
     let ready = b.ready(stream, queue.has_free(1));
     let take = b.wire("take", and(stream.valid, ready));
     let valid = b.valid_of(pipeline);
@@ -68,8 +68,8 @@ struct Pair {
 /// kept for a frame.
 fn pair(b: &mut Builder, sizes: &Operands, proceed: &Expr) -> Pair {
     let [first, second] = sizes.inputs.map(|ty| ty.by(sizes.lanes));
-    let a = Inlet::new(b, "in0", first);
-    let c = Inlet::new(b, "in1", second);
+    let a = SkidBuffer::new(b, "in0", first);
+    let c = SkidBuffer::new(b, "in1", second);
     let Some(words) = sizes.broadcast else {
         let take = b.wire("take", and(and(a.valid, c.valid), proceed.clone()));
         let mut statements = a.serve(take);
@@ -106,7 +106,7 @@ fn pair(b: &mut Builder, sizes: &Operands, proceed: &Expr) -> Pair {
 pub fn sum(name: &str, sizes: &Operands, op: &QAdd) -> Module {
     let mut b = Builder::new(name, "Sum of two tensors of different scales.");
     let lanes = sizes.lanes;
-    let queue = ReservedQueue::new(&mut b, "out", sizes.output.by(lanes), 8);
+    let queue = CreditFifo::new(&mut b, "out", sizes.output.by(lanes), 8);
     let pair = pair(&mut b, sizes, &queue_proceed(&queue, sizes));
     let types = sizes.inputs.map(|ty| ty.by(lanes));
     let (pipeline, arguments) = b.pipeline("sum", &[("x0", types[0]), ("x1", types[1])]);
@@ -151,7 +151,7 @@ pub fn sum(name: &str, sizes: &Operands, op: &QAdd) -> Module {
 pub fn product(name: &str, sizes: &Operands, op: &QMul) -> Module {
     let mut b = Builder::new(name, "Product of two tensors.");
     let lanes = sizes.lanes;
-    let queue = ReservedQueue::new(&mut b, "out", sizes.output.by(lanes), 16);
+    let queue = CreditFifo::new(&mut b, "out", sizes.output.by(lanes), 16);
     let pair = pair(&mut b, sizes, &queue_proceed(&queue, sizes));
     let types = sizes.inputs.map(|ty| ty.by(lanes));
     let (pipeline, arguments) = b.pipeline("product", &[("x0", types[0]), ("x1", types[1])]);
@@ -181,6 +181,6 @@ pub fn product(name: &str, sizes: &Operands, op: &QMul) -> Module {
 }
 
 /// Room for one more pair, and for the one that a broadcast may have on the way.
-fn queue_proceed(queue: &ReservedQueue, sizes: &Operands) -> Expr {
+fn queue_proceed(queue: &CreditFifo, sizes: &Operands) -> Expr {
     queue.has_free(if sizes.broadcast.is_some() { 2 } else { 1 })
 }

@@ -1,10 +1,10 @@
 //! Channels of each pixel in another order: the pixel is kept, and read where the order says.
 //!
 //! Every lane of the result has a memory of its own with the lanes of the input that it ever
-//! takes, so that any order can be read at a word a cycle. Two pixels fit: one is written while
+//! takes, so that any order can be read at one word per cycle. Two pixels fit: one is written while
 //! the other is read.
 
-use super::queue::{Queue, ReservedQueue};
+use super::fifo::{CreditFifo, Fifo};
 use super::requantize::lane;
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, set, when};
 use crate::rtl::expr::{Expr, add, and, eq, lt, mux, not, sub};
@@ -84,7 +84,7 @@ impl Select<'_> {
         let words = inputs / lanes;
         let ty = element.by(lanes);
         let input = b.input("in", ty);
-        let queue = ReservedQueue::new(&mut b, "out", ty, 8);
+        let queue = CreditFifo::new(&mut b, "out", ty, 8);
 
         // Whole pixels that are not yet read, and the place of the next write.
         let waiting = b.register("pixels_waiting", Ty::unsigned(2), 0);
@@ -173,11 +173,11 @@ impl Select<'_> {
         b.finish(statements)
     }
 
-    /// A pixel a beat: nothing but wires before the queue.
+    /// One pixel per beat: nothing but wires before the queue.
     fn wires(&self, mut b: Builder) -> Module {
         let ty = self.element.by(self.lanes);
         let input = b.input("in", ty);
-        let queue = Queue::new(&mut b, "out", ty, 4);
+        let queue = Fifo::new(&mut b, "out", ty, 4);
         let ready = b.ready(input, queue.has_space());
         let take = b.wire("take", and(input.valid, ready));
         let lanes = self.channels.iter().map(|&channel| lane(&b, input.data, channel)).collect();

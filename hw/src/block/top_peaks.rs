@@ -1,6 +1,6 @@
 //! The head of a detector: peaks of a heatmap, picked and ranked as they stream by.
 //!
-//! The heatmap comes an element a beat. Of each channel's row three neighbours are compared as
+//! The heatmap comes one element per beat. Of each channel's row three neighbours are compared as
 //! they come; what remains is the comparison with the largest three of the row above, which are
 //! kept in a memory of one row, and with those of the row below, for which the element itself
 //! waits there. A step beyond the last column and a pass beyond the last row complete the windows
@@ -29,7 +29,7 @@ pub struct TopPeaks<'a> {
     pub heatmap: Ty,
     /// Rows, columns and channels of the heatmap.
     pub image: [u32; 3],
-    /// Types of the maps' streams, a pixel a beat.
+    /// Types of the maps' streams, one pixel per beat.
     pub maps: &'a [Ty],
     /// Records of a frame.
     pub count: u32,

@@ -1,6 +1,6 @@
 //! Nearest-neighbour upsampling: rows are kept in a ring of two and read several times.
 
-use super::queue::ReservedQueue;
+use super::fifo::CreditFifo;
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, set, when};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, not, or, sub};
 use crate::rtl::{Module, Statement, Ty};
@@ -24,7 +24,7 @@ impl Upsample {
         let Self { ty, columns, words, factors } = *self;
         let mut b = Builder::new(name, format!("Repeats rows {} and columns {} times.", factors[0], factors[1]));
         let input = b.input("in", ty);
-        let queue = ReservedQueue::new(&mut b, "out", ty, 8);
+        let queue = CreditFifo::new(&mut b, "out", ty, 8);
         let size = columns * words;
         let memory = b.memory("rows", ty, 2 * size);
         // Complete rows ahead of the reader, and the place of the next write.

@@ -9,16 +9,16 @@
 //! time, and a row is needed as long as any offset within reach could lead to it.
 
 mod displaced;
-mod extent;
+mod geometry;
 
-use super::queue::ReservedQueue;
+use super::fifo::CreditFifo;
 use super::requantize::{Parameters, Requantizer};
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, when};
 use crate::rtl::engine::{EngineShape, Multiplier, NofM, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{MemoryStyle, Module, Statement, Ty};
 use displaced::{Decision, Displacer, Placement, wrapped};
-pub use extent::{Displacement, Extent};
+pub use geometry::{Displacement, WindowGeometry};
 use serde::{Deserialize, Serialize};
 
 /// How a window operation is folded.
@@ -86,7 +86,7 @@ pub struct Window<'a> {
     /// One line about it.
     pub summary: String,
     /// Sizes.
-    pub extent: Extent,
+    pub extent: WindowGeometry,
     /// Folding.
     pub folding: Folding,
     /// What is computed.
@@ -129,8 +129,8 @@ struct Nest {
 
 impl Nest {
     /// Of a convolution with so many groups, or of a pool.
-    fn new(extent: &Extent, folding: &Folding, groups: Option<u32>) -> Self {
-        let Extent { input: [_, _, channels], output: [_, _, outputs], kernel, .. } = *extent;
+    fn new(extent: &WindowGeometry, folding: &Folding, groups: Option<u32>) -> Self {
+        let WindowGeometry { input: [_, _, channels], output: [_, _, outputs], kernel, .. } = *extent;
         let taps = match folding.parallel {
             ParallelTaps::One => kernel[0] * kernel[1],
             ParallelTaps::Row => kernel[0],
@@ -155,7 +155,7 @@ impl Nest {
 }
 
 /// Rows of the window memory of a folded convolution with so many groups, or of a pool.
-pub fn ring_rows(extent: &Extent, folding: &Folding, groups: Option<u32>) -> u32 {
+pub fn ring_rows(extent: &WindowGeometry, folding: &Folding, groups: Option<u32>) -> u32 {
     let nest = Nest::new(extent, folding, groups);
     extent.ring_rows(extent.input[2] / folding.lanes, nest.groups * nest.results * nest.steps())
 }
@@ -196,7 +196,7 @@ impl Window<'_> {
 
     /// The engine without its weights.
     pub fn engine_shape(&self) -> EngineShape {
-        let Extent { input: [height, width, channels], kernel, dilations, displacement, .. } = self.extent;
+        let WindowGeometry { input: [height, width, channels], kernel, dilations, displacement, .. } = self.extent;
         // A moved tap is a window of its own.
         let (kernel, dilations) = if displacement.is_some() { ([1, 1], [1, 1]) } else { (kernel, dilations) };
         EngineShape {
@@ -216,7 +216,7 @@ impl Window<'_> {
 
     /// The weights in the engine's order.
     fn ordered_weights(&self, nest: &Nest) -> Vec<i16> {
-        let Extent { input: [_, _, channels], kernel: [height, width], .. } = self.extent;
+        let WindowGeometry { input: [_, _, channels], kernel: [height, width], .. } = self.extent;
         let Folding { lanes, outputs, .. } = self.folding;
         let Computation::Convolution { groups, weights: Some(weights), .. } = self.computation else {
             return Vec::new();
@@ -266,7 +266,7 @@ impl Window<'_> {
     /// For each output row, complete rows that its windows need beyond the first one, and rows
     /// that are not needed after them; for the image rows where the windows begin.
     fn rows_by_output(&self, top_of: impl Fn(u32) -> i64) -> [Vec<i64>; 2] {
-        let Extent { input: [height, ..], output: [out_height, ..], strides, .. } = self.extent;
+        let WindowGeometry { input: [height, ..], output: [out_height, ..], strides, .. } = self.extent;
         let span = self.extent.span(0).1;
         let base_of = |y: u32| top_of(y).clamp(0, i64::from(height));
         let needs = (0..out_height).map(|y| {
@@ -281,7 +281,8 @@ impl Window<'_> {
     /// The module.
     pub fn generate(&self) -> Module {
         let extent = self.extent;
-        let Extent { input: [height, width, channels], output: [out_height, out_width, out_channels], .. } = extent;
+        let WindowGeometry { input: [height, width, channels], output: [out_height, out_width, out_channels], .. } =
+            extent;
         let folding = self.folding;
         let nest = self.nest();
         let rows = self.ring_rows();
@@ -298,7 +299,7 @@ impl Window<'_> {
         // Complete rows from the first row still needed on; negative while skipped rows arrive.
         let rows_ahead =
             b.register("rows_ahead", Ty::range(-i64::from(height.max(extent.strides[0])), i64::from(rows)), 0);
-        // The same less what is needed by steps only that are on their way to the engine.
+        // `rows_ahead` minus rows reserved for windows already issued.
         let rows_kept = if displacer.is_some() {
             let ty = b.ty(&rows_ahead.into());
             b.register("rows_kept", ty, 0)
@@ -381,7 +382,7 @@ impl Window<'_> {
             Computation::Max => None,
         };
         let depth = self.queue_depth(b.engine_latency(engine), requantizer.map_or(0, |r| r.latency));
-        let queue = ReservedQueue::new(&mut b, "out", self.output.by(folding.stream), depth);
+        let queue = CreditFifo::new(&mut b, "out", self.output.by(folding.stream), depth);
 
         let first = (steps > 1).then(|| b.register("first", Ty::BIT, 1));
         let first_value = first.map_or(Expr::Const(1), Expr::Signal);

@@ -8,7 +8,7 @@ use crate::block::requantize::Parameters;
 use crate::block::select::Select;
 use crate::block::top_peaks::TopPeaks;
 use crate::block::upsample::Upsample;
-use crate::block::window::{Computation, Extent, Folding, Window};
+use crate::block::window::{Computation, Folding, Window, WindowGeometry};
 use crate::kernel::Kernel;
 use crate::rtl::{Module, Ty};
 use lutweave_ir::op::{QConv, QDeformConv};
@@ -29,7 +29,7 @@ pub struct Assumption {
 pub struct WindowParts<'a> {
     graph: &'a Graph,
     node: NodeId,
-    extent: Extent,
+    extent: WindowGeometry,
     groups: u32,
     biases: Vec<i64>,
     weight_bits: u32,
@@ -48,9 +48,9 @@ impl<'a> WindowParts<'a> {
             Kernel::Pool { extent, .. } => (*extent, 1),
             Kernel::Input
             | Kernel::Constant
-            | Kernel::Global { .. }
+            | Kernel::GlobalAveragePool { .. }
             | Kernel::Table
-            | Kernel::Pair { .. }
+            | Kernel::Elementwise { .. }
             | Kernel::Concat { .. }
             | Kernel::Crop(_)
             | Kernel::Select { .. }
@@ -181,7 +181,7 @@ pub fn module(
             let parts = WindowParts::new(graph, id, kernel, multiplier_width).expect("invariant: a window kernel");
             parts.window(name, folding.expect("invariant: window kernels are folded")).generate()
         }
-        (Kernel::Global { pixels, channels }, Op::QAveragePool(pool)) => {
+        (Kernel::GlobalAveragePool { pixels, channels }, Op::QAveragePool(pool)) => {
             let biases = [i64::from(pool.bias)];
             let parameters = Parameters { biases: &biases, requantize: &pool.requantize, channels: *channels as usize };
             let (lo, hi) = accumulator_range(graph, id);
@@ -197,7 +197,7 @@ pub fn module(
             global.generate(name, &parameters)
         }
         (Kernel::Table, Op::Table(table)) => pointwise::table(name, operand(0), element, lanes, &table.entries),
-        (Kernel::Pair { broadcast }, op) => {
+        (Kernel::Elementwise { broadcast }, op) => {
             let beats = node.ty.count() as u32 / lanes;
             let words = node.ty.shape.last().map_or(1, |&channels| channels as u32) / lanes;
             let operands = Operands {
@@ -247,7 +247,12 @@ pub fn module(
             TopPeaks { heatmap: operand(0), image: *image, maps: &maps, count: *count }.generate(name)
         }
         (
-            Kernel::Input | Kernel::Constant | Kernel::Reshape | Kernel::Global { .. } | Kernel::Table | Kernel::Pad(_),
+            Kernel::Input
+            | Kernel::Constant
+            | Kernel::Reshape
+            | Kernel::GlobalAveragePool { .. }
+            | Kernel::Table
+            | Kernel::Pad(_),
             _,
         ) => unreachable!("kernel_of pairs kernels with their operators, and these are no modules"),
     }

@@ -3,7 +3,7 @@
 use super::fold::{Fold, Styles, folds};
 use super::form::WeightForm;
 use super::price::priced;
-use super::{Plan, Stage, slack};
+use super::{Plan, Stage, fifo_depth};
 use crate::cost::{Resources, pairs_fit};
 use crate::device::Device;
 use crate::elaborate::lane_type;
@@ -57,7 +57,7 @@ impl Choice {
 /// are; other kernels ignore it), fastest first. No choice is left that another one with
 /// the same lanes beats or equals in cycles, multipliers and every kind of part.
 pub fn options(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, device: &Device) -> Vec<Choice> {
-    let mut choices = every_option(graph, id, kernel, form, device);
+    let mut choices = all_implementations(graph, id, kernel, form, device);
     let costs = |choice: &Choice| {
         let Resources { lut, ff, dsp, bram } = choice.resources;
         [u64::from(choice.fold.multipliers), lut, ff, dsp, bram]
@@ -78,7 +78,13 @@ pub fn options(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, de
 }
 
 /// [`options`] with those that others beat.
-pub fn every_option(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, device: &Device) -> Vec<Choice> {
+pub fn all_implementations(
+    graph: &Graph,
+    id: NodeId,
+    kernel: &Kernel,
+    form: &WeightForm,
+    device: &Device,
+) -> Vec<Choice> {
     priced(graph, id, kernel, form, device, Styles::All)
 }
 
@@ -174,10 +180,10 @@ pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Devi
             multipliers: fold.multipliers,
             products: fold.products,
             macs: node.op.macs(&node.ty, &types),
-            slack: vec![0; streams],
+            fifo_depths: vec![0; streams],
         });
     }
-    slack::assign(graph, &mut stages);
+    fifo_depth::assign(graph, &mut stages);
     Ok(Plan { stages, family: Arc::clone(&device.family) })
 }
 

@@ -2,7 +2,7 @@
 
 use super::form::WeightForm;
 use crate::block::top_peaks;
-use crate::block::window::{Extent, Folding};
+use crate::block::window::{Folding, WindowGeometry};
 use crate::cost::pairs_fit;
 use crate::device::Device;
 use crate::elaborate::lane_type;
@@ -56,8 +56,10 @@ pub fn folds(
             Convolution { extent, groups: *groups, element, form, device, styles }.folds()
         }
         Kernel::Pool { extent, .. } => pools(extent),
-        Kernel::Global { pixels, channels } => streams(u64::from(*pixels) * u64::from(*channels), 0, *channels),
-        Kernel::Table | Kernel::Pair { .. } => streams(elements(node), elements(node), last_extent(graph, id)),
+        Kernel::GlobalAveragePool { pixels, channels } => {
+            streams(u64::from(*pixels) * u64::from(*channels), 0, *channels)
+        }
+        Kernel::Table | Kernel::Elementwise { .. } => streams(elements(node), elements(node), last_extent(graph, id)),
         Kernel::Concat { parts, .. } => {
             let common = parts.iter().copied().fold(0, gcd);
             streams(elements(node), elements(node), common)
@@ -112,7 +114,7 @@ const WIDEST: u32 = 2048;
 const MOST_PRODUCTS: u32 = 8 * WIDEST;
 
 /// Taps of a step for each way to read several. Taps that are moved are read one at a time.
-fn parallels(extent: &Extent) -> Vec<(ParallelTaps, u32)> {
+fn parallels(extent: &WindowGeometry) -> Vec<(ParallelTaps, u32)> {
     let [height, width] = extent.kernel;
     let mut parallels = vec![(ParallelTaps::One, 1)];
     if extent.displacement.is_some() {
@@ -128,7 +130,7 @@ fn parallels(extent: &Extent) -> Vec<(ParallelTaps, u32)> {
 }
 
 /// Cycles to write a frame into the window memory, or to read its windows.
-fn busy(extent: &Extent, lanes: u32, steps_of_pixel: u32) -> u64 {
+fn busy(extent: &WindowGeometry, lanes: u32, steps_of_pixel: u32) -> u64 {
     let area = |[height, width, _]: [u32; 3]| u64::from(height) * u64::from(width);
     let writer = area(extent.input) * u64::from(extent.input[2] / lanes);
     // Offsets come every second cycle at most.
@@ -136,7 +138,7 @@ fn busy(extent: &Extent, lanes: u32, steps_of_pixel: u32) -> u64 {
     writer.max(area(extent.output) * u64::from(steps_of_pixel))
 }
 
-fn pools(extent: &Extent) -> Vec<Fold> {
+fn pools(extent: &WindowGeometry) -> Vec<Fold> {
     let channels = extent.input[2];
     let mut table = Vec::new();
     for (parallel, taps) in parallels(extent) {
@@ -158,7 +160,7 @@ fn pools(extent: &Extent) -> Vec<Fold> {
 }
 
 struct Convolution<'a> {
-    extent: &'a Extent,
+    extent: &'a WindowGeometry,
     groups: u32,
     element: Ty,
     form: &'a WeightForm,
@@ -191,7 +193,7 @@ impl Convolution<'_> {
 
     /// Adds the variants of a folding: multipliers, patterns and weight memories.
     fn add(&self, table: &mut Vec<Fold>, parallel: ParallelTaps, taps: u32, lanes: u32, outputs: u32, depthwise: bool) {
-        let Extent { input: [_, _, channels], output: [_, _, out_channels], kernel, .. } = *self.extent;
+        let WindowGeometry { input: [_, _, channels], output: [_, _, out_channels], kernel, .. } = *self.extent;
         let tap_steps = kernel[0] * kernel[1] / taps;
         let (steps, results) = if depthwise {
             (tap_steps, channels / lanes)

@@ -1,4 +1,4 @@
-//! What of a convolution's weights matters to the hardware.
+//! The properties of a layer's weights that affect hardware cost.
 
 use crate::elaborate::weight_bits;
 use crate::rtl::NofM;

@@ -1,13 +1,13 @@
 //! Plan: how every node of a core graph is folded, and how deep the queues between them are.
 
 mod choice;
+mod fifo_depth;
 mod fold;
 mod form;
 mod price;
 mod select;
-mod slack;
 
-pub use choice::{Choice, assemble, every_option, form_of, kernels, options};
+pub use choice::{Choice, all_implementations, assemble, form_of, kernels, options};
 pub use fold::{Fold, divisors, gcd};
 pub use form::WeightForm;
 pub use price::conversion;
@@ -43,7 +43,7 @@ pub struct Stage {
     pub macs: u64,
     /// For each operand, elements of extra queue that keep this join from stalling the longer
     /// path.
-    pub slack: Vec<u64>,
+    pub fifo_depths: Vec<u64>,
 }
 
 /// A folded graph. Stages are in graph order; constants have none.
@@ -95,7 +95,7 @@ impl Plan {
     }
 }
 
-/// Fewest multipliers that the core of a graph can be built with: one a convolution.
+/// Fewest multipliers that the core of a graph can be built with: one per convolution.
 pub fn fewest_multipliers(graph: &Graph) -> u32 {
     graph.ids().filter(|&id| matches!(kernel_of(graph, id), Ok(Kernel::Convolution { .. }))).count() as u32
 }

@@ -8,7 +8,7 @@
 use super::Choice;
 use super::fold::{Fold, Styles, folds, gcd};
 use super::form::WeightForm;
-use crate::block::convert;
+use crate::block::width_converter;
 use crate::block::window::Folding;
 use crate::cost::{Resources, estimate_module, of_engine};
 use crate::device::Device;
@@ -93,7 +93,7 @@ pub fn conversion(from: u32, to: u32, lane: Ty, device: &Device) -> Resources {
     let mut lanes = from;
     for next in [gcd(from, to), to] {
         if next != lanes {
-            total += estimate_module(&convert::convert("", lane, lanes, next), device);
+            total += estimate_module(&width_converter::convert("", lane, lanes, next), device);
             lanes = next;
         }
     }

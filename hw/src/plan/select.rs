@@ -63,8 +63,9 @@ impl<'a> Planner<'a> {
         let least = |stage: &Candidates| stage.table.iter().map(|choice| u64::from(choice.multipliers())).min();
         let fewest: u64 = self.stages.iter().filter_map(least).sum();
         if fewest > u64::from(multipliers) {
-            let message =
-                format!("the model needs at least {fewest} multipliers, one a convolution; {multipliers} are allowed");
+            let message = format!(
+                "the model needs at least {fewest} multipliers, one per convolution; {multipliers} are allowed"
+            );
             return Err(Diagnostic::error("too-few-multipliers", message)
                 .help(format!("allow {fewest} multipliers or choose a larger device"))
                 .into());

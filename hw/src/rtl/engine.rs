@@ -87,7 +87,7 @@ impl std::fmt::Display for NofM {
 /// What forms the products of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Multiplier {
-    /// A hardware multiplier a product.
+    /// A hardware multiplier per product.
     Single,
     /// One hardware multiplier for the two products of an element with the weights of outputs
     /// `2 i` and `2 i + 1`: `element * (w1 * 2^k + w0)`, where `k` bits hold a product. Exact

@@ -1,4 +1,4 @@
-//! What is told of the faults in the end: each once, and none without advice.
+//! Deduplicates import errors, and sees that each has a remedy.
 
 use lutweave_ir::Diagnostic;
 use std::collections::HashMap;

@@ -194,7 +194,7 @@ pub enum Op {
     QMul(QMul),
     /// A function of one integer of at most 8 bits, by table.
     Table(Table),
-    /// The largest peaks of a heatmap with what maps hold there:
+    /// Top-k heatmap peaks and the auxiliary map values at each.:
     /// `heatmap [1,h,w,c] int, maps [1,h,w,m] int .. -> records [1,1,count,fields] u8`.
     TopPeaks(TopPeaks),
 }

@@ -1,4 +1,4 @@
-//! The text form of a graph: one line a node, constants in full at the end.
+//! The text form of a graph: one line per node, constants in full at the end.
 //!
 //! ```text
 //! graph "lenet"

@@ -48,7 +48,7 @@ fn is_large(value: &Tensor) -> bool {
     value.count() > INLINE
 }
 
-/// The header, a line a node, and the outputs.
+/// The header, one line per node, and the outputs.
 fn nodes(graph: &Graph, large: impl Fn(NodeId) -> String) -> String {
     let mut text = format!("graph {}\n", quoted(&graph.name));
     for id in graph.ids() {

@@ -39,7 +39,7 @@ pub struct Layer {
     pub kernel: usize,
     /// Distance between windows.
     pub stride: usize,
-    /// One filter a channel.
+    /// One filter per channel.
     pub depthwise: bool,
     /// Ends in a ReLU.
     pub relu: bool,

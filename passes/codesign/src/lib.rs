@@ -14,16 +14,16 @@ mod space;
 pub use budget::{Budgets, DISTORTION, is_limited};
 pub use space::{Design, Member, Space, StageSpace};
 
-use crate::sensitivity::Table;
+use crate::sensitivity::SensitivityTable;
 use lutweave_ir::Diagnostic;
-use lutweave_quantize::compress::{Pattern, Setting};
+use lutweave_quantize::compress::{Pattern, WeightConfig};
 use lutweave_solve::Limits;
 use lutweave_solve::{Outcome, Problem, check, check_bound, check_infeasible, knapsack, least_size, minimise_cycles};
 use std::collections::BTreeMap;
 
 /// How hard a choice is searched: the bound is proven, and distortion is lowered where stages have
 /// cycles to spare.
-pub const EFFORT: Limits = Limits { nodes: 400, total_nodes: 1500, secondary: Some(DISTORTION), prices: true };
+pub const SOLVER_LIMITS: Limits = Limits { nodes: 400, total_nodes: 1500, secondary: Some(DISTORTION), prices: true };
 
 /// The fewest cycles within the budgets, checked.
 ///
@@ -31,7 +31,7 @@ pub const EFFORT: Limits = Limits { nodes: 400, total_nodes: 1500, secondary: So
 /// An internal error if the problem is malformed, or the checker refuses the answer.
 pub fn solve(space: &Space, budgets: &Budgets) -> Result<(Problem, Outcome), Diagnostic> {
     let problem = space.problem(budgets);
-    let outcome = minimise_cycles(&problem, &EFFORT)?;
+    let outcome = minimise_cycles(&problem, &SOLVER_LIMITS)?;
     checked(&problem, &outcome)?;
     Ok((problem, outcome))
 }
@@ -59,12 +59,12 @@ pub fn checked(problem: &Problem, outcome: &Outcome) -> Result<(), Diagnostic> {
 /// # Errors
 /// An internal error if a layer has no settings.
 pub fn compress_first(
-    tables: &[Table],
+    tables: &[SensitivityTable],
     weights: &BTreeMap<String, u64>,
     distortion: u64,
-) -> Result<Option<BTreeMap<String, Setting>>, Diagnostic> {
+) -> Result<Option<BTreeMap<String, WeightConfig>>, Diagnostic> {
     const BUCKETS: usize = 10_000;
-    let size = |table: &Table, setting: &Setting| {
+    let size = |table: &SensitivityTable, setting: &WeightConfig| {
         let dense = weights.get(&table.layer).copied().unwrap_or(0) * u64::from(setting.bits);
         match setting.pattern {
             Pattern::NofM { kept, of } => dense * u64::from(kept) / u64::from(of),
@@ -74,7 +74,7 @@ pub fn compress_first(
     let layers: Vec<Vec<knapsack::Setting>> = tables
         .iter()
         .map(|table| {
-            let entry = |price: &crate::sensitivity::Price| knapsack::Setting {
+            let entry = |price: &crate::sensitivity::SensitivityEntry| knapsack::Setting {
                 cost: size(table, &price.setting),
                 distortion: price.distortion,
             };
@@ -83,7 +83,7 @@ pub fn compress_first(
         .collect();
     let chosen = least_size(&layers, distortion, BUCKETS)?;
     Ok(chosen.map(|chosen| {
-        let pick = |(table, index): (&Table, usize)| (table.layer.clone(), table.prices[index].setting);
+        let pick = |(table, index): (&SensitivityTable, usize)| (table.layer.clone(), table.prices[index].setting);
         tables.iter().zip(chosen).map(pick).collect()
     }))
 }

@@ -9,7 +9,7 @@ use crate::prune::Totals;
 use crate::sensitivity::{Change, Loss, Prepared, Study};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, OnStep, Tensor};
 use lutweave_quantize::channels::{Channel, ChannelClass, Options, classes, remove_dead};
-use lutweave_quantize::{Subject, SubjectLayer, subject};
+use lutweave_quantize::{NormalizedLayer, NormalizedNetwork, normalized_network};
 use lutweave_solve::allocate::Target;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ pub struct Shrunk {
 /// # Errors
 /// Samples that do not fit; a share that cannot be reached.
 pub fn shrink(
-    network: &Subject,
+    network: &NormalizedNetwork,
     samples: &[Vec<Tensor>],
     loss: Loss,
     until: Until,
@@ -117,7 +117,7 @@ fn reached(until: Until, totals: &Totals) -> bool {
     }
 }
 
-fn too_few(network: &Subject) -> Diagnostics {
+fn too_few(network: &NormalizedNetwork) -> Diagnostics {
     Diagnostic::error("too-sparse", "no channel can go any more, and the network keeps more than that")
         .at(&network.graph.name)
         .help("keep a larger share, or prune single weights")
@@ -134,7 +134,7 @@ impl State {
     fn of(graph: Graph) -> Result<Self, Diagnostics> {
         let exact = Options { never_firing: false, negligible: 0.0, ..Options::default() };
         let graph = remove_dead(&graph, &[], &exact)?.graph;
-        let totals = Totals::of(&subject(&graph)?);
+        let totals = Totals::of(&normalized_network(&graph)?);
         Ok(Self { graph, totals })
     }
 }
@@ -173,7 +173,7 @@ struct Offer {
 struct Descent<'a> {
     original: Study,
     study: Study,
-    layers: BTreeMap<NodeId, &'a SubjectLayer>,
+    layers: BTreeMap<NodeId, &'a NormalizedLayer>,
     /// Input channels that a layer no longer reads.
     gone: BTreeMap<NodeId, Vec<usize>>,
 }
@@ -274,7 +274,7 @@ mod tests {
     use lutweave_ir::op::{Binary, Conv, Geometry, Op, Unary};
 
     /// Two branches that meet in a sum, and a layer that reads it.
-    fn network() -> Subject {
+    fn network() -> NormalizedNetwork {
         let mut graph = Graph::new("shrink");
         let x = graph.input("x", TensorType::f32([1, 6, 6, 4]));
         let layer = |graph: &mut Graph, name: &str, x: NodeId, outputs: usize, step: f32| {
@@ -291,7 +291,7 @@ mod tests {
         let sum = graph.add("sum", Op::Binary(Binary::Add), &[a, b]).unwrap();
         let y = layer(&mut graph, "y", sum, 4, 2.1);
         graph.set_outputs(vec![y]);
-        subject(&graph).unwrap()
+        normalized_network(&graph).unwrap()
     }
 
     fn samples() -> Vec<Vec<Tensor>> {
@@ -311,7 +311,7 @@ mod tests {
         let until = Until::Kept(Target::Macs(0.5), whole);
         let shrunk = shrink(&network, &samples(), Loss::SquaredError, until, &|_| Ok(())).unwrap();
         lutweave_ir::validate::validate(&shrunk.graph).unwrap();
-        let left = Totals::of(&subject(&shrunk.graph).unwrap());
+        let left = Totals::of(&normalized_network(&shrunk.graph).unwrap());
         assert!(left.macs * 2 <= whole.macs, "{left:?} of {whole:?}");
         let last = shrunk.steps.last().unwrap();
         assert_eq!(last.macs, left.macs);

@@ -1,7 +1,7 @@
 //! All ways to build a network: every folding of every stage under every setting.
 
 use super::budget::Budgets;
-use crate::sensitivity::Table;
+use crate::sensitivity::SensitivityTable;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
 use lutweave_hw::elaborate::lane_type;
@@ -9,7 +9,7 @@ use lutweave_hw::kernel::{Kernel, kernel_of};
 use lutweave_hw::plan::{Choice, WeightForm, conversion, form_of, kernels, options};
 use lutweave_hw::rtl::NofM;
 use lutweave_ir::{Diagnostics, Graph, NodeId, Op};
-use lutweave_quantize::compress::{Pattern, Setting};
+use lutweave_quantize::compress::{Pattern, WeightConfig};
 use lutweave_solve::{Alternative, Edge, Problem, Stage};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Member {
     /// The setting of its layer's knob, where it has one.
-    pub setting: Option<Setting>,
+    pub setting: Option<WeightConfig>,
     /// Its folding and what that takes.
     pub choice: Choice,
     /// What the setting costs, see [`crate::sensitivity::DISTORTION_ONE`].
@@ -50,7 +50,7 @@ pub struct Space {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Design {
     /// The settings of the layers that have knobs.
-    pub settings: BTreeMap<String, Setting>,
+    pub settings: BTreeMap<String, WeightConfig>,
     /// How each stage is built, by the name of its node.
     pub choices: BTreeMap<String, Choice>,
     /// Sum of the layers' distortions.
@@ -63,7 +63,7 @@ impl Space {
     ///
     /// # Errors
     /// Every node that has no hardware.
-    pub fn new(graph: &Graph, tables: &[Table], device: &Device) -> Result<Self, Diagnostics> {
+    pub fn new(graph: &Graph, tables: &[SensitivityTable], device: &Device) -> Result<Self, Diagnostics> {
         let kernels = kernels(graph)?;
         let built: Vec<(NodeId, &Kernel)> =
             kernels.iter().filter(|(_, kernel)| *kernel != Kernel::Reshape).map(|(id, kernel)| (*id, kernel)).collect();
@@ -82,7 +82,7 @@ impl Space {
 
     /// The space in which layers keep the settings that are given for them.
     #[must_use]
-    pub fn with_settings(&self, settings: &BTreeMap<String, Setting>) -> Self {
+    pub fn with_settings(&self, settings: &BTreeMap<String, WeightConfig>) -> Self {
         let mut space = self.clone();
         for stage in &mut space.stages {
             if let Some(setting) = settings.get(&stage.name) {
@@ -94,7 +94,7 @@ impl Space {
 
     /// The space with other prices of the settings; layers without a table keep theirs.
     #[must_use]
-    pub fn with_prices(&self, tables: &[Table]) -> Self {
+    pub fn with_prices(&self, tables: &[SensitivityTable]) -> Self {
         let mut space = self.clone();
         for stage in &mut space.stages {
             let Some(table) = tables.iter().find(|table| table.layer == stage.name) else { continue };
@@ -166,12 +166,18 @@ fn alternative(member: &Member) -> Alternative {
     }
 }
 
-fn members(graph: &Graph, node: NodeId, kernel: &Kernel, table: Option<&Table>, device: &Device) -> Vec<Member> {
+fn members(
+    graph: &Graph,
+    node: NodeId,
+    kernel: &Kernel,
+    table: Option<&SensitivityTable>,
+    device: &Device,
+) -> Vec<Member> {
     let weights = match (&graph.node(node).op, graph.node(node).operands.get(1)) {
         (Op::QConv(_) | Op::QDeformConv(_), Some(&weights)) => graph.node(weights).ty.count() as u64,
         _ => 0,
     };
-    let of_form = |form: &WeightForm, setting: Option<Setting>, distortion: u64| -> Vec<Member> {
+    let of_form = |form: &WeightForm, setting: Option<WeightConfig>, distortion: u64| -> Vec<Member> {
         options(graph, node, kernel, form, device)
             .into_iter()
             .map(|choice| Member {
@@ -198,7 +204,7 @@ fn members(graph: &Graph, node: NodeId, kernel: &Kernel, table: Option<&Table>, 
 }
 
 /// The form that weights of a setting will have; free sparsity has none of use to the circuit.
-fn assumed(setting: &Setting, outputs_per_group: usize) -> Option<WeightForm> {
+fn assumed(setting: &WeightConfig, outputs_per_group: usize) -> Option<WeightForm> {
     let mut form = WeightForm::dense(u32::from(setting.bits));
     if let Pattern::NofM { kept, of } = setting.pattern {
         let pattern = NofM::ALL.into_iter().find(|pattern| (pattern.kept, pattern.of) == (kept, of))?;

@@ -1,6 +1,6 @@
 //! Lowers sums, products, means and functions.
 
-use super::assign::Grid;
+use super::assign::QuantParams;
 use super::lower::{Lowering, Value};
 use super::normalise;
 use super::report::LayerReport;
@@ -84,12 +84,12 @@ impl Lowering<'_> {
         self.emit(&node.name, op, &[&operands[0], &operands[1]], Some(&grid_y))
     }
 
-    fn sum(&self, grids: &[Grid; 2], signs: [f64; 2], grid_y: &Grid, bounds: Bounds) -> Option<Op> {
+    fn sum(&self, grids: &[QuantParams; 2], signs: [f64; 2], grid_y: &QuantParams, bounds: Bounds) -> Option<Op> {
         let factor = |index: usize| {
             signs[index] * f64::from(grids[index].quantization.scale) / f64::from(grid_y.quantization.scale)
         };
         // How far zero lies from the middle of the range.
-        let lopsided = |grid: &Grid| {
+        let lopsided = |grid: &QuantParams| {
             let (lo, hi) = grid.range();
             (2 * grid.quantization.zero_point - lo - hi).abs()
         };
@@ -108,7 +108,7 @@ impl Lowering<'_> {
         }))
     }
 
-    fn product(&self, grids: &[Grid; 2], grid_y: &Grid, bounds: Bounds) -> Option<Op> {
+    fn product(&self, grids: &[QuantParams; 2], grid_y: &QuantParams, bounds: Bounds) -> Option<Op> {
         let [a, b] = [grids[0].quantization, grids[1].quantization];
         let real = f64::from(a.scale) * f64::from(b.scale) / f64::from(grid_y.quantization.scale);
         let requantize = requantize::requantize(&[real], &[65536.0], grid_y, bounds)?;
@@ -136,7 +136,7 @@ impl Lowering<'_> {
     }
 
     /// The same reals on another grid.
-    pub fn rescale(&mut self, name: &str, value: &Value, grid: &Grid) -> Result<Value, Diagnostic> {
+    pub fn rescale(&mut self, name: &str, value: &Value, grid: &QuantParams) -> Result<Value, Diagnostic> {
         let own = self.grid_of(value);
         if own == *grid {
             return Ok(value.clone());

@@ -10,14 +10,14 @@ use lutweave_ir::{Diagnostic, Diagnostics, Element, NodeId, Op, Quantization};
 
 /// Element and quantization of an integer value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Grid {
+pub(super) struct QuantParams {
     /// Element type, at most 8 bits.
     pub element: Element,
     /// Scale and zero point.
     pub quantization: Quantization,
 }
 
-impl Grid {
+impl QuantParams {
     /// Smallest and largest integer.
     pub fn range(&self) -> (i32, i32) {
         let (lo, hi) = self.element.range().expect("invariant: a grid's element is an integer");
@@ -48,9 +48,9 @@ impl Grid {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Origin {
     /// The model says so.
-    Given(Grid),
+    Given(QuantParams),
     /// That of another value.
-    Like(NodeId),
+    SameAs(NodeId),
     /// From the observed range of a value.
     Calibrated(NodeId),
 }
@@ -72,7 +72,7 @@ pub(super) fn assign(model: &Model, fusion: &Fusion) -> Result<Vec<Option<Origin
             continue;
         }
         if let Some(operand) = follows(model, id) {
-            origins[id.index()] = Some(Origin::Like(operand));
+            origins[id.index()] = Some(Origin::SameAs(operand));
             continue;
         }
         // A value that is only moved or joined takes the quantization of where it goes.
@@ -87,7 +87,7 @@ pub(super) fn assign(model: &Model, fusion: &Fusion) -> Result<Vec<Option<Origin
 }
 
 /// The quantization that a reader imposes on a value that it only moves or joins.
-fn wanted(model: &Model, fixed: &[Option<Grid>], readers: &[Vec<NodeId>], reader: NodeId) -> Option<Origin> {
+fn wanted(model: &Model, fixed: &[Option<QuantParams>], readers: &[Vec<NodeId>], reader: NodeId) -> Option<Origin> {
     let follows = follows(model, reader).is_some();
     let joins = !follows && matches!(model.graph.node(reader).op, Op::Concat { .. } | Op::Pad { .. });
     if !joins && !follows && !matches!(model.graph.node(reader).op, Op::Quantize { .. }) {
@@ -108,7 +108,13 @@ fn wanted(model: &Model, fixed: &[Option<Grid>], readers: &[Vec<NodeId>], reader
 ///
 /// Only what does not saturate the sum has to be held. If the other operand moves in whole steps
 /// of the sum, the sum's own step makes the value's rounding the only one.
-fn addend(model: &Model, fusion: &Fusion, fixed: &[Option<Grid>], id: NodeId, reader: NodeId) -> Option<Grid> {
+fn addend(
+    model: &Model,
+    fusion: &Fusion,
+    fixed: &[Option<QuantParams>],
+    id: NodeId,
+    reader: NodeId,
+) -> Option<QuantParams> {
     if fusion.sources[reader.index()].is_some() {
         return None;
     }
@@ -122,7 +128,7 @@ fn addend(model: &Model, fusion: &Fusion, fixed: &[Option<Grid>], id: NodeId, re
     let other = fixed[sum.operands[1 - position].index()]?;
     let grid = fixed[reader.index()]?;
     let bounds = fusion.clamps[reader.index()].map_or((f32::NEG_INFINITY, f32::INFINITY), |c| (c.lo, c.hi));
-    let reals = |grid: &Grid| {
+    let reals = |grid: &QuantParams| {
         let (lo, hi) = grid.range();
         (grid.quantization.dequantize(lo), grid.quantization.dequantize(hi))
     };
@@ -140,7 +146,7 @@ fn addend(model: &Model, fusion: &Fusion, fixed: &[Option<Grid>], id: NodeId, re
     let (least, most) = ((lo / step).round(), (hi / step).round());
     if whole && most - least <= 255.0 && least <= 0.0 && most >= 0.0 {
         let zero_point = -128 - least as i32;
-        return Some(Grid { element: Element::I8, quantization: Quantization { scale: step, zero_point } });
+        return Some(QuantParams { element: Element::I8, quantization: Quantization { scale: step, zero_point } });
     }
     // A whole fraction of the sum's step, so that exact results stay exact.
     let finest = (hi.max(0.0) - lo.min(0.0)) / 255.0;
@@ -150,7 +156,7 @@ fn addend(model: &Model, fusion: &Fusion, fixed: &[Option<Grid>], id: NodeId, re
     }
     let scale = step / fraction;
     let zero_point = (-128.0 - lo.min(0.0) / scale).ceil().clamp(-128.0, 127.0) as i32;
-    Some(Grid { element: Element::I8, quantization: Quantization { scale, zero_point } })
+    Some(QuantParams { element: Element::I8, quantization: Quantization { scale, zero_point } })
 }
 
 /// For every node the demanded nodes that read its value.
@@ -198,8 +204,8 @@ pub(super) fn follows(model: &Model, id: NodeId) -> Option<NodeId> {
 }
 
 /// The quantizations that the model itself determines.
-fn fixed(model: &Model, fusion: &Fusion, readers: &[Vec<NodeId>]) -> Result<Vec<Option<Grid>>, Diagnostics> {
-    let mut fixed: Vec<Option<Grid>> = vec![None; model.graph.nodes().len()];
+fn fixed(model: &Model, fusion: &Fusion, readers: &[Vec<NodeId>]) -> Result<Vec<Option<QuantParams>>, Diagnostics> {
+    let mut fixed: Vec<Option<QuantParams>> = vec![None; model.graph.nodes().len()];
     let mut faults = Vec::new();
     for id in model.graph.ids().filter(|id| fusion.demanded[id.index()]) {
         let node = model.graph.node(id);
@@ -207,9 +213,12 @@ fn fixed(model: &Model, fusion: &Fusion, readers: &[Vec<NodeId>]) -> Result<Vec<
             continue;
         }
         fixed[id.index()] = match &node.op {
-            Op::Quantize { element, quantization } => Some(Grid { element: *element, quantization: *quantization }),
+            Op::Quantize { element, quantization } => {
+                Some(QuantParams { element: *element, quantization: *quantization })
+            }
             Op::Input if model.is_int(id) => {
-                let grid = node.ty.quantization.map(|quantization| Grid { element: node.ty.element, quantization });
+                let grid =
+                    node.ty.quantization.map(|quantization| QuantParams { element: node.ty.element, quantization });
                 if grid.is_none() {
                     faults.push(
                         Diagnostic::error("unknown-scale", "the model does not say what these integers stand for")
@@ -239,10 +248,10 @@ fn fixed(model: &Model, fusion: &Fusion, readers: &[Vec<NodeId>]) -> Result<Vec<
 }
 
 /// The first quantization that the model applies to a value.
-fn asked(model: &Model, readers: &[NodeId]) -> Option<Grid> {
+fn asked(model: &Model, readers: &[NodeId]) -> Option<QuantParams> {
     readers.iter().find_map(|reader| match model.graph.node(*reader).op {
         Op::Quantize { element, quantization } if model.places[reader.index()] == Place::Chip => {
-            Some(Grid { element, quantization })
+            Some(QuantParams { element, quantization })
         }
         _ => None,
     })

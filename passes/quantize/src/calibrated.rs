@@ -1,14 +1,14 @@
 //! What does not depend on the settings of weights: computed once, and lowered with each of them.
 
-use super::assign::{self, Grid, Origin};
+use super::assign::{self, Origin, QuantParams};
 use super::calibrate::{self, Observations};
 use super::equalize;
 use super::fidelity;
+use super::float_reference::ReferenceValues;
 use super::fuse::Fusion;
 use super::lower;
 use super::normalise::{self, Model};
 use super::range::RangeMethod;
-use super::shadow::Reference;
 use super::sites;
 use super::{Needs, QuantizeOptions, Quantized, Stage, check_options, check_size, draw};
 use lutweave_ir::{Diagnostics, Graph, NodeId, Tensor};
@@ -30,11 +30,11 @@ pub struct Calibrated {
     layers: BTreeSet<NodeId>,
     observations: Observations,
     /// The quantizations that the model does not give.
-    grids: BTreeMap<NodeId, Grid>,
+    grids: BTreeMap<NodeId, QuantParams>,
     /// Nodes of layers whose channels were equalized.
     equalized: BTreeSet<NodeId>,
     range_method: RangeMethod,
-    reference: OnceLock<Option<Reference>>,
+    reference: OnceLock<Option<ReferenceValues>>,
 }
 
 impl Calibrated {
@@ -93,7 +93,7 @@ impl Calibrated {
         let held = if needs.calibration() { samples.len().min((HELD_ELEMENTS / largest).max(1)) } else { 0 };
         let held = &samples[..held];
         let context = lower::Context { model, fusion, origins, observations, grids: &self.grids, options };
-        let reference = || self.reference.get_or_init(|| Reference::new(model, fusion, held)).as_ref();
+        let reference = || self.reference.get_or_init(|| ReferenceValues::new(model, fusion, held)).as_ref();
         let lowered = lower::lower(&context, held, &reference)?;
         let mut warnings = fidelity::of_steps(model, fusion, origins);
         warnings.extend(fidelity::of_poles(model, observations));

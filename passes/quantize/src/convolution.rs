@@ -1,13 +1,13 @@
 //! Lowers convolutions: compresses their weights on the inputs that the layers before them give,
 //! and corrects bias and scales for what that changed.
 
-use super::assign::Grid;
+use super::assign::QuantParams;
 use super::linear::Weights;
 use super::lower::{Lowering, Value};
 use super::normalise::Deformed;
 use super::requantize;
 use super::weights::{self, Rounded, Surroundings};
-use crate::compress::{self, LayerWeights, Setting, Statistics, Windows};
+use crate::compress::{self, LayerWeights, Statistics, WeightConfig, Windows};
 use lutweave_ir::op::{QConv, QDeformConv};
 use lutweave_ir::{Diagnostic, Element, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
@@ -63,7 +63,7 @@ impl Lowering<'_> {
                 (Layer { rounded, bias: source.weights.bias.clone(), bits: given.bits, corrected: false }, 0)
             }
             (_, setting) => {
-                let setting = setting.unwrap_or(Setting::dense(8));
+                let setting = setting.unwrap_or(WeightConfig::dense(8));
                 self.compressed(id, root, &read, &setting, &grid_y)?
             }
         };
@@ -83,12 +83,12 @@ impl Lowering<'_> {
 
     /// How a layer is compressed: as asked for by name, otherwise all weights at a width. `None`
     /// if the model's own integers stay.
-    fn setting(&self, root: NodeId) -> Option<Setting> {
+    fn setting(&self, root: NodeId) -> Option<WeightConfig> {
         let node = self.model.graph.node(root);
         let layer = &self.model.layers[&root];
         self.options.setting(&node.name).or_else(|| {
             let info = super::sites::info(self.model, root, self.edge_layers.contains(&root));
-            layer.weights.given.is_none().then(|| Setting::dense(info.default_bits(self.options.weight_bits)))
+            layer.weights.given.is_none().then(|| WeightConfig::dense(info.default_bits(self.options.weight_bits)))
         })
     }
 
@@ -98,8 +98,8 @@ impl Lowering<'_> {
         id: NodeId,
         root: NodeId,
         layer: &Layer,
-        grid_x: &Grid,
-        grid_y: &Grid,
+        grid_x: &QuantParams,
+        grid_y: &QuantParams,
     ) -> Result<Operator, Diagnostic> {
         let (scale_x, scale_y) = (f64::from(grid_x.quantization.scale), f64::from(grid_y.quantization.scale));
         let scales = &layer.rounded.scales;
@@ -136,8 +136,8 @@ impl Lowering<'_> {
         id: NodeId,
         root: NodeId,
         read: &Read,
-        setting: &Setting,
-        grid_y: &Grid,
+        setting: &WeightConfig,
+        grid_y: &QuantParams,
     ) -> Result<(Layer, usize), Diagnostic> {
         let source = &self.model.layers[&root];
         let Weights { shape, real, bias, .. } = &source.weights;
@@ -245,7 +245,7 @@ impl Lowering<'_> {
         root: NodeId,
         read: &Read,
         layer: &Layer,
-        grid_y: &Grid,
+        grid_y: &QuantParams,
     ) -> Result<Vec<f64>, Diagnostic> {
         let outputs = layer.bias.len();
         let reals = self.shadow.as_ref().and_then(|shadow| shadow.reals(id));

@@ -73,7 +73,7 @@ pub(super) fn deform(graph: &Graph, folded: &[Option<Folded>], id: NodeId, conv:
     let groups = conv.sampling.offset_groups();
     if groups != 1 {
         return Err(Fault::new("unsupported-offset-groups", format!("it has {groups} offset groups")).help(
-            "train with one offset group, or compile with `--deform square`, which fits one distance a pixel to all",
+            "train with one offset group, or compile with `--deform square`, which fits one distance per pixel to all",
         ));
     }
     let linear = linear::conv(graph, folded, id, conv.geometry)?;

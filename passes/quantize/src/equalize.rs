@@ -7,7 +7,7 @@ use super::fuse::Fusion;
 use super::linear::Weights;
 use super::normalise::Model;
 use super::range::{Observed, RangeMethod};
-use crate::compress::{self, LayerWeights, Patch, Rounding, ScaleMethod, Setting, Statistics, Windows};
+use crate::compress::{self, LayerWeights, Patch, Rounding, ScaleMethod, Statistics, WeightConfig, Windows};
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op, Tensor};
 use rayon::prelude::*;
@@ -59,8 +59,9 @@ pub(super) fn equalize(
     let edges = super::arithmetic::edge_layers(model, fusion);
     for pair in pairs {
         let info = super::sites::info(model, pair.second, edges.contains(&pair.second));
-        let setting = options.setting(&info.name).unwrap_or(Setting::dense(info.default_bits(options.weight_bits)));
-        let bits = Setting::dense(setting.bits);
+        let setting =
+            options.setting(&info.name).unwrap_or(WeightConfig::dense(info.default_bits(options.weight_bits)));
+        let bits = WeightConfig::dense(setting.bits);
         if let Some(factors) = best_factors(model, pair, &activations[&pair.value], bits, options.activation_range) {
             apply(model, pair, &factors);
             scaled.insert(pair.second);
@@ -131,13 +132,13 @@ fn input_channel(weights: &Weights, groups: usize, index: usize) -> usize {
     output / (weights.outputs() / groups) * weights.shape[3] + index % weights.shape[3]
 }
 
-/// The factors, one a channel of the activation, that lower the error of the second layer's
+/// The factors, one per channel of the activation, that lower the error of the second layer's
 /// output most, if any lower it enough. The activation is divided by them.
 fn best_factors(
     model: &Model,
     pair: Pair,
     images: &[Vec<f32>],
-    setting: Setting,
+    setting: WeightConfig,
     method: RangeMethod,
 ) -> Option<Vec<f64>> {
     let second = &model.layers[&pair.second];
@@ -187,7 +188,7 @@ fn error(
     patch: &Patch,
     images: &[Vec<f32>],
     factors: &[f64],
-    setting: Setting,
+    setting: WeightConfig,
     method: RangeMethod,
 ) -> f64 {
     let (channels, groups) = (patch.channels(), layer.geometry.groups);

@@ -231,7 +231,7 @@ fn rounded_before(model: &Model, fusion: &Fusion, origins: &[Option<Origin>], id
     let source = fusion.sources[id.index()];
     let depends = ancestors(model, source.unwrap_or(id));
     depends.iter().filter(|&&other| other != id || source.is_some()).any(|other| {
-        matches!(origins[other.index()], Some(Origin::Calibrated(_) | Origin::Like(_)))
+        matches!(origins[other.index()], Some(Origin::Calibrated(_) | Origin::SameAs(_)))
             && super::calibrated(origins, *other).is_some()
     })
 }

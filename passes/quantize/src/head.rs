@@ -10,7 +10,7 @@ pub const RECORDS: &str = "detections";
 /// Which outputs of a graph the head reads. Each is `[1,channels,height,width]`, of one height and
 /// width.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HeadSpec {
     /// Position of the heatmap among the outputs.
     pub heatmap: usize,
     /// Positions of the maps whose values belong to a record, in order.
@@ -19,7 +19,7 @@ pub struct Request {
     pub count: usize,
 }
 
-impl Request {
+impl HeadSpec {
     /// Whether the head reads an output.
     fn reads(&self, output: usize) -> bool {
         output == self.heatmap || self.maps.contains(&output)
@@ -38,7 +38,7 @@ impl Request {
 ///
 /// # Errors
 /// Every output that no integer layer gives, or of the wrong shape; a count out of range.
-pub fn attach(graph: &Graph, request: &Request) -> Result<Graph, Diagnostics> {
+pub fn attach(graph: &Graph, request: &HeadSpec) -> Result<Graph, Diagnostics> {
     let mut operands = Vec::new();
     let mut faults = Vec::new();
     for output in std::iter::once(request.heatmap).chain(request.maps.iter().copied()) {
@@ -67,7 +67,7 @@ fn integers(graph: &Graph, output: NodeId) -> Result<NodeId, Diagnostic> {
         let message = format!("the head of a detector needs [1,channels,height,width], but this output is {}", node.ty);
         return refuse(message, "export the model so that its outputs are maps, or leave the head on the host");
     };
-    // For each axis of the output, that of the value at hand; extents of 1 are nowhere.
+    // For each axis of the output, that of the value at hand; axes of extent 1 map to `None`.
     let mut axes: Vec<Option<usize>> = (0..4).map(|axis| (node.ty.shape[axis] > 1).then_some(axis)).collect();
     let mut id = output;
     loop {
@@ -119,11 +119,11 @@ mod tests {
         graph.add("out", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[real]).expect("four axes")
     }
 
-    fn request(maps: &[usize]) -> Request {
-        Request { heatmap: 0, maps: maps.to_vec(), count: 4 }
+    fn request(maps: &[usize]) -> HeadSpec {
+        HeadSpec { heatmap: 0, maps: maps.to_vec(), count: 4 }
     }
 
-    fn codes(graph: &Graph, request: &Request) -> Vec<&'static str> {
+    fn codes(graph: &Graph, request: &HeadSpec) -> Vec<&'static str> {
         attach(graph, request).expect_err("it has no head").0.iter().map(|fault| fault.code).collect()
     }
 
@@ -171,7 +171,7 @@ mod tests {
         graph.set_outputs(vec![heatmap, sigmoid, flat, mixed, smaller]);
         assert_eq!(codes(&graph, &request(&[1, 2, 3])), ["no-head"; 3]);
         assert_eq!(codes(&graph, &request(&[4])), ["invalid-operands"]);
-        assert_eq!(codes(&graph, &Request { count: 0, ..request(&[]) }), ["invalid-operands"]);
+        assert_eq!(codes(&graph, &HeadSpec { count: 0, ..request(&[]) }), ["invalid-operands"]);
         assert!(attach(&graph, &request(&[])).is_ok());
     }
 }

@@ -16,6 +16,7 @@ mod convolution;
 mod deform;
 mod equalize;
 mod fidelity;
+mod float_reference;
 mod forms;
 mod fuse;
 pub mod head;
@@ -23,14 +24,13 @@ mod linear;
 mod lower;
 mod movement;
 mod normalise;
+mod normalized;
 mod place;
 mod range;
 mod report;
 mod requantize;
-pub mod separate;
-mod shadow;
 mod sites;
-mod subject;
+pub mod split_channels;
 mod weights;
 
 #[cfg(test)]
@@ -38,13 +38,13 @@ mod tests;
 
 pub use calibrated::Calibrated;
 pub use deform::{Offsets, stated_offsets};
+pub use normalized::{NormalizedLayer, NormalizedNetwork, layers, normalized_network};
 pub use range::RangeMethod;
 pub use report::LayerReport;
 pub use sites::LayerInfo;
-pub use subject::{Subject, SubjectLayer, layers, subject};
 pub use weights::ScaleChoice;
 
-use crate::compress::{Pattern, Rounding, ScaleMethod, Setting};
+use crate::compress::{Pattern, Rounding, ScaleMethod, WeightConfig};
 use assign::Origin;
 use fuse::Fusion;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor};
@@ -94,7 +94,7 @@ pub struct QuantizeOptions<'a> {
     /// How single layers are compressed, by the names that [`layers`] gives; the others keep all
     /// weights at `weight_bits`. Layers with a setting are rounded anew if the model gives their
     /// weights as integers.
-    pub settings: Option<&'a BTreeMap<String, Setting>>,
+    pub settings: Option<&'a BTreeMap<String, WeightConfig>>,
     /// At most this many calibration samples are used, drawn evenly from those given.
     pub samples: usize,
     /// Reports progress.
@@ -138,13 +138,13 @@ impl fmt::Debug for QuantizeOptions<'_> {
 
 impl QuantizeOptions<'_> {
     /// What was asked for a layer by name.
-    fn setting(&self, name: &str) -> Option<Setting> {
+    fn setting(&self, name: &str) -> Option<WeightConfig> {
         self.settings?.get(name).copied()
     }
 
     /// True if scales are corrected.
     fn corrects_scales(&self) -> bool {
-        let coarse = |setting: &Setting| setting.bits < 8 || setting.pattern != Pattern::Dense;
+        let coarse = |setting: &WeightConfig| setting.bits < 8 || setting.pattern != Pattern::Dense;
         let somewhere = self.weight_bits < 8 || self.settings.is_some_and(|settings| settings.values().any(coarse));
         self.statistics_correction && self.bias_correction && somewhere
     }
@@ -282,7 +282,7 @@ fn calibrated(origins: &[Option<Origin>], id: NodeId) -> Option<NodeId> {
     loop {
         match origins[at.index()]? {
             Origin::Given(_) => return None,
-            Origin::Like(other) => at = other,
+            Origin::SameAs(other) => at = other,
             Origin::Calibrated(other) => return Some(other),
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Weights {
     pub real: Vec<f32>,
     /// The integers behind them, where the model states them.
     pub given: Option<GivenWeights>,
-    /// The real bias, one an output channel.
+    /// The real bias, one per output channel.
     pub bias: Vec<f64>,
 }
 

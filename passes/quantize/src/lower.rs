@@ -2,15 +2,15 @@
 
 use super::QuantizeOptions;
 use super::arithmetic;
-use super::assign::{self, Grid, Origin};
+use super::assign::{self, Origin, QuantParams};
 use super::calibrate::{KEPT_SAMPLES, Observations};
 use super::fidelity::{self, Fidelity};
+use super::float_reference::{FloatReference, ReferenceValues};
 use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
 use super::range::{Function, Observed, RangeMethod};
 use super::report::LayerReport;
-use super::shadow::{Reference, Shadow};
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,12 +34,12 @@ pub(super) struct Lowering<'m> {
     /// Layers that keep 8-bit weights because they are first or last.
     pub edge_layers: BTreeSet<NodeId>,
     /// The float graph beside it, where corrections need it.
-    pub shadow: Option<Shadow<'m>>,
+    pub shadow: Option<FloatReference<'m>>,
     origins: &'m [Option<Origin>],
     /// The nodes that read each value.
     readers: Vec<Vec<NodeId>>,
     /// The quantizations of the observed values.
-    grids: &'m BTreeMap<NodeId, Grid>,
+    grids: &'m BTreeMap<NodeId, QuantParams>,
     values: Vec<Option<Value>>,
     /// Values of the prologue as integers.
     integers: Vec<Option<Value>>,
@@ -67,7 +67,7 @@ pub(super) struct Context<'m> {
     pub fusion: &'m Fusion,
     pub origins: &'m [Option<Origin>],
     pub observations: &'m Observations,
-    pub grids: &'m BTreeMap<NodeId, Grid>,
+    pub grids: &'m BTreeMap<NodeId, QuantParams>,
     pub options: &'m QuantizeOptions<'m>,
 }
 
@@ -79,13 +79,14 @@ pub(super) struct Context<'m> {
 pub(super) fn lower<'m>(
     context: &Context<'m>,
     samples: &'m [Vec<Tensor>],
-    reference: &dyn Fn() -> Option<&'m Reference>,
+    reference: &dyn Fn() -> Option<&'m ReferenceValues>,
 ) -> Result<Lowered, Diagnostics> {
     let &Context { model, fusion, origins, observations, grids, options } = context;
     let count = model.graph.nodes().len();
     let wanted = options.asymmetric || options.corrects_scales();
     let rounds = model.layers.keys().any(|&root| options.rounds(model, root));
-    let shadow = (wanted && rounds && !samples.is_empty()).then(|| Shadow::new(model, fusion, samples, reference()));
+    let shadow =
+        (wanted && rounds && !samples.is_empty()).then(|| FloatReference::new(model, fusion, samples, reference()));
     let mut lowering = Lowering {
         model,
         fusion,
@@ -166,7 +167,7 @@ pub(super) fn grids(
     fusion: &Fusion,
     observations: &Observations,
     method: RangeMethod,
-) -> BTreeMap<NodeId, Grid> {
+) -> BTreeMap<NodeId, QuantParams> {
     let readers = assign::readers(model, fusion);
     let grid = |(&id, observed): (&NodeId, &Observed)| {
         // Inputs are often bytes or normalised bytes: their extremes are real.
@@ -345,7 +346,7 @@ impl Lowering<'_> {
     fn moved(&mut self, id: NodeId) -> Result<Value, Diagnostic> {
         let node = self.model.graph.node(id);
         let operands: Vec<Value> = node.operands.iter().map(|&operand| self.value(operand)).collect();
-        let grids: Vec<Option<Grid>> =
+        let grids: Vec<Option<QuantParams>> =
             operands.iter().map(|value| self.is_int(value).then(|| self.grid_of(value))).collect();
         let [Some(grid), ..] = grids[..] else {
             let real = grids.iter().all(Option::is_none);
@@ -353,7 +354,7 @@ impl Lowering<'_> {
         };
         match node.op {
             Op::Dequantize => Ok(operands[0].clone()),
-            Op::Quantize { element, quantization } if grid == (Grid { element, quantization }) => {
+            Op::Quantize { element, quantization } if grid == (QuantParams { element, quantization }) => {
                 Ok(operands[0].clone())
             }
             Op::Quantize { .. } => self.moved_as(id, node.op.clone(), operands, false),
@@ -422,27 +423,33 @@ impl Lowering<'_> {
     }
 
     /// The quantization that a node's value has or will have.
-    pub fn grid(&self, id: NodeId) -> Grid {
+    pub fn grid(&self, id: NodeId) -> QuantParams {
         let mut at = id;
         loop {
             match self.origins[at.index()].expect("invariant: every demanded value has an origin") {
                 Origin::Given(grid) => return grid,
-                Origin::Like(other) => at = other,
+                Origin::SameAs(other) => at = other,
                 Origin::Calibrated(other) => return self.grids[&other],
             }
         }
     }
 
     /// The quantization of an integer value.
-    pub fn grid_of(&self, value: &Value) -> Grid {
+    pub fn grid_of(&self, value: &Value) -> QuantParams {
         let ty = &self.graph.node(value.id).ty;
         let quantization = ty.quantization.expect("invariant: integer activations have a scale");
-        Grid { element: ty.element, quantization }
+        QuantParams { element: ty.element, quantization }
     }
 
     /// Adds an operator and runs it on the samples. `grid` is that of an integer result, where
     /// the operator does not tell.
-    pub fn emit(&mut self, name: &str, op: Op, operands: &[&Value], grid: Option<&Grid>) -> Result<Value, Diagnostic> {
+    pub fn emit(
+        &mut self,
+        name: &str,
+        op: Op,
+        operands: &[&Value],
+        grid: Option<&QuantParams>,
+    ) -> Result<Value, Diagnostic> {
         let ids: Vec<NodeId> = operands.iter().map(|value| value.id).collect();
         let id = match grid {
             None => self.graph.add(name, op, &ids)?,

@@ -1,6 +1,6 @@
 //! From observed values to a scale and a zero point.
 
-use super::assign::Grid;
+use super::assign::QuantParams;
 use lutweave_ir::{Element, Quantization};
 
 /// How the range of an activation is chosen from what was observed.
@@ -92,7 +92,7 @@ impl Observed {
     }
 
     /// The signed 8-bit grid for a range that holds 0.
-    pub fn grid(&self, method: RangeMethod) -> Grid {
+    pub fn grid(&self, method: RangeMethod) -> QuantParams {
         let (min, max) = (self.min.min(0.0), self.max.max(0.0));
         let (lo, hi) = match method {
             RangeMethod::MinMax => (min, max),
@@ -108,7 +108,7 @@ impl Observed {
     /// from the others.
     ///
     /// Where a function has no finite result, it is the clipping with the least error of the value.
-    pub fn grid_through(&self, functions: &[&Function]) -> Grid {
+    pub fn grid_through(&self, functions: &[&Function]) -> QuantParams {
         /// Ratio of a tried bound to the one before.
         const RATIO: f32 = 0.93;
         /// Bounds that are tried on a side.
@@ -199,7 +199,7 @@ impl<'f> Seen<'f> {
     }
 
     /// As [`squared_error`], but of the function's results.
-    fn squared_error(&self, grid: &Grid) -> f64 {
+    fn squared_error(&self, grid: &QuantParams) -> f64 {
         let (lo, hi) = grid.range();
         let (lo, hi) = (grid.quantization.dequantize(lo), grid.quantization.dequantize(hi));
         let ends = (self.function)(&[lo, hi]);
@@ -220,7 +220,7 @@ impl<'f> Seen<'f> {
 
 /// Sum of squared errors: a twelfth of a step squared for rounding, since the values of a bin are
 /// spread over it, and the distance where values are clipped.
-fn squared_error(occupied: &[(f32, f64)], grid: &Grid) -> f64 {
+fn squared_error(occupied: &[(f32, f64)], grid: &QuantParams) -> f64 {
     let (lo, hi) = grid.range();
     let (lo, hi) = (grid.quantization.dequantize(lo), grid.quantization.dequantize(hi));
     let rounding = f64::from(grid.quantization.scale).powi(2) / 12.0;
@@ -233,14 +233,14 @@ fn squared_error(occupied: &[(f32, f64)], grid: &Grid) -> f64 {
 }
 
 /// The signed 8-bit grid whose range is nearest to one that holds 0.
-pub(super) fn signed_grid(lo: f32, hi: f32) -> Grid {
+pub(super) fn signed_grid(lo: f32, hi: f32) -> QuantParams {
     let span = (f64::from(hi) - f64::from(lo)) / 255.0;
     let scale = span as f32;
     if !(scale.is_normal() && scale.is_finite()) {
-        return Grid { element: Element::I8, quantization: Quantization { scale: 1.0, zero_point: -128 } };
+        return QuantParams { element: Element::I8, quantization: Quantization { scale: 1.0, zero_point: -128 } };
     }
     let zero_point = (-128.0 - f64::from(lo) / span).round_ties_even().clamp(-128.0, 127.0) as i32;
-    Grid { element: Element::I8, quantization: Quantization { scale, zero_point } }
+    QuantParams { element: Element::I8, quantization: Quantization { scale, zero_point } }
 }
 
 #[cfg(test)]
@@ -269,7 +269,7 @@ mod tests {
         let silu = |values: &[f32]| values.iter().map(|x| x / (1.0 + (-x).exp())).collect::<Vec<f32>>();
         let same = |values: &[f32]| values.to_vec();
         let logarithm = |values: &[f32]| values.iter().map(|x| x.ln()).collect::<Vec<f32>>();
-        let lowest = |grid: &Grid| grid.quantization.dequantize(-128);
+        let lowest = |grid: &QuantParams| grid.quantization.dequantize(-128);
         let through = observed.grid_through(&[&silu]);
         assert!((-20.0..-3.0).contains(&lowest(&through)), "{through:?}");
         assert!(through.quantization.dequantize(127) > 9.0, "{through:?}");

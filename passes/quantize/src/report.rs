@@ -1,7 +1,7 @@
 //! What quantization did to each layer.
 
 use super::weights::ScaleChoice;
-use crate::compress::Setting;
+use crate::compress::WeightConfig;
 use lutweave_ir::NodeId;
 
 /// One arithmetic layer of the integer graph.
@@ -18,7 +18,7 @@ pub struct LayerReport {
     /// Where the weights' scales come from.
     pub scales: ScaleChoice,
     /// How the weights were compressed; `None` where the model gives them as integers.
-    pub setting: Option<Setting>,
+    pub setting: Option<WeightConfig>,
     /// The relative error of the layer's output that compressing its weights alone makes, as the
     /// calibration samples predict it.
     pub distortion: Option<f64>,

@@ -1,6 +1,6 @@
 //! Multipliers, shifts and bounds of the integer operators.
 
-use super::assign::Grid;
+use super::assign::QuantParams;
 use lutweave_ir::quant::{Requantize, factor};
 
 /// Real bounds of a result, from a fused clamp.
@@ -17,7 +17,7 @@ impl Bounds {
     pub const NONE: Self = Self { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
 
     /// The integer bounds on a grid.
-    pub fn on(self, grid: &Grid) -> (i32, i32) {
+    pub fn on(self, grid: &QuantParams) -> (i32, i32) {
         let (lo, hi) = grid.range();
         let bound = |real: f32, open: i32| if real.is_infinite() { open } else { grid.quantize(real) };
         let (least, most) = (bound(self.lo, lo), bound(self.hi, hi));
@@ -41,7 +41,12 @@ const SATURATING: f64 = 65535.0;
 
 /// Requantization by one factor a channel, given the largest magnitude of each accumulator.
 /// `None` if a factor is negative or not finite.
-pub(super) fn requantize(factors: &[f64], accumulators: &[f64], grid: &Grid, bounds: Bounds) -> Option<Requantize> {
+pub(super) fn requantize(
+    factors: &[f64],
+    accumulators: &[f64],
+    grid: &QuantParams,
+    bounds: Bounds,
+) -> Option<Requantize> {
     if !factors.iter().all(|factor| factor.is_finite()) {
         return None;
     }
@@ -198,8 +203,8 @@ mod tests {
     use lutweave_ir::{Element, Quantization};
     use proptest::prelude::*;
 
-    fn grid() -> Grid {
-        Grid { element: Element::I8, quantization: Quantization { scale: 1.0, zero_point: 3 } }
+    fn grid() -> QuantParams {
+        QuantParams { element: Element::I8, quantization: Quantization { scale: 1.0, zero_point: 3 } }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use super::fuse::Fusion;
 use super::normalise::{self, Model};
-use crate::compress::{Pattern, Setting};
+use crate::compress::{Pattern, WeightConfig};
 use lutweave_ir::op::Geometry;
 use lutweave_ir::{Diagnostic, Diagnostics, NodeId};
 use std::collections::BTreeMap;
@@ -70,7 +70,11 @@ pub(super) fn info(model: &Model, root: NodeId, edge: bool) -> LayerInfo {
 }
 
 /// Checks settings against the layers that there are.
-pub(super) fn check(model: &Model, fusion: &Fusion, settings: &BTreeMap<String, Setting>) -> Result<(), Diagnostics> {
+pub(super) fn check(
+    model: &Model,
+    fusion: &Fusion,
+    settings: &BTreeMap<String, WeightConfig>,
+) -> Result<(), Diagnostics> {
     let roots = roots(model, fusion);
     let names: Vec<&str> = roots.iter().map(|&root| model.graph.node(root).name.as_str()).collect();
     let mut faults = Vec::new();

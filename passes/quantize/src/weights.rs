@@ -1,7 +1,7 @@
 //! Rounds trained weights to few bits.
 
 use super::linear::{GivenWeights, Weights};
-use crate::compress::{self, LayerWeights, Setting, Statistics};
+use crate::compress::{self, LayerWeights, Statistics, WeightConfig};
 
 /// How the scales of a layer's weights came about, in output channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ const BIAS_STEPS: f64 = (1u32 << 29) as f64;
 pub(super) fn round(
     weights: &Weights,
     target: &[f32],
-    setting: &Setting,
+    setting: &WeightConfig,
     options: &compress::Options,
     surroundings: &Surroundings,
 ) -> Rounded {

@@ -40,7 +40,7 @@ pub enum Target {
     Macs(f64),
 }
 
-/// The number of weights that each layer keeps: as many as the target admits, at least one a layer. Counts follow the
+/// The number of weights that each layer keeps: as many as the target admits, at least one per layer. Counts follow the
 /// order of scores, or of densities; ties go to the earlier layer and weight.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ pub enum Axis {
 /// A proof that no selection of the remaining options stays within all budgets.
 ///
 /// It is read from the root with a set of remaining options a stage: those that are faster than the claimed bound
-/// and within every limit taken alone. A vector of multipliers, one a budget, weighs uses. Two bounds from below on the
+/// and within every limit taken alone. A vector of multipliers, one per budget, weighs uses. Two bounds from below on the
 /// weighted use of every selection prove things (Lagrangian relaxation of the multiple-choice knapsack problem: Sinha
 /// and Zoltners, Operations Research 27, 1979):
 ///

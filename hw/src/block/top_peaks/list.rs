@@ -10,7 +10,7 @@
 //! has one neighbour to take from. The numbers are turned round in a second memory, by which the
 //! records are then read.
 
-use super::super::queue::ReservedQueue;
+use super::super::fifo::CreditFifo;
 use super::super::requantize::lane;
 use super::super::select::pack;
 use crate::rtl::build::{Builder, Level, advance, branch, set, when};
@@ -46,7 +46,7 @@ pub struct List {
     /// The records leave: nothing may be found until the last has left.
     giving: SignalId,
     give: Level,
-    queue: ReservedQueue,
+    queue: CreditFifo,
 }
 
 impl List {
@@ -65,7 +65,7 @@ impl List {
             record: b.data_register("record", record_ty),
             giving: b.register("giving", Ty::BIT, 0),
             give: Level::new(b, "give", count),
-            queue: ReservedQueue::new(b, "out", record_ty, 8),
+            queue: CreditFifo::new(b, "out", record_ty, 8),
         }
     }
 

@@ -5,7 +5,7 @@
 //! engine reads one pixel there. Rows are given back behind the pipeline, so that none is
 //! refilled before a step that was decided earlier has read it.
 
-use super::{Displacement, Extent};
+use super::{Displacement, WindowGeometry};
 use crate::rtl::build::{Builder, Input, Level, advance, branch, by_counter, set, when};
 use crate::rtl::engine::Step;
 use crate::rtl::expr::{Expr, add, and, eq, lt, mul, mux, not, or, sub};
@@ -18,7 +18,7 @@ pub const STAGES: u32 = 3;
 /// The registers that hold offsets, and the counters of taps.
 pub struct Displacer {
     displacement: Displacement,
-    extent: Extent,
+    extent: WindowGeometry,
     input: Input,
     /// Offsets of the pixel that is read, and whether they are there.
     current: [SignalId; 2],
@@ -66,7 +66,7 @@ pub struct Placement {
 
 impl Displacer {
     /// Declares the stream input and the registers.
-    pub fn new(b: &mut Builder, extent: &Extent, displacement: Displacement, lane: Ty) -> Self {
+    pub fn new(b: &mut Builder, extent: &WindowGeometry, displacement: Displacement, lane: Ty) -> Self {
         let ty = lane.by(extent.offset_lanes());
         let input = b.input("offsets", ty);
         let mut place = |name: &str| {

@@ -1,4 +1,4 @@
-//! Dense layers as a filter a channel and a mixture of channels.
+//! Dense layers as one filter per channel and a mixture of channels.
 
 use super::edit::{Edit, Layer};
 use lutweave_ir::op::{Conv, DeformConv, Geometry};

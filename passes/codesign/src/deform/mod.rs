@@ -30,7 +30,7 @@ pub enum Variant {
     Full,
     /// Each tap its own offset within a reach.
     Bounded,
-    /// One distance a pixel within a reach.
+    /// One distance per pixel within a reach.
     Square,
 }
 
@@ -60,7 +60,7 @@ pub enum Step {
     Depthwise,
     /// Offsets got a bound.
     Bounded,
-    /// One distance a pixel took the place of free taps, within the bound.
+    /// One distance per pixel took the place of free taps, within the bound.
     Square,
     /// Offsets became whole pixels.
     Whole,
@@ -81,7 +81,7 @@ pub struct Price {
 pub struct LayerReport {
     /// Its name.
     pub name: String,
-    /// `free`, or `square` for one distance a pixel.
+    /// `free`, or `square` for one distance per pixel.
     pub sampling: &'static str,
     /// True if every channel has a filter of its own.
     pub depthwise: bool,

@@ -1,4 +1,4 @@
-//! Free offsets as one distance a pixel.
+//! Free offsets as one distance per pixel.
 
 use super::edit::{Edit, Layer};
 use lutweave_ir::op::{Conv, DeformConv, Geometry, Sampling, Unary};

@@ -8,10 +8,10 @@
 //! distortion of the whole network falls; otherwise the next looks at nearer shares.
 
 use super::{Pruned, setting};
-use crate::sensitivity::{Loss, Prepared, Price, Study, Table, fixed_point, measure, real};
+use crate::sensitivity::{Loss, Prepared, SensitivityEntry, SensitivityTable, Study, fixed_point, measure, real};
 use lutweave_ir::{Diagnostic, Diagnostics, OnProgress, OnStep, Tensor};
-use lutweave_quantize::compress::{Options, Pruner, Setting};
-use lutweave_quantize::{Subject, SubjectLayer};
+use lutweave_quantize::compress::{LayerCompressor, Options, WeightConfig};
+use lutweave_quantize::{NormalizedLayer, NormalizedNetwork};
 use lutweave_solve::knapsack::{self, least_distortion};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -33,21 +33,21 @@ type State = Vec<usize>;
 
 struct Descent<'a> {
     original: Study,
-    layers: &'a [&'a SubjectLayer],
-    cost: &'a dyn Fn(&SubjectLayer) -> u64,
-    bits: &'a (dyn Fn(&SubjectLayer) -> u8 + Sync),
+    layers: &'a [&'a NormalizedLayer],
+    cost: &'a dyn Fn(&NormalizedLayer) -> u64,
+    bits: &'a (dyn Fn(&NormalizedLayer) -> u8 + Sync),
     budget: u64,
 }
 
 /// See the module. With no rounds, what the first curves say stays.
 #[expect(clippy::too_many_arguments, reason = "each is one part of the question")]
 pub(super) fn prune(
-    subject: &Subject,
-    layers: &[&SubjectLayer],
+    subject: &NormalizedNetwork,
+    layers: &[&NormalizedLayer],
     (samples, loss): (&[Vec<Tensor>], Loss),
-    cost: &dyn Fn(&SubjectLayer) -> u64,
+    cost: &dyn Fn(&NormalizedLayer) -> u64,
     budget: u64,
-    bits: &(dyn Fn(&SubjectLayer) -> u8 + Sync),
+    bits: &(dyn Fn(&NormalizedLayer) -> u8 + Sync),
     rounds_at_most: usize,
     progress: OnProgress,
 ) -> Result<Pruned, Diagnostics> {
@@ -58,7 +58,7 @@ pub(super) fn prune(
         return Ok(Pruned { settings, rounds: Vec::new(), predicted: None });
     }
     let steps = layers.len() * (1 + 2 * rounds_at_most);
-    let all = |layer: &SubjectLayer| (0..SHARES.len()).map(|share| descent.setting(layer, share)).collect();
+    let all = |layer: &NormalizedLayer| (0..SHARES.len()).map(|share| descent.setting(layer, share)).collect();
     let first = measure(&descent.original, layers, &all, &|done| progress(done, steps))?;
     let everything: Vec<Vec<usize>> = layers.iter().map(|_| (0..SHARES.len()).collect()).collect();
     let mut state = descent.solve(&first, &everything)?.ok_or_else(|| too_little(subject))?;
@@ -99,7 +99,7 @@ pub(super) fn prune(
     Ok(Pruned { settings: settings.collect(), rounds, predicted: Some(real(predicted)) })
 }
 
-fn too_little(subject: &Subject) -> Diagnostic {
+fn too_little(subject: &NormalizedNetwork) -> Diagnostic {
     Diagnostic::error("too-sparse", "even the smallest share of every layer keeps more than that")
         .at(&subject.graph.name)
         .help("keep a larger share")
@@ -111,12 +111,12 @@ fn midway(from: &State, to: &State) -> State {
 }
 
 impl Descent<'_> {
-    fn kept(&self, layer: &SubjectLayer, share: usize) -> usize {
+    fn kept(&self, layer: &NormalizedLayer, share: usize) -> usize {
         let weights = layer.count();
         (weights * SHARES[share]).div_ceil(1000).clamp(1, weights)
     }
 
-    fn setting(&self, layer: &SubjectLayer, share: usize) -> Setting {
+    fn setting(&self, layer: &NormalizedLayer, share: usize) -> WeightConfig {
         setting(layer, (self.bits)(layer), self.kept(layer, share))
     }
 
@@ -139,7 +139,7 @@ impl Descent<'_> {
     }
 
     /// The state of least distortion within the budget; the tables' prices are those of `shares`.
-    fn solve(&self, tables: &[Table], shares: &[Vec<usize>]) -> Result<Option<State>, Diagnostic> {
+    fn solve(&self, tables: &[SensitivityTable], shares: &[Vec<usize>]) -> Result<Option<State>, Diagnostic> {
         let items: Vec<Vec<knapsack::Setting>> = self
             .layers
             .iter()
@@ -148,7 +148,7 @@ impl Descent<'_> {
             .map(|((layer, table), shares)| {
                 let mut table = table.clone();
                 table.make_monotone();
-                let item = |(price, &share): (&Price, &usize)| knapsack::Setting {
+                let item = |(price, &share): (&SensitivityEntry, &usize)| knapsack::Setting {
                     cost: self.kept(layer, share) as u64 * (self.cost)(layer),
                     distortion: price.distortion,
                 };
@@ -166,7 +166,7 @@ impl Descent<'_> {
         state: &State,
         cells: &'s [OnceLock<Prepared>],
         done: OnStep,
-    ) -> Result<(Study, Vec<Study>, Vec<Pruner<'s>>), Diagnostic> {
+    ) -> Result<(Study, Vec<Study>, Vec<LayerCompressor<'s>>), Diagnostic> {
         let mut study = self.original.clone();
         let mut before = Vec::new();
         let mut pruners = Vec::new();
@@ -188,11 +188,11 @@ impl Descent<'_> {
     fn around(
         &self,
         (study, before): (&Study, &[Study]),
-        (pruners, cells): (&[Pruner], &[OnceLock<Prepared>]),
+        (pruners, cells): (&[LayerCompressor], &[OnceLock<Prepared>]),
         state: &State,
         near: &[Vec<usize>],
         done: OnStep,
-    ) -> Result<Vec<Table>, Diagnostic> {
+    ) -> Result<Vec<SensitivityTable>, Diagnostic> {
         let masks: Vec<Vec<bool>> = self
             .layers
             .iter()
@@ -204,10 +204,10 @@ impl Descent<'_> {
         let mut tables = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let prepared = cells[index].get().expect("invariant: the state is built");
-            let price = |&share: &usize| -> Result<Price, Diagnostic> {
+            let price = |&share: &usize| -> Result<SensitivityEntry, Diagnostic> {
                 let setting = self.setting(layer, share);
                 if share == state[index] {
-                    return Ok(Price { setting, distortion: own });
+                    return Ok(SensitivityEntry { setting, distortion: own });
                 }
                 let mut study = before[index].clone();
                 let compressed = pruners[index].compress(&setting, &Options::default());
@@ -217,10 +217,10 @@ impl Descent<'_> {
                     let real = prepared.pruner(later).refit(mask);
                     study.apply(&prepared.change(later, &real))?;
                 }
-                Ok(Price { setting, distortion: fixed_point(study.distortion(&BTreeMap::new())?) })
+                Ok(SensitivityEntry { setting, distortion: fixed_point(study.distortion(&BTreeMap::new())?) })
             };
             let prices = near[index].iter().map(price).collect::<Result<_, Diagnostic>>()?;
-            tables.push(Table { layer: layer.info.name.clone(), prices });
+            tables.push(SensitivityTable { layer: layer.info.name.clone(), prices });
             done(index)?;
         }
         Ok(tables)

@@ -13,8 +13,8 @@ pub use lutweave_solve::allocate::Target;
 
 use crate::sensitivity::Loss;
 use lutweave_ir::{Diagnostic, Diagnostics, OnProgress, Tensor};
-use lutweave_quantize::compress::{Pattern, Setting};
-use lutweave_quantize::{Subject, SubjectLayer};
+use lutweave_quantize::compress::{Pattern, WeightConfig};
+use lutweave_quantize::{NormalizedLayer, NormalizedNetwork};
 use lutweave_solve::allocate::{self, LayerWeights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub struct Totals {
 
 impl Totals {
     /// Of a network.
-    pub fn of(subject: &Subject) -> Self {
+    pub fn of(subject: &NormalizedNetwork) -> Self {
         let open = || subject.layers.iter().filter(|layer| layer.open());
         Self {
             weights: open().map(|layer| layer.count() as u64).sum(),
@@ -62,7 +62,7 @@ impl Totals {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pruned {
     /// The setting of each layer that may be pruned.
-    pub settings: BTreeMap<String, Setting>,
+    pub settings: BTreeMap<String, WeightConfig>,
     /// Measured distortion of the whole network after each accepted round; of `Rd` only.
     pub rounds: Vec<f64>,
     /// The sum of the layers' own distortions that the first round predicted; of `Rd` only.
@@ -75,13 +75,13 @@ pub struct Pruned {
 /// A target outside 0 to 1; nothing that may be pruned; calibration samples that do not fit.
 #[expect(clippy::too_many_arguments, reason = "each is one part of the question")]
 pub fn prune(
-    subject: &Subject,
+    subject: &NormalizedNetwork,
     samples: &[Vec<Tensor>],
     loss: Loss,
     method: Method,
     target: Target,
     totals: Totals,
-    bits: &(dyn Fn(&SubjectLayer) -> u8 + Sync),
+    bits: &(dyn Fn(&NormalizedLayer) -> u8 + Sync),
     progress: OnProgress,
 ) -> Result<Pruned, Diagnostics> {
     let share = match target {
@@ -92,14 +92,14 @@ pub fn prune(
             .help("keep more than 0 and at most 1 (all)")
             .into());
     }
-    let layers: Vec<&SubjectLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
+    let layers: Vec<&NormalizedLayer> = subject.layers.iter().filter(|layer| layer.open()).collect();
     if layers.is_empty() {
         return Err(Diagnostic::error("nothing-to-prune", "the model has no trained weights that may change")
             .at(&subject.graph.name)
             .help("prune the float model; a quantized model's weights are kept as they are")
             .into());
     }
-    let cost = |layer: &SubjectLayer| match target {
+    let cost = |layer: &NormalizedLayer| match target {
         Target::Weights(_) => 1,
         Target::Macs(_) => layer.positions() as u64,
     };
@@ -138,7 +138,7 @@ pub fn prune(
     Ok(Pruned { settings: settings.collect(), rounds: Vec::new(), predicted: None })
 }
 
-fn setting(layer: &SubjectLayer, bits: u8, kept: usize) -> Setting {
+fn setting(layer: &NormalizedLayer, bits: u8, kept: usize) -> WeightConfig {
     let pattern = if kept >= layer.count() { Pattern::Dense } else { Pattern::Free { kept } };
-    Setting { bits, pattern }
+    WeightConfig { bits, pattern }
 }

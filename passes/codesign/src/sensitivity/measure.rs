@@ -1,10 +1,10 @@
 //! Measures the prices of settings.
 
 use super::study::{Change, Study};
-use super::{Price, Table, fixed_point};
+use super::{SensitivityEntry, SensitivityTable, fixed_point};
 use lutweave_ir::{Diagnostic, OnStep, Tensor};
-use lutweave_quantize::SubjectLayer;
-use lutweave_quantize::compress::{LayerWeights, Options, Pruner, Setting, Statistics, Windows};
+use lutweave_quantize::NormalizedLayer;
+use lutweave_quantize::compress::{LayerCompressor, LayerWeights, Options, Statistics, WeightConfig, Windows};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 /// An internal error if a layer is not one of the network's.
 pub fn measure(
     study: &Study,
-    layers: &[&SubjectLayer],
-    settings: &dyn Fn(&SubjectLayer) -> Vec<Setting>,
+    layers: &[&NormalizedLayer],
+    settings: &dyn Fn(&NormalizedLayer) -> Vec<WeightConfig>,
     done: OnStep,
-) -> Result<Vec<Table>, Diagnostic> {
+) -> Result<Vec<SensitivityTable>, Diagnostic> {
     let mut tables = Vec::new();
     for layer in layers {
         let prepared = Prepared::new(study, study, layer)?;
@@ -27,9 +27,9 @@ pub fn measure(
         for setting in settings(layer) {
             let compressed = pruner.compress(&setting, &Options::default());
             let distortion = study.distortion(&prepared.change(layer, &compressed.real()))?;
-            prices.push(Price { setting, distortion: fixed_point(distortion) });
+            prices.push(SensitivityEntry { setting, distortion: fixed_point(distortion) });
         }
-        tables.push(Table { layer: layer.info.name.clone(), prices });
+        tables.push(SensitivityTable { layer: layer.info.name.clone(), prices });
         done(tables.len())?;
     }
     Ok(tables)
@@ -44,11 +44,11 @@ pub fn measure(
 /// An internal error if a layer is not one of the network's, or has no setting.
 pub fn measure_around(
     original: &Study,
-    layers: &[&SubjectLayer],
-    state: &BTreeMap<String, Setting>,
-    settings: &dyn Fn(&SubjectLayer) -> Vec<Setting>,
+    layers: &[&NormalizedLayer],
+    state: &BTreeMap<String, WeightConfig>,
+    settings: &dyn Fn(&NormalizedLayer) -> Vec<WeightConfig>,
     done: OnStep,
-) -> Result<Vec<Table>, Diagnostic> {
+) -> Result<Vec<SensitivityTable>, Diagnostic> {
     let mut study = original.clone();
     for layer in layers {
         let setting = state.get(&layer.info.name).ok_or_else(|| {
@@ -72,9 +72,9 @@ pub fn measure_around(
                 let compressed = pruner.compress(&setting, &Options::default());
                 study.distortion(&prepared.change(layer, &compressed.real()))? - own + part
             };
-            prices.push(Price { setting, distortion: fixed_point(distortion) });
+            prices.push(SensitivityEntry { setting, distortion: fixed_point(distortion) });
         }
-        tables.push(Table { layer: layer.info.name.clone(), prices });
+        tables.push(SensitivityTable { layer: layer.info.name.clone(), prices });
         done(tables.len())?;
     }
     Ok(tables)
@@ -96,7 +96,7 @@ impl Prepared {
     ///
     /// # Errors
     /// An internal error if the layer is not one of the network's.
-    pub fn new(study: &Study, original: &Study, layer: &SubjectLayer) -> Result<Self, Diagnostic> {
+    pub fn new(study: &Study, original: &Study, layer: &NormalizedLayer) -> Result<Self, Diagnostic> {
         let operands = &study.graph().node(layer.node).operands;
         let outputs = layer.info.shape[0];
         let groups = layer.info.geometry.groups;
@@ -136,14 +136,14 @@ impl Prepared {
     }
 
     /// Compresses the layer to any setting.
-    pub fn pruner(&self, layer: &SubjectLayer) -> Pruner<'_> {
+    pub fn pruner(&self, layer: &NormalizedLayer) -> LayerCompressor<'_> {
         let weights = LayerWeights { shape: layer.info.shape, groups: layer.info.geometry.groups, real: &self.target };
-        Pruner::new(weights, &self.statistics)
+        LayerCompressor::new(weights, &self.statistics)
     }
 
     /// The change that gives the layer other weights, and a bias that keeps the mean of
     /// its output.
-    pub fn change(&self, layer: &SubjectLayer, weights: &[f32]) -> Change {
+    pub fn change(&self, layer: &NormalizedLayer, weights: &[f32]) -> Change {
         let [outputs, kernel_height, kernel_width, depth] = layer.info.shape;
         let groups = layer.info.geometry.groups;
         let taps = kernel_height * kernel_width;
@@ -171,7 +171,7 @@ mod tests {
     use crate::sensitivity::{Loss, real};
     use lutweave_ir::op::{Conv, Geometry, Op, Unary};
     use lutweave_ir::{Graph, TensorType};
-    use lutweave_quantize::subject;
+    use lutweave_quantize::normalized_network;
 
     fn network() -> Graph {
         let mut graph = Graph::new("measure");
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn prices_around_a_state_add_up_to_what_it_costs() {
-        let subject = subject(&network()).unwrap();
+        let subject = normalized_network(&network()).unwrap();
         let samples: Vec<Vec<Tensor>> = (0..6)
             .map(|s| {
                 let pixels: Vec<f32> = (0..64).map(|i| ((i * 7 + s * 5) as f32 * 0.9).cos()).collect();
@@ -199,23 +199,23 @@ mod tests {
             })
             .collect();
         let original = Study::new(&subject.graph, &samples, Loss::SquaredError).unwrap();
-        let layers: Vec<&SubjectLayer> = subject.layers.iter().collect();
-        let state: BTreeMap<String, Setting> =
-            layers.iter().map(|layer| (layer.info.name.clone(), Setting::dense(4))).collect();
-        let settings = |_: &SubjectLayer| [2, 4, 8].map(Setting::dense).to_vec();
+        let layers: Vec<&NormalizedLayer> = subject.layers.iter().collect();
+        let state: BTreeMap<String, WeightConfig> =
+            layers.iter().map(|layer| (layer.info.name.clone(), WeightConfig::dense(4))).collect();
+        let settings = |_: &NormalizedLayer| [2, 4, 8].map(WeightConfig::dense).to_vec();
         let tables = measure_around(&original, &layers, &state, &settings, &|_| Ok(())).unwrap();
 
         let mut study = original.clone();
         for layer in &layers {
             let prepared = Prepared::new(&study, &original, layer).unwrap();
-            let compressed = prepared.pruner(layer).compress(&Setting::dense(4), &Options::default());
+            let compressed = prepared.pruner(layer).compress(&WeightConfig::dense(4), &Options::default());
             study.apply(&prepared.change(layer, &compressed.real())).unwrap();
         }
         let own = study.distortion(&Change::new()).unwrap();
-        let sum: u64 = tables.iter().filter_map(|table| table.price(&Setting::dense(4))).sum();
+        let sum: u64 = tables.iter().filter_map(|table| table.price(&WeightConfig::dense(4))).sum();
         assert!(own > 0.0 && (real(sum) - own).abs() < 1e-9, "{own} {}", real(sum));
         for table in &tables {
-            let price = |bits| table.price(&Setting::dense(bits)).unwrap();
+            let price = |bits| table.price(&WeightConfig::dense(bits)).unwrap();
             assert!(price(2) > price(4) && price(2) > price(8), "{table:?}");
         }
         assert!(measure_around(&original, &layers, &BTreeMap::new(), &settings, &|_| Ok(())).is_err());

@@ -16,7 +16,7 @@ pub use measure::{measure, measure_around};
 pub use study::{Change, Loss, Study};
 
 use lutweave_hw::rtl::NofM;
-use lutweave_quantize::compress::{Pattern, Setting};
+use lutweave_quantize::compress::{Pattern, WeightConfig};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 
@@ -39,32 +39,32 @@ pub fn real(distortion: u64) -> f64 {
 
 /// The price of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Price {
+pub struct SensitivityEntry {
     /// The setting.
-    pub setting: Setting,
+    pub setting: WeightConfig,
     /// In units of `1 /` [`DISTORTION_ONE`].
     pub distortion: u64,
 }
 
 /// The prices of a layer's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Table {
+pub struct SensitivityTable {
     /// Name of the layer.
     pub layer: String,
     /// One for each setting, in the order in which they were asked for.
-    pub prices: Vec<Price>,
+    pub prices: Vec<SensitivityEntry>,
 }
 
-impl Table {
+impl SensitivityTable {
     /// The price of a setting, if it was measured.
-    pub fn price(&self, setting: &Setting) -> Option<u64> {
+    pub fn price(&self, setting: &WeightConfig) -> Option<u64> {
         Some(self.prices.iter().find(|price| price.setting == *setting)?.distortion)
     }
 
     /// The table halfway to another of the same settings.
     #[must_use]
     pub fn midpoint(&self, other: &Self) -> Self {
-        let middle = |price: &Price| Price {
+        let middle = |price: &SensitivityEntry| SensitivityEntry {
             distortion: price.distortion.midpoint(other.price(&price.setting).unwrap_or(price.distortion)),
             ..*price
         };
@@ -75,7 +75,7 @@ impl Table {
     /// noise where they are flat.
     pub fn make_monotone(&mut self) {
         let mut order: Vec<usize> = (0..self.prices.len()).collect();
-        let kept = |price: &Price| match price.setting.pattern {
+        let kept = |price: &SensitivityEntry| match price.setting.pattern {
             Pattern::Free { kept } => Some(kept),
             Pattern::Dense | Pattern::NofM { .. } => None,
         };
@@ -92,16 +92,16 @@ impl Table {
 
 /// The settings that the hardware has for a layer: both widths, and for each the patterns whose
 /// groups fit the input channels. Layers over single channels have no patterns.
-pub fn hardware_settings(shape: [usize; 4]) -> Vec<Setting> {
+pub fn hardware_settings(shape: [usize; 4]) -> Vec<WeightConfig> {
     // The densest first, of equals the longest.
     let mut patterns = NofM::ALL.to_vec();
     patterns
         .sort_by_key(|pattern| (Reverse(1000 * u32::from(pattern.kept) / u32::from(pattern.of)), Reverse(pattern.of)));
     let mut settings = Vec::new();
     for bits in [8, 4] {
-        settings.push(Setting::dense(bits));
+        settings.push(WeightConfig::dense(bits));
         let fitting = patterns.iter().filter(|pattern| shape[3].is_multiple_of(usize::from(pattern.of)));
-        settings.extend(fitting.map(|&NofM { kept, of }| Setting { bits, pattern: Pattern::NofM { kept, of } }));
+        settings.extend(fitting.map(|&NofM { kept, of }| WeightConfig { bits, pattern: Pattern::NofM { kept, of } }));
     }
     settings
 }
@@ -112,10 +112,12 @@ mod tests {
 
     #[test]
     fn fewer_weights_never_cost_less() {
-        let free =
-            |bits, kept, distortion| Price { setting: Setting { bits, pattern: Pattern::Free { kept } }, distortion };
-        let dense = Price { setting: Setting::dense(4), distortion: 1 };
-        let mut table = Table {
+        let free = |bits, kept, distortion| SensitivityEntry {
+            setting: WeightConfig { bits, pattern: Pattern::Free { kept } },
+            distortion,
+        };
+        let dense = SensitivityEntry { setting: WeightConfig::dense(4), distortion: 1 };
+        let mut table = SensitivityTable {
             layer: "a".into(),
             prices: vec![free(8, 10, 5), free(8, 4, 3), free(8, 7, 9), free(4, 4, 2), dense.clone()],
         };

@@ -59,7 +59,7 @@ impl Default for Options {
 /// Removes channels that nobody needs: those that never fire, and those read by weights only
 /// that are zero but for rounding.
 ///
-/// `calibration` holds one list of inputs a sample. Without samples only what follows from the
+/// `calibration` holds one list of inputs per sample. Without samples only what follows from the
 /// weights is removed, and the result equals the graph up to floating-point rounding. With
 /// samples the two lossy choices of [`Options`] come in; [`Removed::change`] is their measured
 /// price. Nothing that follows from the weights is left to remove.

@@ -2,7 +2,7 @@
 
 use super::eliminate::Elimination;
 use super::round::Ordered;
-use super::{Compressed, LayerWeights, Moments, Options, Pattern, Setting, Statistics, cholesky};
+use super::{Compressed, LayerWeights, Moments, Options, Pattern, Statistics, WeightConfig, cholesky};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -18,7 +18,7 @@ const BLOCK: usize = 128;
 ///
 /// The statistics hold one group for each of the layer's groups, of the size of its channels.
 #[derive(Debug)]
-pub struct Pruner<'a> {
+pub struct LayerCompressor<'a> {
     pub(super) weights: LayerWeights<'a>,
     pub(super) statistics: &'a Statistics,
     groups: Vec<Group>,
@@ -37,7 +37,7 @@ struct Group {
     ordered: OnceLock<Ordered>,
 }
 
-impl<'a> Pruner<'a> {
+impl<'a> LayerCompressor<'a> {
     /// For a layer.
     pub fn new(weights: LayerWeights<'a>, statistics: &'a Statistics) -> Self {
         let groups = statistics.groups().iter().map(|_| Group::default()).collect();
@@ -86,7 +86,7 @@ impl<'a> Pruner<'a> {
     }
 
     /// Compresses the layer: mask, refit, scales and rounding.
-    pub fn compress(&self, setting: &Setting, options: &Options) -> Compressed {
+    pub fn compress(&self, setting: &WeightConfig, options: &Options) -> Compressed {
         super::row::compress(self, setting, options)
     }
 

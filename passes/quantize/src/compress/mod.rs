@@ -2,7 +2,7 @@
 //! the layer's output changes least.
 //!
 //! Everything minimises `(w - q) H (w - q)'` for each output channel, where `H` holds the mean
-//! products of the layer's inputs ([`Statistics`]). A [`Pruner`] chooses masks and refits what they
+//! products of the layer's inputs ([`Statistics`]). A [`LayerCompressor`] chooses masks and refits what they
 //! leave; [`compress`] rounds that to integers with one scale an output channel.
 //!
 //! Sources: ExactOBS and OBQ are Frantar and Alistarh, "Optimal Brain Compression" (2022); the
@@ -23,7 +23,7 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
-pub use mask::Pruner;
+pub use mask::LayerCompressor;
 pub use patch::Patch;
 pub use statistics::{Moments, Statistics};
 pub use windows::Windows;
@@ -52,14 +52,14 @@ pub enum Pattern {
 
 /// How a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Setting {
+pub struct WeightConfig {
     /// Width of the weights in bits: 2 to 8.
     pub bits: u8,
     /// Which weights stay.
     pub pattern: Pattern,
 }
 
-impl Setting {
+impl WeightConfig {
     /// All weights at a width.
     pub fn dense(bits: u8) -> Self {
         Self { bits, pattern: Pattern::Dense }
@@ -190,7 +190,12 @@ impl Compressed {
 }
 
 /// Compresses a layer. Several settings of one layer share their work through
-/// [`Pruner::compress`].
-pub fn compress(weights: LayerWeights, statistics: &Statistics, setting: &Setting, options: &Options) -> Compressed {
-    Pruner::new(weights, statistics).compress(setting, options)
+/// [`LayerCompressor::compress`].
+pub fn compress(
+    weights: LayerWeights,
+    statistics: &Statistics,
+    setting: &WeightConfig,
+    options: &Options,
+) -> Compressed {
+    LayerCompressor::new(weights, statistics).compress(setting, options)
 }

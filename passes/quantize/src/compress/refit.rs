@@ -1,7 +1,7 @@
 //! The best values of the weights that stay: `w_S = H_SS^-1 (H w)_S`.
 
 use super::cholesky;
-use super::mask::Pruner;
+use super::mask::LayerCompressor;
 use rayon::prelude::*;
 
 /// Systems up to this size are always solved by a factor.
@@ -11,7 +11,7 @@ const FACTOR_PRODUCTS: f64 = 8e9;
 /// Most steps of conjugate gradients.
 const GRADIENT_STEPS: usize = 96;
 
-impl Pruner<'_> {
+impl LayerCompressor<'_> {
     /// The weights that give the nearest output with some weights removed. `mask` holds one
     /// entry for each weight of the layer, true for those that stay.
     pub fn refit(&self, mask: &[bool]) -> Vec<f32> {

@@ -1,9 +1,9 @@
 //! One layer to integers, output channel by output channel.
 
-use super::mask::Pruner;
+use super::mask::LayerCompressor;
 use super::round::{self, Ordered};
 use super::scale::{self, Candidate};
-use super::{Compressed, Options, Rounding, Setting, cholesky};
+use super::{Compressed, Options, Rounding, WeightConfig, cholesky};
 use rayon::prelude::*;
 use std::borrow::Cow;
 
@@ -61,7 +61,7 @@ struct Row {
 }
 
 /// See [`super::compress`].
-pub(super) fn compress(pruner: &Pruner, setting: &Setting, options: &Options) -> Compressed {
+pub(super) fn compress(pruner: &LayerCompressor, setting: &WeightConfig, options: &Options) -> Compressed {
     let weights = pruner.weights;
     let (outputs, taps) = (weights.outputs(), weights.taps());
     let mask = pruner.mask(&setting.pattern, setting.mask_rows(weights.outputs_per_group()));
@@ -108,8 +108,8 @@ fn assemble(rows: Vec<Row>, mask: Vec<bool>, options: &Options) -> Compressed {
 }
 
 struct RowContext<'p, 'a> {
-    pruner: &'p Pruner<'a>,
-    setting: &'p Setting,
+    pruner: &'p LayerCompressor<'a>,
+    setting: &'p WeightConfig,
     options: &'p Options<'p>,
     output: usize,
     /// A factor of the products of this channel's own weights is affordable.

@@ -151,7 +151,7 @@ impl Statistics {
         let mut window = vec![0.0f32; all];
         for start in (0..rows).step_by(block) {
             let count = block.min(rows - start);
-            // One row a tap, and one an output, over all groups: [taps][windows].
+            // One row per tap, and one per output, over all groups: [taps][windows].
             let mut columns = vec![0.0f32; all * count];
             let mut results = vec![0.0f32; outputs * groups * count];
             for row in 0..count {

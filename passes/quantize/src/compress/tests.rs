@@ -65,8 +65,8 @@ impl Layer {
         LayerWeights { shape: self.shape, groups: self.groups, real: &self.real }
     }
 
-    fn pruner(&self) -> Pruner<'_> {
-        Pruner::new(self.weights(), &self.statistics)
+    fn pruner(&self) -> LayerCompressor<'_> {
+        LayerCompressor::new(self.weights(), &self.statistics)
     }
 
     fn error(&self, other: &[f32]) -> f64 {
@@ -143,7 +143,7 @@ proptest! {
         layer in layers(), pattern in patterns(), bits in prop_oneof![Just(4u8), Just(8u8)],
         rounding in prop_oneof![Just(Rounding::Nearest), Just(Rounding::Gptq), Just(Rounding::Obq)],
     ) {
-        let setting = Setting { bits, pattern: Pattern::NofM { kept: pattern.0, of: pattern.1 } };
+        let setting = WeightConfig { bits, pattern: Pattern::NofM { kept: pattern.0, of: pattern.1 } };
         let options = Options { rounding, ..Options::default() };
         let result = compress(layer.weights(), &layer.statistics, &setting, &options);
         prop_assert!(follows(&result.mask, layer.shape, pattern));
@@ -159,7 +159,7 @@ proptest! {
     fn learned_rounding_never_errs_more_than_the_nearest(layer in layers(), bits in 2u8..5) {
         let error = |rounding, descent| {
             let options = Options { rounding, descent, ..Options::default() };
-            compress(layer.weights(), &layer.statistics, &Setting::dense(bits), &options).error
+            compress(layer.weights(), &layer.statistics, &WeightConfig::dense(bits), &options).error
         };
         let nearest = error(Rounding::Nearest, false);
         for rounding in [Rounding::Gptq, Rounding::Obq] {
@@ -178,7 +178,7 @@ fn gptq_and_obq_are_well_ahead_on_correlated_inputs() {
         let layer = Layer::new(seed, [8, 3, 8, 1], 0, true);
         let error = |rounding| {
             let options = Options { rounding, descent: false, ..Options::default() };
-            compress(layer.weights(), &layer.statistics, &Setting::dense(4), &options).relative_error
+            compress(layer.weights(), &layer.statistics, &WeightConfig::dense(4), &options).relative_error
         };
         nearest += error(Rounding::Nearest);
         gptq += error(Rounding::Gptq);
@@ -221,7 +221,7 @@ fn wide_layers_are_pruned_by_sweeps() {
         let (ours, theirs) = (layer.error(&pruner.refit(&mask)), layer.error(&pruner.refit(&naive)));
         assert!(ours < 0.8 * theirs, "{ours} {theirs}");
     }
-    let setting = Setting { bits: 4, pattern: Pattern::NofM { kept: 4, of: 8 } };
+    let setting = WeightConfig { bits: 4, pattern: Pattern::NofM { kept: 4, of: 8 } };
     let result = pruner.compress(&setting, &Options { rounding: Rounding::Obq, ..Options::default() });
     assert!(follows(&result.mask, layer.shape, (4, 8)) && result.relative_error < 0.5, "{}", result.relative_error);
 }
@@ -242,10 +242,10 @@ fn very_wide_layers_are_judged_by_squares_alone() {
         assert!(follows(&mask, layer.shape, (limit, of)));
         assert!(rows == 1 || mask[..1602] == mask[1602..3204]);
     }
-    let setting = Setting { bits: 4, pattern: Pattern::NofM { kept: 4, of: 8 } };
+    let setting = WeightConfig { bits: 4, pattern: Pattern::NofM { kept: 4, of: 8 } };
     let result = pruner.compress(&setting, &Options { rounding: Rounding::Obq, ..Options::default() });
     assert!(result.integers.iter().zip(&result.mask).all(|(q, kept)| *kept || *q == 0));
-    let dense = pruner.compress(&Setting::dense(8), &Options::default());
+    let dense = pruner.compress(&WeightConfig::dense(8), &Options::default());
     assert!(dense.relative_error < 1e-3 && dense.relative_error < result.relative_error);
     assert_eq!(pruner.refit(&free), layer.masked(&free));
 }
@@ -258,9 +258,9 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let layer = Layer::new(9, [10, 3, 9, 1], 1, true);
             let pruner = layer.pruner();
             let settings = [
-                Setting::dense(4),
-                Setting { bits: 4, pattern: Pattern::NofM { kept: 4, of: 8 } },
-                Setting { bits: 8, pattern: Pattern::Free { kept: 300 } },
+                WeightConfig::dense(4),
+                WeightConfig { bits: 4, pattern: Pattern::NofM { kept: 4, of: 8 } },
+                WeightConfig { bits: 8, pattern: Pattern::Free { kept: 300 } },
             ];
             settings.map(|setting| pruner.compress(&setting, &Options::default()))
         })
@@ -281,7 +281,7 @@ fn empty_statistics_and_zero_weights_do_no_harm() {
         for pattern in
             [Pattern::Dense, Pattern::Free { kept: 3 }, Pattern::NofM { kept: 1, of: 4 }, Pattern::Free { kept: 0 }]
         {
-            let result = compress(weights, &statistics, &Setting { bits: 4, pattern }, &Options::default());
+            let result = compress(weights, &statistics, &WeightConfig { bits: 4, pattern }, &Options::default());
             assert_eq!(result.integers[..5], [0; 5]);
             assert!(result.relative_error.is_finite() && result.scales.iter().all(|scale| *scale > 0.0));
             assert_eq!(result.scales[0], result.scales[1]);
@@ -291,7 +291,7 @@ fn empty_statistics_and_zero_weights_do_no_harm() {
     let products = vec![1.0, 1.0, 1.0, 1.0];
     let statistics = Statistics::from_products(vec![(products, vec![0.0; 2])], 10, false);
     let weights = LayerWeights { shape: [1, 1, 1, 2], groups: 1, real: &[0.5, 0.25] };
-    let pruner = Pruner::new(weights, &statistics);
+    let pruner = LayerCompressor::new(weights, &statistics);
     let fitted = pruner.refit(&pruner.mask(&Pattern::Free { kept: 1 }, 1));
     assert!((fitted.iter().sum::<f32>() - 0.75).abs() < 0.02, "{fitted:?}");
 }
@@ -321,9 +321,9 @@ fn the_target_makes_up_for_a_change_of_the_inputs() {
 #[test]
 fn pairs_share_masks_only_where_there_are_pairs() {
     let pattern = Pattern::NofM { kept: 2, of: 4 };
-    assert_eq!(Setting { bits: 4, pattern }.mask_rows(8), 2);
-    assert_eq!(Setting { bits: 4, pattern }.mask_rows(7), 1);
-    assert_eq!(Setting { bits: 8, pattern }.mask_rows(8), 1);
-    assert_eq!(Setting { bits: 4, pattern: Pattern::Free { kept: 9 } }.mask_rows(8), 1);
-    assert_eq!(Setting::dense(4).mask_rows(8), 1);
+    assert_eq!(WeightConfig { bits: 4, pattern }.mask_rows(8), 2);
+    assert_eq!(WeightConfig { bits: 4, pattern }.mask_rows(7), 1);
+    assert_eq!(WeightConfig { bits: 8, pattern }.mask_rows(8), 1);
+    assert_eq!(WeightConfig { bits: 4, pattern: Pattern::Free { kept: 9 } }.mask_rows(8), 1);
+    assert_eq!(WeightConfig::dense(4).mask_rows(8), 1);
 }

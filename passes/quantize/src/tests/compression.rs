@@ -35,7 +35,7 @@ fn settings_give_a_valid_graph(seed: u64) -> Result<(), TestCaseError> {
             }
         };
         if random.below(5) > 0 {
-            settings.insert(site.name, Setting { bits: 2 + random.below(7) as u8, pattern });
+            settings.insert(site.name, WeightConfig { bits: 2 + random.below(7) as u8, pattern });
         }
     }
     let options = QuantizeOptions {
@@ -129,11 +129,11 @@ fn layers_take_their_settings() {
     assert_eq!(sites.iter().map(|site| site.edge).collect::<Vec<_>>(), [true, false, false, true]);
     assert_eq!((sites[1].shape, sites[1].macs, sites[1].default_bits(4)), ([16, 3, 3, 16], 64 * 2304, 4));
     let pattern = Pattern::NofM { kept: 2, of: 4 };
-    let free = Setting { bits: 8, pattern: Pattern::Free { kept: 700 } };
+    let free = WeightConfig { bits: 8, pattern: Pattern::Free { kept: 700 } };
     let settings = BTreeMap::from([
-        ("conv1".to_owned(), Setting { bits: 4, pattern }),
+        ("conv1".to_owned(), WeightConfig { bits: 4, pattern }),
         ("conv2".to_owned(), free),
-        ("conv3".to_owned(), Setting::dense(4)),
+        ("conv3".to_owned(), WeightConfig::dense(4)),
     ]);
     let options = QuantizeOptions { settings: Some(&settings), ..QuantizeOptions::default() };
     let quantized = quantize(&graph, &inputs, &options).unwrap();
@@ -167,9 +167,9 @@ fn layers_take_their_settings() {
 fn settings_that_fit_nothing_are_refused() {
     let (graph, inputs) = deep_graph(6);
     let settings = BTreeMap::from([
-        ("nowhere".to_owned(), Setting::dense(8)),
-        ("conv1".to_owned(), Setting::dense(9)),
-        ("conv2".to_owned(), Setting { bits: 4, pattern: Pattern::NofM { kept: 5, of: 4 } }),
+        ("nowhere".to_owned(), WeightConfig::dense(8)),
+        ("conv1".to_owned(), WeightConfig::dense(9)),
+        ("conv2".to_owned(), WeightConfig { bits: 4, pattern: Pattern::NofM { kept: 5, of: 4 } }),
     ]);
     let options = QuantizeOptions { settings: Some(&settings), ..QuantizeOptions::default() };
     let faults = quantize(&graph, &inputs, &options).unwrap_err();

@@ -1,4 +1,4 @@
-//! The square form of deformable convolutions, one distance a pixel (Huang et al., "CoDeNet", 2021),
+//! The square form of deformable convolutions, one distance per pixel (Huang et al., "CoDeNet", 2021),
 //! behind the ways in which exporters write it.
 
 use super::deform::layer;
@@ -74,7 +74,7 @@ pub const RULES: &[RuleSpec] = &[
         lhs: "(deform_conv ?x ?w ?b (mul ?e !t))",
         rhs: "(deform_conv[square] ?x ?w ?b unit*e+dilation)",
         guards: &[FACTORS_ARE_A_SQUARE],
-        why: "offsets that grow with the way from the centre have one distance a pixel",
+        why: "offsets that grow with the way from the centre have one distance per pixel",
         apply: square,
         constants: false,
         generative: false,

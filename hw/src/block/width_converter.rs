@@ -1,6 +1,6 @@
 //! Stream width conversion by an integer factor.
 
-use super::queue::Queue;
+use super::fifo::Fifo;
 use crate::rtl::build::{Builder, Level, advance, branch, set, when};
 use crate::rtl::expr::{Expr, and, not, or};
 use crate::rtl::{Module, Statement, Ty};
@@ -16,7 +16,7 @@ pub fn convert(name: &str, lane: Ty, from: u32, to: u32) -> Module {
 fn widen(name: &str, lane: Ty, from: u32, to: u32) -> Module {
     let mut b = Builder::new(name, format!("Widens a stream of {lane} from {from} to {to} lanes."));
     let input = b.input("in", lane.by(from));
-    let queue = Queue::new(&mut b, "out", lane.by(to), DEPTH);
+    let queue = Fifo::new(&mut b, "out", lane.by(to), DEPTH);
     let ready = b.ready(input, queue.has_space());
     let take = b.wire("take", and(input.valid, ready));
     let part = Level::new(&mut b, "part", to / from);
@@ -39,7 +39,7 @@ fn widen(name: &str, lane: Ty, from: u32, to: u32) -> Module {
 fn narrow(name: &str, lane: Ty, from: u32, to: u32) -> Module {
     let mut b = Builder::new(name, format!("Narrows a stream of {lane} from {from} to {to} lanes."));
     let input = b.input("in", lane.by(from));
-    let queue = Queue::new(&mut b, "out", lane.by(to), DEPTH);
+    let queue = Fifo::new(&mut b, "out", lane.by(to), DEPTH);
     let held = b.register("held", Ty::BIT, 0);
     let data = b.data_register("data", lane.by(from));
     let part = Level::new(&mut b, "part", from / to);

@@ -5,12 +5,12 @@ use crate::rtl::build::{Builder, Input, branch, set, when};
 use crate::rtl::expr::{Expr, and, not};
 use crate::rtl::{SignalId, Statement, Ty};
 
-/// A stream input with two places, so that it can take one beat a cycle.
+/// A stream input with two places, so that it can take one beat per cycle.
 #[derive(Clone, Copy, Debug)]
-pub struct Inlet {
+pub struct SkidBuffer {
     input: Input,
     ready: SignalId,
-    /// 1 if [`Inlet::data`] holds a beat.
+    /// 1 if [`SkidBuffer::data`] holds a beat.
     pub valid: SignalId,
     /// The oldest beat.
     pub data: SignalId,
@@ -18,7 +18,7 @@ pub struct Inlet {
     second_data: SignalId,
 }
 
-impl Inlet {
+impl SkidBuffer {
     /// An input `name` with its places.
     pub fn new(builder: &mut Builder, name: &str, ty: Ty) -> Self {
         let input = builder.input(name, ty);

@@ -33,7 +33,7 @@ struct Chain {
 ///
 /// # Errors
 /// Samples that do not fit the graph's inputs.
-pub fn separate(graph: &Graph, samples: &[Vec<Tensor>]) -> Result<(Graph, Vec<String>), Diagnostic> {
+pub fn split_channels_by_range(graph: &Graph, samples: &[Vec<Tensor>]) -> Result<(Graph, Vec<String>), Diagnostic> {
     let chains = chains(graph);
     let count = SAMPLES.min(samples.len());
     if chains.is_empty() || count == 0 {
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn channels_are_split_by_size_and_nothing_else_changes() {
         let graph = network(&[0.01, 40.0, 1.0, 50.0, 0.02], Unary::Silu);
-        let (result, names) = separate(&graph, &[sample()]).expect("the sample fits");
+        let (result, names) = split_channels_by_range(&graph, &[sample()]).expect("the sample fits");
         assert_eq!(names, ["layer"]);
         let layers = result.nodes().iter().filter(|node| node.name.starts_with("layer.part")).count();
         assert_eq!(layers, 3);
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn what_one_scale_fits_stays() {
         for graph in [network(&[40.0, 30.0, 50.0], Unary::Silu), network(&[0.01, 40.0, 1.0], Unary::Relu)] {
-            let (result, names) = separate(&graph, &[sample()]).expect("the sample fits");
+            let (result, names) = split_channels_by_range(&graph, &[sample()]).expect("the sample fits");
             assert!(names.is_empty());
             assert_eq!(result, graph);
         }

@@ -9,10 +9,10 @@ use lutweave_ir::{Diagnostics, Graph, NodeId};
 
 /// A layer with its weights.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SubjectLayer {
+pub struct NormalizedLayer {
     /// What there is to know of it.
     pub info: LayerInfo,
-    /// Its node in [`Subject::graph`].
+    /// Its node in [`NormalizedNetwork::graph`].
     pub node: NodeId,
     /// The constant that holds its weights.
     pub weights: NodeId,
@@ -20,7 +20,7 @@ pub struct SubjectLayer {
     pub bias: NodeId,
 }
 
-impl SubjectLayer {
+impl NormalizedLayer {
     /// Its weights may be chosen: they are trained, and the model does not give integers for them.
     pub fn open(&self) -> bool {
         self.info.trained && self.info.given_bits.is_none()
@@ -40,18 +40,18 @@ impl SubjectLayer {
 /// A float network of convolutions and few other operators. Its outputs are the values that
 /// leave the chip.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct NormalizedNetwork {
     /// The network.
     pub graph: Graph,
     /// Its layers, in order.
-    pub layers: Vec<SubjectLayer>,
+    pub layers: Vec<NormalizedLayer>,
 }
 
 /// The network that [`super::quantize`] makes of a float graph before it rounds anything.
 ///
 /// # Errors
 /// Everything in the graph that cannot be compiled.
-pub fn subject(graph: &Graph) -> Result<Subject, Diagnostics> {
+pub fn normalized_network(graph: &Graph) -> Result<NormalizedNetwork, Diagnostics> {
     let model = normalise::normalise(graph)?;
     let fusion = Fusion::new(&model);
     let edges = edge_layers(&model, &fusion);
@@ -60,10 +60,10 @@ pub fn subject(graph: &Graph) -> Result<Subject, Diagnostics> {
         .map(|root| {
             let operands = &model.graph.node(root).operands;
             let info = info(&model, root, edges.contains(&root));
-            SubjectLayer { info, node: root, weights: operands[1], bias: operands[2] }
+            NormalizedLayer { info, node: root, weights: operands[1], bias: operands[2] }
         })
         .collect();
-    Ok(Subject { graph: chip_outputs(model), layers })
+    Ok(NormalizedNetwork { graph: chip_outputs(model), layers })
 }
 
 /// The layers of a graph that [`super::quantize`] gives integer weights, in the order of its
@@ -72,7 +72,7 @@ pub fn subject(graph: &Graph) -> Result<Subject, Diagnostics> {
 /// # Errors
 /// Everything in the graph that cannot be compiled.
 pub fn layers(graph: &Graph) -> Result<Vec<LayerInfo>, Diagnostics> {
-    Ok(subject(graph)?.layers.into_iter().map(|layer| layer.info).collect())
+    Ok(normalized_network(graph)?.layers.into_iter().map(|layer| layer.info).collect())
 }
 
 /// The graph with the values that leave the chip as outputs, in order.

@@ -9,7 +9,7 @@ use crate::rtl::{MemoryId, SignalId, Statement, Ty};
 
 /// A queue in front of a stream output.
 #[derive(Clone, Copy, Debug)]
-pub struct Queue {
+pub struct Fifo {
     output: Output,
     memory: MemoryId,
     depth: u32,
@@ -19,7 +19,7 @@ pub struct Queue {
     load: SignalId,
 }
 
-impl Queue {
+impl Fifo {
     /// A queue of `depth` words, at least 2, before a new output `name`.
     pub fn new(builder: &mut Builder, name: &str, ty: Ty, depth: u32) -> Self {
         let output = builder.output(name, ty);
@@ -69,15 +69,15 @@ impl Queue {
 
 /// A queue whose places are reserved before the work starts.
 #[derive(Clone, Copy, Debug)]
-pub struct ReservedQueue {
-    queue: Queue,
+pub struct CreditFifo {
+    queue: Fifo,
     free: SignalId,
 }
 
-impl ReservedQueue {
+impl CreditFifo {
     /// A queue of `depth` words, all free.
     pub fn new(builder: &mut Builder, name: &str, ty: Ty, depth: u32) -> Self {
-        let queue = Queue::new(builder, name, ty, depth);
+        let queue = Fifo::new(builder, name, ty, depth);
         let free = builder.register(&format!("{name}_free"), Ty::holding(u64::from(depth)), i64::from(depth));
         Self { queue, free }
     }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Values of the float graph; each is held as long as something may read it.
-pub(super) struct Shadow<'m> {
+pub(super) struct FloatReference<'m> {
     model: &'m Model,
     samples: &'m [Vec<Tensor>],
     /// The node after the last one that was computed.
@@ -18,16 +18,16 @@ pub(super) struct Shadow<'m> {
     last_reader: Vec<Option<NodeId>>,
 }
 
-/// Most elements that a [`Reference`] keeps.
+/// Most elements that a [`ReferenceValues`] keeps.
 const KEPT_ELEMENTS: usize = 1 << 27;
 
-/// All values that a [`Shadow`] gives, kept for the next one.
-pub(super) struct Reference(Vec<Option<Arc<[Tensor]>>>);
+/// All values that a [`FloatReference`] gives, kept for the next one.
+pub(super) struct ReferenceValues(Vec<Option<Arc<[Tensor]>>>);
 
-impl Reference {
+impl ReferenceValues {
     /// The values of all nodes that are read, if memory allows.
     pub fn new(model: &Model, fusion: &Fusion, samples: &[Vec<Tensor>]) -> Option<Self> {
-        let mut shadow = Shadow::new(model, fusion, samples, None);
+        let mut shadow = FloatReference::new(model, fusion, samples, None);
         let read = model.graph.ids().filter(|id| shadow.last_reader[id.index()].is_some());
         let elements: usize = read.map(|id| model.graph.node(id).ty.count()).sum();
         if elements.saturating_mul(samples.len()) > KEPT_ELEMENTS {
@@ -39,9 +39,14 @@ impl Reference {
     }
 }
 
-impl<'m> Shadow<'m> {
+impl<'m> FloatReference<'m> {
     /// Before the first node; with a reference all is there already.
-    pub fn new(model: &'m Model, fusion: &Fusion, samples: &'m [Vec<Tensor>], reference: Option<&Reference>) -> Self {
+    pub fn new(
+        model: &'m Model,
+        fusion: &Fusion,
+        samples: &'m [Vec<Tensor>],
+        reference: Option<&ReferenceValues>,
+    ) -> Self {
         let count = model.graph.nodes().len();
         let mut live = vec![false; count];
         for output in model.graph.outputs() {
@@ -65,7 +70,7 @@ impl<'m> Shadow<'m> {
             }
         }
         let (next, values) = match reference {
-            Some(Reference(values)) => (count, values.clone()),
+            Some(ReferenceValues(values)) => (count, values.clone()),
             None => (0, vec![None; count]),
         };
         Self { model, samples, next, values, last_reader }
@@ -119,7 +124,7 @@ impl<'m> Shadow<'m> {
         }
     }
 
-    /// The reals of a node, one tensor a sample, while they are held.
+    /// The reals of a node, one tensor per sample, while they are held.
     pub fn reals(&self, id: NodeId) -> Option<&[Tensor]> {
         let real = self.model.graph.node(id).ty.element == Element::F32;
         self.values[id.index()].as_deref().filter(|samples| real && !samples.is_empty())

@@ -4,7 +4,7 @@ use lutweave_ir::op::Sampling;
 
 /// Sizes of a window operation. Vertical before horizontal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct WindowGeometry {
     /// Rows, columns and channels of the input.
     pub input: [u32; 3],
     /// Rows, columns and channels of the output.
@@ -30,7 +30,7 @@ pub struct Displacement {
     pub span: [(i64, i64); 2],
 }
 
-impl Extent {
+impl WindowGeometry {
     /// First and last coordinate along an axis for which the memory holds pixels while a window
     /// is read, from the window's start: those of unmoved taps are among them.
     pub(super) fn span(&self, axis: usize) -> (i64, i64) {
@@ -127,13 +127,13 @@ mod tests {
     use lutweave_ir::op::{Geometry, QDeformConv};
     use lutweave_ir::{Element, Requantize};
 
-    fn extent(sampling: Sampling, reach: u32, rows: u32, kernel: u32) -> Extent {
+    fn extent(sampling: Sampling, reach: u32, rows: u32, kernel: u32) -> WindowGeometry {
         let pad = kernel / 2;
         let requantize = Requantize { multipliers: vec![1], shifts: vec![0], zero_point: 0, lo: 0, hi: 1 };
         let geometry = Geometry { pads: [pad as usize; 4], ..Geometry::PLAIN };
         let conv = QDeformConv { geometry, sampling, reach, pad_value: 0, requantize, element: Element::I8 };
         let displacement = Displacement { sampling, span: [0, 1].map(|axis| conv.span(axis, kernel as usize)) };
-        Extent {
+        WindowGeometry {
             input: [rows, 9, 4],
             output: [rows, 9, 4],
             kernel: [kernel; 2],
@@ -154,7 +154,7 @@ mod tests {
             let free = extent(FREE, reach, 40, 3);
             assert_eq!((free.ring_rows(1, 1), free.rows_of_lead()), (2 * reach + 4, reach + 1));
         }
-        let plain = Extent { displacement: None, ..extent(FREE, 0, 40, 3) };
+        let plain = WindowGeometry { displacement: None, ..extent(FREE, 0, 40, 3) };
         assert_eq!(plain.ring_rows(1, 1), extent(Sampling::Square, 1, 40, 3).ring_rows(1, 1));
         assert_eq!(plain.ring_rows(1, 1), extent(FREE, 0, 40, 3).ring_rows(1, 1));
         // Nothing moves, but as many rows are left behind at the end of a frame.
@@ -163,32 +163,33 @@ mod tests {
 
     #[test]
     fn the_lead_is_what_lies_below_and_right_of_a_pixel() {
-        let plain = Extent { displacement: None, ..extent(FREE, 0, 40, 3) };
-        let near = |extent: Extent, rows: f64, pixels: f64| {
+        let plain = WindowGeometry { displacement: None, ..extent(FREE, 0, 40, 3) };
+        let near = |extent: WindowGeometry, rows: f64, pixels: f64| {
             let [height, width, _] = extent.input.map(f64::from);
             assert!((extent.lead() - rows / height - pixels / (height * width)).abs() < 1e-9, "{}", extent.lead());
         };
         near(plain, 1.0, 2.0);
-        near(Extent { kernel: [1, 1], pads: [0, 0], ..plain }, 0.0, 1.0);
+        near(WindowGeometry { kernel: [1, 1], pads: [0, 0], ..plain }, 0.0, 1.0);
         near(extent(Sampling::Square, 3, 40, 3), 3.0, 4.0);
         // Every second row and column: the same below the first window.
-        near(Extent { strides: [2, 2], output: [20, 5, 4], ..plain }, 1.0, 2.0);
+        near(WindowGeometry { strides: [2, 2], output: [20, 5, 4], ..plain }, 1.0, 2.0);
         // Without padding the last window is as far ahead as the paddings together.
-        near(Extent { pads: [0, 0], output: [38, 7, 4], ..plain }, 2.0, 3.0);
+        near(WindowGeometry { pads: [0, 0], output: [38, 7, 4], ..plain }, 2.0, 3.0);
         // All of the image for one result.
-        let whole = Extent { kernel: [40, 9], pads: [0, 0], output: [1, 1, 4], ..plain };
+        let whole = WindowGeometry { kernel: [40, 9], pads: [0, 0], output: [1, 1, 4], ..plain };
         assert!((whole.lead() - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn rows_that_take_long_enough_save_one() {
-        let plain = Extent { displacement: None, input: [40, 16, 4], output: [40, 16, 4], ..extent(FREE, 0, 40, 3) };
+        let plain =
+            WindowGeometry { displacement: None, input: [40, 16, 4], output: [40, 16, 4], ..extent(FREE, 0, 40, 3) };
         assert_eq!([plain.ring_rows(1, 1), plain.ring_rows(4, 36)], [4, 3]);
-        let halved = Extent { strides: [2, 2], output: [20, 8, 4], ..plain };
+        let halved = WindowGeometry { strides: [2, 2], output: [20, 8, 4], ..plain };
         assert_eq!([halved.ring_rows(1, 1), halved.ring_rows(4, 36)], [5, 4]);
-        let unpadded = Extent { pads: [0, 0], output: [38, 14, 4], ..plain };
+        let unpadded = WindowGeometry { pads: [0, 0], output: [38, 14, 4], ..plain };
         assert_eq!(unpadded.ring_rows(4, 36), 4);
-        let pointwise = Extent { kernel: [1, 1], pads: [0, 0], ..plain };
+        let pointwise = WindowGeometry { kernel: [1, 1], pads: [0, 0], ..plain };
         assert_eq!(pointwise.ring_rows(4, 36), 2);
     }
 

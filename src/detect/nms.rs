@@ -4,7 +4,7 @@ use super::Detection;
 
 /// Keeps, best first, what overlaps nothing better of its class by more than `overlap`, at most
 /// `limit` detections. Equal scores keep their order.
-pub fn suppress(mut detections: Vec<Detection>, overlap: f64, limit: usize) -> Vec<Detection> {
+pub fn non_maximum_suppression(mut detections: Vec<Detection>, overlap: f64, limit: usize) -> Vec<Detection> {
     detections.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept: Vec<Detection> = Vec::new();
     for detection in detections {
@@ -12,7 +12,7 @@ pub fn suppress(mut detections: Vec<Detection>, overlap: f64, limit: usize) -> V
             break;
         }
         let covers =
-            |better: &Detection| better.class == detection.class && better.bounds.overlap(&detection.bounds) > overlap;
+            |better: &Detection| better.class == detection.class && better.bounds.iou(&detection.bounds) > overlap;
         if !kept.iter().any(covers) {
             kept.push(detection);
         }
@@ -46,16 +46,16 @@ mod tests {
         let [weak, strong, far, other] =
             [detection(1.0, 0, 0.4), detection(0.0, 0, 0.9), detection(8.0, 0, 0.5), detection(0.0, 1, 0.3)];
         let all = vec![weak, strong, far, other];
-        assert_eq!(suppress(all.clone(), 0.5, 9), [strong, far, other]);
-        assert_eq!(suppress(all.clone(), 0.5, 1), [strong]);
-        assert_eq!(suppress(all, 0.95, 9), [strong, far, weak, other]);
-        assert_eq!(suppress(Vec::new(), 0.5, 9), []);
+        assert_eq!(non_maximum_suppression(all.clone(), 0.5, 9), [strong, far, other]);
+        assert_eq!(non_maximum_suppression(all.clone(), 0.5, 1), [strong]);
+        assert_eq!(non_maximum_suppression(all, 0.95, 9), [strong, far, weak, other]);
+        assert_eq!(non_maximum_suppression(Vec::new(), 0.5, 9), []);
     }
 
     #[test]
     fn equal_scores_keep_their_order() {
         let [first, second] = [detection(0.0, 0, 0.5), detection(1.0, 0, 0.5)];
-        assert_eq!(suppress(vec![first, second], 0.5, 9), [first]);
-        assert_eq!(suppress(vec![second, first], 0.5, 9), [second]);
+        assert_eq!(non_maximum_suppression(vec![first, second], 0.5, 9), [first]);
+        assert_eq!(non_maximum_suppression(vec![second, first], 0.5, 9), [second]);
     }
 }

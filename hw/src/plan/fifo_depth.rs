@@ -1,4 +1,4 @@
-//! Queue depths at joins.
+//! Fifo depths at joins.
 //!
 //! Frames come at an even pace: one in as many cycles as the slowest stage takes. What reaches a
 //! node is late by some part of a frame against that pace, because results need input that comes
@@ -22,7 +22,7 @@ use crate::block::top_peaks;
 use crate::kernel::Kernel;
 use lutweave_ir::{Graph, NodeId};
 
-/// Sets [`Stage::slack`] of every stage.
+/// Sets [`Stage::fifo_depths`] of every stage.
 pub fn assign(graph: &Graph, stages: &mut [Stage]) {
     let pace = stages.iter().map(|stage| stage.cycles).max().unwrap_or(1).max(1) as f64;
     // How late the results of each node are, in frames.
@@ -41,7 +41,7 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
                 let ty = &graph.node(*operand).ty;
                 let pixel = ty.shape.last().map_or(1, |&channels| channels as u64);
                 let difference = (frames.max(0.0) * ty.count() as f64).ceil() as u64;
-                stage.slack[position] = difference + if frames > 0.0 { pixel } else { 0 } + MARGIN;
+                stage.fifo_depths[position] = difference + if frames > 0.0 { pixel } else { 0 } + MARGIN;
             }
         }
         late[id.index()] = together.plus(Lateness::always(turn(&stage.kernel) + delay(stage, pace)));
@@ -82,7 +82,7 @@ fn waiting(kernel: &Kernel, position: usize) -> Lateness {
     Lateness::always(match kernel {
         Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position > 0 => 0.0,
         Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => extent.lead(),
-        Kernel::Global { .. } => 1.0,
+        Kernel::GlobalAveragePool { .. } => 1.0,
         // The first of several equal rows comes with the input, in the time of one.
         Kernel::Upsample { input: [height, width, _], factors } => {
             (1.0 - 1.0 / f64::from(factors[0])) / f64::from(*height) + 1.0 / (f64::from(*height) * f64::from(*width))
@@ -97,7 +97,7 @@ fn waiting(kernel: &Kernel, position: usize) -> Lateness {
         Kernel::Crop(axes) => return cropped(axes),
         Kernel::Pad(axes) => return padded(axes),
         Kernel::Table
-        | Kernel::Pair { .. }
+        | Kernel::Elementwise { .. }
         | Kernel::Concat { .. }
         | Kernel::Input
         | Kernel::Constant
@@ -172,7 +172,7 @@ fn delay(stage: &Stage, pace: f64) -> f64 {
             let written = extent.input[2].div_ceil(stage.input_lanes[0]);
             f64::from(written) + stage.cycles as f64 / (f64::from(extent.output[0]) * f64::from(extent.output[1]))
         }
-        Kernel::Global { pixels, .. } => stage.cycles as f64 / f64::from(*pixels),
+        Kernel::GlobalAveragePool { pixels, .. } => stage.cycles as f64 / f64::from(*pixels),
         // The best may be the last.
         Kernel::TopPeaks { count, .. } => pace + top_peaks::turnaround(*count) as f64,
         _ => 0.0,

@@ -1,4 +1,4 @@
-//! What is true of samples: classes and objects.
+//! Ground truth: classes and objects: classes and objects.
 
 use super::spec::fault;
 use crate::detect::{Bounds, Object};

@@ -230,6 +230,37 @@ pub const RULES: &[RuleSpec] = &[
         generative: false,
     },
     RuleSpec {
+        name: "one-over",
+        class: RuleClass::Integer,
+        lhs: "(div ?n ?y)",
+        rhs: "(reciprocal ?y)",
+        guards: &[
+            Guard { name: "the numerator is 1", holds: |egraph, found| egraph.uniform(found.classes[0]) == Some(1.0) },
+            Guard {
+                name: "the numerator does not widen the value",
+                holds: |egraph, found| egraph.shape(found.classes[1]) == egraph.shape(found.root),
+            },
+        ],
+        why: "one operand fewer; a table on the chip",
+        apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Reciprocal), &[found.vars::<2>()[1]]),
+        constants: false,
+        generative: false,
+    },
+    RuleSpec {
+        name: "sigmoid",
+        class: RuleClass::Real,
+        lhs: "(reciprocal (cbias (exp (cscale ?x ?r)) ?h))",
+        rhs: "(sigmoid ?x)",
+        guards: &[
+            Guard { name: "the argument is -x", holds: |egraph, found| near(egraph.uniform(found.classes[1]), -1.0) },
+            Guard { name: "the bias is 1", holds: |egraph, found| near(egraph.uniform(found.classes[2]), 1.0) },
+        ],
+        why: "the definition; in parts, 8 bits hold neither the exponential nor its reciprocal",
+        apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Sigmoid), &found.vars::<1>()),
+        constants: false,
+        generative: false,
+    },
+    RuleSpec {
         name: "scale-into-product",
         class: RuleClass::Real,
         lhs: "(cscale (mul ?x ?y) ?g)",

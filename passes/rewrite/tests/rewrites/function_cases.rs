@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
         rules: &["hard-sigmoid-scaled", "hard-sigmoid-affine", "scale-into-product", "hard-swish"],
         build: hard_sigmoid,
     },
+    Case { name: "sigmoid in parts", rules: &["sigmoid", "one-over"], build: sigmoid },
     Case { name: "gelu in parts", rules: &["gelu", "scale-out-of-product"], build: gelu },
     Case { name: "scaled products", rules: &["scale-into-product", "scale-out-of-product"], build: scaled_products },
     Case { name: "mean", rules: &["mean-average-pool"], build: mean },
@@ -120,6 +121,30 @@ fn hard_sigmoid(seed: u64) -> Graph {
         }
     };
     let y = if m.random.flip() { m.binary(Binary::Mul, x, y) } else { y };
+    m.finish(&[y])
+}
+
+fn sigmoid(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.image();
+    let (slope, one) = (m.random.pick(&[-1.0, -1.0, -0.5]), m.random.pick(&[1.0, 1.0, 2.0]));
+    let (slope, one) = (m.scalar(slope), m.scalar(one));
+    let y = if m.random.flip() { m.unary(Unary::Neg, x) } else { m.binary(Binary::Mul, x, slope) };
+    let y = m.unary(Unary::Exp, y);
+    let y = m.binary(Binary::Add, y, one);
+    let y = if m.random.flip() {
+        m.unary(Unary::Reciprocal, y)
+    } else {
+        let c = m.channels(y);
+        let wide = m.random.pick(&[1.0, 1.0, 2.0]);
+        let numerator = match m.random.from(0, 2) {
+            0 => m.scalar(wide),
+            1 => m.floats(&[c], vec![wide; c]),
+            // Wider than what it is divided by.
+            _ => m.floats(&[2, 1, 1, 1], vec![wide; 2]),
+        };
+        m.binary(Binary::Div, numerator, y)
+    };
     m.finish(&[y])
 }
 

@@ -5,7 +5,7 @@ use crate::executor::{Answer, Drive, Kind};
 use crate::failure::Failure;
 use crate::inputs::single_input;
 use crate::metric::Verdict;
-use crate::model::{self, Model};
+use crate::model::Model;
 use crate::observer::{Context, Work};
 use crate::plausible;
 use crate::task::{Samples, Section, Task};
@@ -103,7 +103,7 @@ pub fn task_of(build: &Build, task: Option<&Path>) -> Result<Task, Failure> {
 
 fn float_model(build: &Build, task: Option<&Path>) -> Option<Model> {
     let built_in = task.is_none().then_some(build.manifest.model.as_str());
-    model::load(built_in, task).ok()
+    Model::load(built_in, task).ok()
 }
 
 /// What a graph's outputs for samples are worth, in the interpreter. `names` are the outputs'.

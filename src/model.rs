@@ -24,48 +24,39 @@ pub struct Model {
 }
 
 impl Model {
-    /// As [`load`].
+    /// Finds and imports a model: an `.onnx` file, a built-in model, or what the task names.
     ///
     /// # Errors
-    /// As [`load`].
+    /// If there is neither, or a file cannot be read or imported.
     pub fn load(model: Option<&str>, task: Option<&Path>) -> Result<Self, Failure> {
-        load(model, task)
-    }
-}
-
-/// Finds and imports a model: an `.onnx` file, a built-in model, or what the task names.
-///
-/// # Errors
-/// If there is neither, or a file cannot be read or imported.
-pub fn load(model: Option<&str>, task: Option<&Path>) -> Result<Model, Failure> {
-    let task = task.map(Task::read).transpose()?;
-    let Some(model) = model else {
-        let Some(path) = task.as_ref().and_then(Task::model_path) else {
-            return Err(Failure::Usage(
-                Diagnostic::error("no-model", "no model is given")
-                    .help("name an .onnx file or a built-in model (see `lutweave models`), or a task that names one"),
-            ));
+        let task = task.map(Task::read).transpose()?;
+        let Some(model) = model else {
+            let Some(path) = task.as_ref().and_then(Task::model_path) else {
+                return Err(Failure::Usage(Diagnostic::error("no-model", "no model is given").help(
+                    "name an .onnx file or a built-in model (see `lutweave models`), or a task that names one",
+                )));
+            };
+            return import_file(&path, task);
         };
-        return import_file(&path, task);
-    };
-    if let Some(built_in) = lutweave_models::find(model) {
-        let task = match task {
-            Some(task) => task,
-            None => Task::of_built_in(built_in)?,
-        };
-        return import(built_in.onnx().into_owned(), model.to_owned(), None, Some(task));
+        if let Some(built_in) = lutweave_models::find(model) {
+            let task = match task {
+                Some(task) => task,
+                None => Task::of_built_in(built_in)?,
+            };
+            return import(built_in.onnx().into_owned(), model.to_owned(), None, Some(task));
+        }
+        let path = Path::new(model);
+        if !path.exists() {
+            return Err(unknown(model));
+        }
+        if Build::is_at(path) {
+            return Err(Diagnostic::error("bad-model", "it is a compiled model, and here a model is wanted")
+                .at(model)
+                .help("`verify`, `run`, `eval`, `explain` and `inspect` take compiled models")
+                .into());
+        }
+        import_file(path, task)
     }
-    let path = Path::new(model);
-    if !path.exists() {
-        return Err(unknown(model));
-    }
-    if Build::is_at(path) {
-        return Err(Diagnostic::error("bad-model", "it is a compiled model, and here a model is wanted")
-            .at(model)
-            .help("`verify`, `run`, `eval`, `explain` and `inspect` take compiled models")
-            .into());
-    }
-    import_file(path, task)
 }
 
 /// A model that is neither a file nor built in.

@@ -7,7 +7,7 @@ use super::render::Ending;
 use super::table::table;
 use lutweave::artefact;
 use lutweave::compiler::{Compiled, Compiler};
-use lutweave::model;
+use lutweave::model::Model;
 use lutweave::report::{COLUMNS, choice_figures, figures, row};
 use serde_json::json;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub fn command(arguments: &Compile, bars: &Bars) -> Result<(), Ending> {
     artefact::check_target(output)?;
     // Options that make no sense are told before a model is looked for.
     arguments.options().check()?;
-    let model = model::load(source.model.as_deref(), source.task.as_deref())?;
+    let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
     let compiler = Compiler::watched(arguments.options(), bars);
     let compiled = compiler.compile(&model)?;
     let timings = source.passes.timings;

@@ -7,7 +7,7 @@ use lutweave::artefact::Build;
 use lutweave::eval::{self, Judged};
 use lutweave::executor::Kind;
 use lutweave::failure::{Failure, object};
-use lutweave::model;
+use lutweave::model::Model;
 use lutweave::observer::Context;
 use lutweave::options::Choices;
 use lutweave_ir::Diagnostic;
@@ -29,7 +29,7 @@ pub fn command(arguments: &Eval, bars: &Bars) -> Result<(), Ending> {
         }
         None => {
             refuse_executor(arguments.executor)?;
-            eval::model_as_it_came(&model::load(arguments.model.as_deref(), task)?, limit, &context)?
+            eval::model_as_it_came(&Model::load(arguments.model.as_deref(), task)?, limit, &context)?
         }
     };
     print(&judged, &context, arguments.format.json)

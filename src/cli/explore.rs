@@ -7,7 +7,7 @@ use super::render::Ending;
 use super::table::table;
 use lutweave::artefact;
 use lutweave::explore::{Front, explore};
-use lutweave::model;
+use lutweave::model::Model;
 use lutweave::observer::Context;
 use serde_json::json;
 
@@ -23,7 +23,7 @@ pub fn command(arguments: &Explore, bars: &Bars) -> Result<(), Ending> {
     let Some(output) = &arguments.output else { unreachable!("invariant: it is required without --stop-after") };
     artefact::check_front(output)?;
     let context = Context::new(bars);
-    let model = model::load(source.model.as_deref(), source.task.as_deref())?;
+    let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
     let front = explore(&model, &source.options(), arguments.points as usize, limit, &context)?;
     front.files().write_front(output, &context)?;

@@ -7,7 +7,7 @@ use super::table::table;
 use lutweave::artefact::Build;
 use lutweave::compiler::Compiler;
 use lutweave::failure::printable;
-use lutweave::model;
+use lutweave::model::Model;
 use lutweave::options::Options;
 use lutweave_ir::split::{host_ops, split};
 use lutweave_ir::{Graph, Op, TensorType, text};
@@ -26,7 +26,7 @@ pub fn command(arguments: &Inspect, bars: &Bars) -> Result<(), Ending> {
     let graph = match directory {
         Some(directory) => Build::read(directory)?.graph,
         None => {
-            let model = model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
+            let model = Model::load(arguments.model.as_deref(), arguments.task.as_deref())?;
             if arguments.raw {
                 model.graph
             } else {

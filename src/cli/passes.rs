@@ -5,7 +5,7 @@ use super::bars::Bars;
 use super::render::Ending;
 use super::table::table;
 use lutweave::compiler::Compiler;
-use lutweave::model;
+use lutweave::model::Model;
 use lutweave::observer::Timing;
 use lutweave::options::Options;
 use lutweave::pipeline;
@@ -22,7 +22,7 @@ pub fn stopped(source: &Source, options: Options, bars: &Bars, as_json: bool) ->
     }
     let Some(pass) = &source.passes.stop_after else { return Ok(false) };
     let compiler = Compiler::watched(options, bars);
-    let model = model::load(source.model.as_deref(), source.task.as_deref())?;
+    let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
     let state = compiler.stop_after(&model, pass)?;
     let timings = source.passes.timings.then(|| compiler.context().timings());
     print(pass, state.graph(), timings.as_deref(), as_json);

@@ -8,7 +8,7 @@ use lutweave::eval::{self, no_task, task_of};
 use lutweave::executor::Kind;
 use lutweave::failure::{Failure, object};
 use lutweave::inputs::{read_inputs, single_input};
-use lutweave::model::{self, Model};
+use lutweave::model::Model;
 use lutweave::observer::Context;
 use lutweave::options::Choices;
 use lutweave::plausible;
@@ -49,7 +49,7 @@ impl Subject {
                 ));
             }
         }
-        Ok(Self::Model(Box::new(model::load(Some(&arguments.model), None)?)))
+        Ok(Self::Model(Box::new(Model::load(Some(&arguments.model), None)?)))
     }
 
     /// The graph with the model's inputs.

@@ -5,7 +5,7 @@ use super::bars::Bars;
 use super::passes;
 use super::render::Ending;
 use lutweave::device;
-use lutweave::model;
+use lutweave::model::Model;
 use lutweave::observer::Context;
 use lutweave::variants::{Circuit, Row, variants};
 use serde_json::json;
@@ -20,7 +20,7 @@ pub fn command(arguments: &Variants, bars: &Bars) -> Result<(), Ending> {
         return Ok(());
     }
     let device = device::find(&source.device)?;
-    let model = model::load(source.model.as_deref(), source.task.as_deref())?;
+    let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
     let context = Context::new(bars);
     let rows = variants(&model, &source.options(), limit, &context)?;

@@ -184,3 +184,31 @@ fn lists_and_inspections_are_objects() {
     let full = run(&["inspect", mnist(), "--view", "full"]).out;
     assert_eq!(full, std::fs::read_to_string(Path::new(mnist()).join("graph.txt")).expect("there is a graph"));
 }
+
+#[test]
+fn passes_are_listed_dumped_timed_and_stopped_after() {
+    let list = json(&["passes"]);
+    let passes: Vec<&str> =
+        list["passes"].as_array().expect("a list").iter().filter_map(|pass| pass["name"].as_str()).collect();
+    assert_eq!((passes.first(), passes.last()), (Some(&"simplify"), Some(&"fold")));
+    // The graph that a pass leaves, and nothing written.
+    let stopped = run(&["compile", "mnist", "--stop-after", "quantize"]);
+    assert!(stopped.code == Some(0) && stopped.out.contains("qconv"), "{stopped:?}");
+    let float = run(&["compile", "mnist", "--stop-after", "simplify"]);
+    assert!(float.out.contains("conv") && !float.out.contains("qconv"), "{float:?}");
+    let inspected = run(&["inspect", "mnist", "--stop-after", "quantize", "--view", "text"]);
+    assert_eq!(inspected.out, stopped.out);
+    let object = json(&["compile", "mnist", "--stop-after", "partition", "--timings"]);
+    assert_eq!(object["stopped_after"], "partition");
+    assert!(object["timings"].as_array().is_some_and(|timings| timings.len() > 3), "{object}");
+    // Dumps are on standard error.
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let target = text(&folder.path().join("mnist"));
+    let dumped = run(&["compile", "mnist", "--dump-after", "simplify", "--timings", "-o", &target]);
+    assert!(dumped.err.contains("# after simplify") && !dumped.err.contains("# after quantize"), "{dumped:?}");
+    assert!(dumped.out.contains("seconds") && dumped.out.contains("quantize"), "{}", dumped.out);
+    let report = std::fs::read_to_string(folder.path().join("mnist/report.html")).expect("there is a report");
+    assert!(report.contains("<h2>Passes</h2>"));
+    refused(&["compile", "mnist", "--stop-after", "quantise"], 2, "did you mean `quantize`?");
+    refused(&["explore", "mnist", "--dump-after", "nothing", "-o", &target], 2, "there is no such pass");
+}

@@ -47,6 +47,22 @@ pub struct RuleSpec {
     pub generative: bool,
 }
 
+impl RuleSpec {
+    /// A rule without guards, on values that depend on inputs, that makes nothing new: what a rule does not say
+    /// otherwise.
+    pub const PLAIN: Self = Self {
+        name: "",
+        class: RuleClass::Real,
+        lhs: "",
+        rhs: "",
+        guards: &[],
+        why: "",
+        apply: |_, _| None,
+        constants: false,
+        generative: false,
+    };
+}
+
 /// A rule with some of its guards ignored: tests delete guards to see that they are needed.
 #[derive(Clone)]
 struct Engine {

@@ -34,22 +34,18 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Real,
         lhs: "(batch_norm ?x !s !b !m !v)",
         rhs: "(cbias (cscale ?x s/sqrt(v+epsilon)) b-m*g)",
-        guards: &[],
         why: "with fixed statistics, batch normalization is affine per channel",
         apply: batch_norm,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "mul-constant",
         class: RuleClass::Integer,
         lhs: "(mul ?x !k)",
         rhs: "(cscale ?x k)",
-        guards: &[],
         why: "a factor that varies along the last axis only is a scale per channel",
         apply: |egraph, found| channel_class(egraph, found).and_then(|(x, k)| egraph.add_scale(x, k)),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "div-constant",
@@ -59,8 +55,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[RECIPROCALS_ARE_FINITE],
         why: "division by a constant is multiplication by its reciprocal",
         apply: |egraph, found| channel_constant(egraph, found, |k| 1.0 / k).and_then(|(x, k)| egraph.add_scale(x, k)),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "div-to-mul",
@@ -74,37 +69,31 @@ pub const RULES: &[RuleSpec] = &[
             let reciprocal = egraph.add_op(Op::Unary(Unary::Reciprocal), &[k])?;
             egraph.add_op(Op::Binary(Binary::Mul), &[x, reciprocal])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "add-constant",
         class: RuleClass::Integer,
         lhs: "(add ?x !k)",
         rhs: "(cbias ?x k)",
-        guards: &[],
         why: "a term that varies along the last axis only is a bias per channel",
         apply: |egraph, found| channel_class(egraph, found).and_then(|(x, k)| egraph.add_bias(x, k)),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "sub-constant",
         class: RuleClass::Integer,
         lhs: "(sub ?x !k)",
         rhs: "(cbias ?x -k)",
-        guards: &[],
         why: "subtraction of a constant is addition of its negative",
         apply: |egraph, found| channel_constant(egraph, found, |k| -k).and_then(|(x, k)| egraph.add_bias(x, k)),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "constant-sub",
         class: RuleClass::Integer,
         lhs: "(sub !k ?x)",
         rhs: "(cbias (cscale ?x -1) k)",
-        guards: &[],
         why: "k - x = -1 * x + k",
         apply: |egraph, found| {
             let [k, x] = found.vars();
@@ -115,56 +104,48 @@ pub const RULES: &[RuleSpec] = &[
             let negated = negated(egraph, x)?;
             egraph.add_bias(negated, k)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "neg-scale",
         class: RuleClass::Integer,
         lhs: "(neg ?x)",
         rhs: "(cscale ?x -1)",
-        guards: &[],
         why: "negation is a scale",
         apply: |egraph, found| negated(egraph, found.vars::<1>()[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "scale-scale",
         class: RuleClass::Real,
         lhs: "(cscale (cscale ?x ?g) ?h)",
         rhs: "(cscale ?x g*h)",
-        guards: &[],
         why: "scales multiply",
         apply: |egraph, found| {
             let [x, g, h] = found.vars();
             let product = egraph.add_op(Op::Binary(Binary::Mul), &[g, h])?;
             egraph.add_scale(x, product)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "bias-bias",
         class: RuleClass::Real,
         lhs: "(cbias (cbias ?x ?g) ?h)",
         rhs: "(cbias ?x g+h)",
-        guards: &[],
         why: "biases add",
         apply: |egraph, found| {
             let [x, g, h] = found.vars();
             let sum = egraph.add_op(Op::Binary(Binary::Add), &[g, h])?;
             egraph.add_bias(x, sum)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "scale-bias",
         class: RuleClass::Real,
         lhs: "(cscale (cbias ?x ?h) ?g)",
         rhs: "(cbias (cscale ?x ?g) h*g)",
-        guards: &[],
         why: "distributivity; the scale moves towards the layer before",
         apply: |egraph, found| {
             let [x, h, g] = found.vars();
@@ -172,8 +153,7 @@ pub const RULES: &[RuleSpec] = &[
             let product = egraph.add_op(Op::Binary(Binary::Mul), &[h, g])?;
             egraph.add_bias(scaled, product)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "bias-through-clip",
@@ -189,8 +169,7 @@ pub const RULES: &[RuleSpec] = &[
             let shifted = egraph.add_bias(x, h)?;
             egraph.add_op(Op::Unary(Unary::Clip { lo: lo + shift, hi: hi + shift }), &[shifted])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "scale-one",
@@ -200,8 +179,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[ALL_ONES],
         why: "1 is neutral",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "bias-zero",
@@ -211,15 +189,13 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[ALL_ZEROS],
         why: "0 is neutral",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "scale-depthwise",
         class: RuleClass::Integer,
         lhs: "(cscale ?x ?g)",
         rhs: "(conv[1x1, groups=c] ?x g 0)",
-        guards: &[],
         why: "a scale that no layer takes becomes a depthwise layer of its own",
         apply: |egraph, found| {
             let [x, g] = found.vars();
@@ -228,15 +204,13 @@ pub const RULES: &[RuleSpec] = &[
             let weights = egraph.reshaped(g, &[channels, 1, 1, 1])?;
             depthwise(egraph, x, weights, zeros)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "bias-depthwise",
         class: RuleClass::Integer,
         lhs: "(cbias ?x ?h)",
         rhs: "(conv[1x1, groups=c] ?x 1 h)",
-        guards: &[],
         why: "a bias that no layer takes becomes a depthwise layer of its own",
         apply: |egraph, found| {
             let [x, h] = found.vars();
@@ -244,8 +218,7 @@ pub const RULES: &[RuleSpec] = &[
             let ones = egraph.add_floats(&[channels, 1, 1, 1], vec![1.0; channels])?;
             depthwise(egraph, x, ones, h)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

@@ -13,18 +13,15 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(slice (reshape ?x))",
         rhs: "(reshape (slice ?x))",
-        guards: &[],
         why: "a box of a split axis is a strided slice of the whole axis; channel shuffles become such slices",
         apply: slice_reshape,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "pad-reshape",
         class: RuleClass::Integer,
         lhs: "(pad (reshape ?x))",
         rhs: "(reshape (pad ?x))",
-        guards: &[],
         why: "axes of extent 1 that come and go do not matter to the other axes",
         apply: |egraph, found| {
             let Op::Pad { before, after, value } = op(egraph, found, 0)?.clone() else { return None };
@@ -43,19 +40,16 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(Op::Pad { before: new_before, after: new_after, value }, &[x])?;
             egraph.reshaped(y, &shape)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "concat-reshape",
         class: RuleClass::Integer,
         lhs: "(concat ..)",
         rhs: "(reshape (concat ..))",
-        guards: &[],
         why: "parts that were images join as images",
         apply: concat_reshape,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

@@ -50,8 +50,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[MASK_IS_STILL],
         why: "a mask that never changes is a factor of each tap's weights; of ones, it is nothing",
         apply: still_mask,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "deform-still-offsets",
@@ -61,8 +60,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[OFFSETS_ARE_STILL, OFFSETS_ON_A_GRID],
         why: "offsets of 0 move nothing; others that never change shift the window or set its taps apart",
         apply: still_offsets,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "deform-one-distance",
@@ -72,15 +70,13 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[ONE_WHOLE_DISTANCE],
         why: "a distance that never changes is a dilation; at distance 0 all taps read the centre",
         apply: one_distance,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "deform-scale-out",
         class: RuleClass::Real,
         lhs: "(cscale (deform_conv ?x ?w ?b ?o) ?g)",
         rhs: "(deform_conv ?x w*g b*g ?o)",
-        guards: &[],
         why: "a linear layer takes the scale of its outputs into its weights",
         apply: |egraph, found| {
             let [x, w, b, o, g] = found.vars();
@@ -90,15 +86,13 @@ pub const RULES: &[RuleSpec] = &[
             let b = egraph.add_op(Op::Binary(Binary::Mul), &[b, g])?;
             egraph.add_op(layer, &[x, w, b, o])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "deform-bias-out",
         class: RuleClass::Real,
         lhs: "(cbias (deform_conv ?x ?w ?b ?o) ?h)",
         rhs: "(deform_conv ?x ?w b+h ?o)",
-        guards: &[],
         why: "a linear layer takes a bias of its outputs into its own",
         apply: |egraph, found| {
             let [x, w, b, o, h] = found.vars();
@@ -108,8 +102,7 @@ pub const RULES: &[RuleSpec] = &[
             let b = if none { h } else { egraph.add_op(Op::Binary(Binary::Add), &[b, h])? };
             egraph.add_op(layer, &[x, w, b, o])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "deform-pad",
@@ -125,15 +118,13 @@ pub const RULES: &[RuleSpec] = &[
             add_pads(&mut layer.geometry.pads, pads);
             egraph.add_op(Op::DeformConv(layer), &[x, w, b, o])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "deform-scale-in",
         class: RuleClass::Real,
         lhs: "(deform_conv (cscale ?x ?g) ?w ?b ?o)",
         rhs: "(deform_conv ?x w*g ?b ?o)",
-        guards: &[],
         why: "interpolation is linear, and what lies outside stays 0",
         apply: |egraph, found| {
             let [x, g, w, b, o] = found.vars();
@@ -142,8 +133,7 @@ pub const RULES: &[RuleSpec] = &[
             let w = scale_inputs(egraph, &Op::Conv(Conv { geometry }), w, g)?;
             egraph.add_op(layer, &[x, w, b, o])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

@@ -45,7 +45,6 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Real,
         lhs: "(cscale (conv|dense ?x ?w ?b) ?g)",
         rhs: "(conv ?x w*g b*g)",
-        guards: &[],
         why: "a linear layer takes the scale of its outputs into its weights",
         apply: |egraph, found| {
             let [x, w, b, g] = found.vars();
@@ -59,15 +58,13 @@ pub const RULES: &[RuleSpec] = &[
             let b = egraph.add_op(Op::Binary(Binary::Mul), &[b, g])?;
             egraph.add_op(layer, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "conv-bias-out",
         class: RuleClass::Real,
         lhs: "(cbias (conv|dense ?x ?w ?b) ?h)",
         rhs: "(conv ?x ?w b+h)",
-        guards: &[],
         why: "a linear layer takes a bias of its outputs into its own",
         apply: |egraph, found| {
             let [x, w, b, h] = found.vars();
@@ -77,15 +74,13 @@ pub const RULES: &[RuleSpec] = &[
             let b = if none { h } else { egraph.add_op(Op::Binary(Binary::Add), &[b, h])? };
             egraph.add_op(layer, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "conv-scale-in",
         class: RuleClass::Real,
         lhs: "(conv|dense (cscale ?x ?g) ?w ?b)",
         rhs: "(conv ?x w*g ?b)",
-        guards: &[],
         why: "a linear layer takes the scale of its inputs into its weights; padding stays 0",
         apply: |egraph, found| {
             let [x, g, w, b] = found.vars();
@@ -93,8 +88,7 @@ pub const RULES: &[RuleSpec] = &[
             let w = scale_inputs(egraph, &layer, w, g)?;
             egraph.add_op(layer, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "conv-bias-in",
@@ -109,8 +103,7 @@ pub const RULES: &[RuleSpec] = &[
             let b = response(egraph, &layer, h, w, b)?;
             egraph.add_op(layer, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "merge-pointwise-convs",
@@ -120,23 +113,20 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[INNER_HAS_NO_GROUPS, INNER_HAS_NO_STRIDE, INNER_HAS_NO_PADDING, NO_PADDING],
         why: "a product of matrices is a matrix; worth it where it has fewer products",
         apply: merge_convs,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "merge-dense",
         class: RuleClass::Real,
         lhs: "(dense (dense ?x ?v ?a) ?w ?b)",
         rhs: "(dense ?x w*v b+w*a)",
-        guards: &[],
         why: "a product of matrices is a matrix; worth it where it has fewer products",
         apply: |egraph, found| {
             let [x, v, a, w, b] = found.vars();
             let (w, b) = product(egraph, [v, a], [w, b])?;
             egraph.add_op(Op::Dense, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "scale-through-relu",
@@ -151,8 +141,7 @@ pub const RULES: &[RuleSpec] = &[
             let scaled = egraph.add_scale(x, g)?;
             egraph.add_op(relu, &[scaled])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "conv-pad",
@@ -168,8 +157,7 @@ pub const RULES: &[RuleSpec] = &[
             add_pads(&mut geometry.pads, pads);
             egraph.add_op(Op::Conv(Conv { geometry }), &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

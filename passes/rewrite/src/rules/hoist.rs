@@ -15,18 +15,15 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(transpose (@unary|quantize|dequantize|table|slice|pad|concat|@binary|prelu|cscale|cbias ..))",
         rhs: "(op (transpose ?x))",
-        guards: &[],
         why: "functions of elements, boxes and joins follow their axes",
         apply: hoist_transpose,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "hoist-reshape",
         class: RuleClass::Integer,
         lhs: "(reshape (quantize|dequantize|table ?x))",
         rhs: "(op (reshape ?x))",
-        guards: &[],
         why: "a pointwise function does not see the shape",
         apply: |egraph, found| {
             let pointwise = op(egraph, found, 1)?.clone();
@@ -34,15 +31,13 @@ pub const RULES: &[RuleSpec] = &[
             let x = egraph.reshaped(found.classes[0], &ty.shape)?;
             egraph.add_quantized(pointwise, &[x], ty.quantization)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "quantize-pad",
         class: RuleClass::Integer,
         lhs: "(quantize (pad ?x))",
         rhs: "(pad[quantized value] (quantize ?x))",
-        guards: &[],
         why: "the border is quantized like the rest",
         apply: |egraph, found| {
             let quantize = op(egraph, found, 0)?.clone();
@@ -53,15 +48,13 @@ pub const RULES: &[RuleSpec] = &[
             let q = egraph.add_op(quantize, &found.vars::<1>())?;
             egraph.add_op(Op::Pad { before, after, value }, &[q])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "dequantize-pad",
         class: RuleClass::Integer,
         lhs: "(dequantize (pad ?q))",
         rhs: "(pad[real value] (dequantize ?q))",
-        guards: &[],
         why: "the border is dequantized like the rest; the zero point becomes the 0 of a convolution's padding",
         apply: |egraph, found| {
             let Op::Pad { before, after, value } = op(egraph, found, 1)?.clone() else { return None };
@@ -71,8 +64,7 @@ pub const RULES: &[RuleSpec] = &[
             let x = egraph.add_op(Op::Dequantize, &[q])?;
             egraph.add_op(Op::Pad { before, after, value }, &[x])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "quantize-dequantize",
@@ -96,8 +88,7 @@ pub const RULES: &[RuleSpec] = &[
         ],
         why: "a real that stands for an integer rounds back to it",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

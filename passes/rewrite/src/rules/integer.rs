@@ -13,7 +13,6 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(table (table ?x))",
         rhs: "(table[composed] ?x)",
-        guards: &[],
         why: "functions compose",
         apply: |egraph, found| {
             let Op::Table(outer) = op(egraph, found, 0)? else { return None };
@@ -28,8 +27,7 @@ pub const RULES: &[RuleSpec] = &[
             let stated = egraph.ty(found.root)?.quantization;
             egraph.add_quantized(Op::Table(composed), &found.vars::<1>(), stated)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "table-identity",
@@ -57,8 +55,7 @@ pub const RULES: &[RuleSpec] = &[
         ],
         why: "nothing changes",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "table-clamp",
@@ -100,8 +97,7 @@ pub const RULES: &[RuleSpec] = &[
             let stated = egraph.ty(found.root)?.quantization;
             egraph.add_quantized(layer, &found.terms[1].children, stated)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "table-max-pool",
@@ -120,8 +116,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_quantized(Op::Table(table), &[found.terms[1].children[0]], stated)?;
             egraph.add_op(pool, &[y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "qconv-pad",
@@ -143,8 +138,7 @@ pub const RULES: &[RuleSpec] = &[
             let stated = egraph.ty(found.root)?.quantization;
             egraph.add_quantized(Op::QConv(conv), &found.vars::<3>(), stated)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

@@ -15,22 +15,18 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(concat ..)",
         rhs: "(conv ?x concat(v, w) concat(a, b))",
-        guards: &[],
         why: "layers of one input and one geometry whose results are joined are one layer",
         apply: concat_convs,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "concat-unary",
         class: RuleClass::Integer,
         lhs: "(concat ..)",
         rhs: "(op (concat ..))",
-        guards: &[],
         why: "layers alike under one function join under it",
         apply: concat_unary,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 
@@ -40,11 +36,10 @@ pub const GENERATIVE: &[RuleSpec] = &[RuleSpec {
     class: RuleClass::Integer,
     lhs: "(conv ?x ?w ?b)",
     rhs: "(slice (conv ?x concat(v, w, ..) concat(a, b, ..)))",
-    guards: &[],
     why: "layers of one input and one geometry share one window; a later join makes the slices vanish",
     apply: convs_of_one_input,
-    constants: false,
     generative: true,
+    ..RuleSpec::PLAIN
 }];
 
 /// A convolution without groups.

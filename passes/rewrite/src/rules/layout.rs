@@ -29,7 +29,6 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(transpose (transpose ?x))",
         rhs: "(transpose[composed] ?x)",
-        guards: &[],
         why: "permutations compose; the identity vanishes",
         apply: |egraph, found| {
             let [outer, inner] = [0, 1].map(|position| permutation(egraph, &found.terms[position]));
@@ -37,8 +36,7 @@ pub const RULES: &[RuleSpec] = &[
             let composed: Vec<usize> = outer?.iter().map(|&axis| inner[axis]).collect();
             egraph.transposed(found.classes[0], &composed)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-identity",
@@ -51,8 +49,7 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "nothing moves",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-reshape-unit",
@@ -65,15 +62,13 @@ pub const RULES: &[RuleSpec] = &[
             let shape = egraph.shape(found.root).to_vec();
             egraph.reshaped(found.classes[0], &shape)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-unary",
         class: RuleClass::Integer,
         lhs: "(@unary|quantize|dequantize|table (transpose ?x))",
         rhs: "(transpose (op ?x))",
-        guards: &[],
         why: "a pointwise function does not see the layout",
         apply: |egraph, found| {
             let inner = permutation(egraph, &found.terms[1])?.to_vec();
@@ -82,59 +77,49 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_quantized(pointwise, &found.vars::<1>(), stated)?;
             egraph.transposed(y, &inner)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-binary",
         class: RuleClass::Integer,
         lhs: "(@binary ..)",
         rhs: "(transpose (op ?x ?y))",
-        guards: &[],
         why: "operands in the same layout, or constant, or of a single axis, combine before the transpose",
         apply: |egraph, found| pull_from_all(egraph, found),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-prelu",
         class: RuleClass::Integer,
         lhs: "(prelu (transpose ?x) ?s)",
         rhs: "(transpose (prelu ?x s'))",
-        guards: &[],
         why: "slopes follow their channels",
         apply: |egraph, found| pull_from_all(egraph, found),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-affine",
         class: RuleClass::Integer,
         lhs: "(cscale|cbias (transpose ?x) ?k)",
         rhs: "(transpose (mul|add ?x k'))",
-        guards: &[],
         why: "factors and terms follow their axis",
         apply: affine,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-concat",
         class: RuleClass::Integer,
         lhs: "(concat ..)",
         rhs: "(transpose (concat ..))",
-        guards: &[],
         why: "parts in the same layout join before the transpose",
         apply: |egraph, found| pull_from_all(egraph, found),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-box",
         class: RuleClass::Integer,
         lhs: "(slice|pad (transpose ?x))",
         rhs: "(transpose (op ?x))",
-        guards: &[],
         why: "boxes follow their axes",
         apply: |egraph, found| {
             let inner = permutation(egraph, &found.terms[1])?.to_vec();
@@ -152,15 +137,13 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(moved, &found.vars::<1>())?;
             egraph.transposed(y, &inner)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-softmax",
         class: RuleClass::Integer,
         lhs: "(softmax (transpose ?x))",
         rhs: "(transpose (softmax ?x))",
-        guards: &[],
         why: "the axis is followed",
         apply: |egraph, found| {
             let inner = permutation(egraph, &found.terms[1])?.to_vec();
@@ -168,19 +151,16 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(Op::Softmax { axis: inner[axis] }, &found.vars::<1>())?;
             egraph.transposed(y, &inner)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-reduce",
         class: RuleClass::Integer,
         lhs: "(reduce_mean|argmax (transpose ?x))",
         rhs: "(transpose (op ?x))",
-        guards: &[],
         why: "the axes are followed; those that vanish need no place",
         apply: reduce,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-dense",
@@ -194,15 +174,13 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(Op::Dense, &found.vars::<3>())?;
             egraph.transposed(y, &inner)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "transpose-dequantize-weights",
         class: RuleClass::Integer,
         lhs: "(transpose (dequantize_weights ?q))",
         rhs: "(dequantize_weights (transpose ?q))",
-        guards: &[],
         why: "weights of quantized models keep their integers; the axis of the scales is followed",
         apply: |egraph, found| {
             let outer = permutation(egraph, &found.terms[0])?.to_vec();
@@ -215,7 +193,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(Op::DequantizeWeights(weights), &[moved])
         },
         constants: true,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

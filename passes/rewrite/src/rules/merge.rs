@@ -26,8 +26,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[NO_PADDING],
         why: "a pointwise layer combines the filters of the layer before it; done where it has fewer products",
         apply: merge_conv_pointwise,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "merge-pointwise-conv",
@@ -37,8 +36,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[INNER_HAS_NO_STRIDE, INNER_HAS_NO_PADDING, NO_BIAS_UNDER_PADDING],
         why: "a layer takes a pointwise layer before it into its filters; done where it has fewer products",
         apply: merge_pointwise_conv,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

@@ -12,7 +12,6 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(slice (slice ?x))",
         rhs: "(slice[composed] ?x)",
-        guards: &[],
         why: "a box of a box is a box",
         apply: |egraph, found| {
             let Op::Slice { starts, sizes, steps } = op(egraph, found, 0)? else { return None };
@@ -24,8 +23,7 @@ pub const RULES: &[RuleSpec] = &[
             };
             egraph.add_op(composed, &found.vars::<1>())
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "slice-all",
@@ -38,52 +36,43 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "nothing is cut off",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "slice-concat",
         class: RuleClass::Integer,
         lhs: "(slice (concat ..))",
         rhs: "(slice part)",
-        guards: &[],
         why: "a box inside one part does not need the others",
         apply: slice_concat,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "concat-slices",
         class: RuleClass::Integer,
         lhs: "(concat ..)",
         rhs: "?x",
-        guards: &[],
         why: "consecutive slices of one tensor, joined again",
         apply: concat_slices,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "concat-concat",
         class: RuleClass::Integer,
         lhs: "(concat ..)",
         rhs: "(concat[flattened] ..)",
-        guards: &[],
         why: "joins along one axis are associative",
         apply: flatten_concat,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "concat-one",
         class: RuleClass::Integer,
         lhs: "(concat ?x)",
         rhs: "?x",
-        guards: &[],
         why: "a join of one part is that part",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "pad-pad",
@@ -105,8 +94,7 @@ pub const RULES: &[RuleSpec] = &[
             let merged = Op::Pad { before: sum(before, inner_before), after: sum(after, inner_after), value: *value };
             egraph.add_op(merged, &found.vars::<1>())
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "pad-nothing",
@@ -119,8 +107,7 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "an empty border",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "slice-pad",
@@ -148,8 +135,7 @@ pub const RULES: &[RuleSpec] = &[
             let inside = Op::Slice { starts, sizes: sizes.clone(), steps: steps.clone() };
             egraph.add_op(inside, &found.vars::<1>())
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "resize-one",
@@ -162,8 +148,7 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "nothing is repeated",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

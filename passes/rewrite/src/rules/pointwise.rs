@@ -25,11 +25,9 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(relu ?x)",
         rhs: "(clip[0, inf] ?x)",
-        guards: &[],
         why: "one form to merge with other clips",
         apply: |egraph, found| clip(egraph, found.classes[0], 0.0, f32::INFINITY),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "clip-relu",
@@ -42,15 +40,13 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "the shorter name",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Relu), &found.vars::<1>()),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "clip-clip",
         class: RuleClass::Integer,
         lhs: "(clip (clip ?x))",
         rhs: "(clip[composed] ?x)",
-        guards: &[],
         why: "the outer bounds clip the inner ones",
         apply: |egraph, found| {
             let (outer_lo, outer_hi) = bounds(egraph, found, 0)?;
@@ -58,8 +54,7 @@ pub const RULES: &[RuleSpec] = &[
             let clipped = |bound: f32| bound.max(outer_lo).min(outer_hi);
             clip(egraph, found.classes[0], clipped(lo), clipped(hi))
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "clip-nothing",
@@ -72,8 +67,7 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "nothing is cut off",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "max-constant",
@@ -86,8 +80,7 @@ pub const RULES: &[RuleSpec] = &[
             let lo = egraph.uniform(found.classes[1])?;
             clip(egraph, found.classes[0], lo, f32::INFINITY)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "min-constant",
@@ -100,22 +93,19 @@ pub const RULES: &[RuleSpec] = &[
             let hi = egraph.uniform(found.classes[1])?;
             clip(egraph, found.classes[0], f32::NEG_INFINITY, hi)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "prelu-leaky-relu",
         class: RuleClass::Integer,
         lhs: "(prelu ?x !s)",
         rhs: "(leaky_relu[s] ?x)",
-        guards: &[],
         why: "one slope for all channels",
         apply: |egraph, found| {
             let alpha = egraph.uniform(found.classes[1])?;
             egraph.add_op(Op::Unary(Unary::LeakyRelu { alpha }), &found.vars::<1>())
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "leaky-relu-zero",
@@ -128,30 +118,25 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "no slope is a relu",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Relu), &found.vars::<1>()),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "silu",
         class: RuleClass::Real,
         lhs: "(mul ?x (sigmoid ?x))",
         rhs: "(silu ?x)",
-        guards: &[],
         why: "the definition",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Silu), &found.vars::<1>()),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "mish",
         class: RuleClass::Real,
         lhs: "(mul ?x (tanh (softplus ?x)))",
         rhs: "(mish ?x)",
-        guards: &[],
         why: "the definition",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Mish), &found.vars::<1>()),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "hard-swish",
@@ -169,8 +154,7 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "the definition",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::HardSwish), &found.vars::<1>()),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "hard-sigmoid-scaled",
@@ -190,8 +174,7 @@ pub const RULES: &[RuleSpec] = &[
             let (h, g) = (egraph.uniform(h)?, egraph.uniform(g)?);
             hard_sigmoid(egraph, x, g, g * h)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "hard-sigmoid-affine",
@@ -208,8 +191,7 @@ pub const RULES: &[RuleSpec] = &[
             let (g, h) = (egraph.uniform(g)?, egraph.uniform(h)?);
             hard_sigmoid(egraph, x, g, h)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "gelu",
@@ -226,8 +208,7 @@ pub const RULES: &[RuleSpec] = &[
         ],
         why: "the definition",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Gelu), &found.vars::<1>()),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "one-over",
@@ -243,8 +224,7 @@ pub const RULES: &[RuleSpec] = &[
         ],
         why: "one operand fewer; a table on the chip",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Reciprocal), &[found.vars::<2>()[1]]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "sigmoid",
@@ -257,8 +237,7 @@ pub const RULES: &[RuleSpec] = &[
         ],
         why: "the definition; in parts, 8 bits hold neither the exponential nor its reciprocal",
         apply: |egraph, found| egraph.add_op(Op::Unary(Unary::Sigmoid), &found.vars::<1>()),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "scale-into-product",
@@ -278,8 +257,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_scale(y, g)?;
             egraph.add_op(Op::Binary(Binary::Mul), &[x, y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "scale-out-of-product",
@@ -299,8 +277,7 @@ pub const RULES: &[RuleSpec] = &[
             let product = egraph.add_op(Op::Binary(Binary::Mul), &[x, y])?;
             egraph.add_scale(product, g)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

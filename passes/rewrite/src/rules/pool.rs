@@ -23,8 +23,7 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "a mean over the image is a pool whose window is the image",
         apply: mean,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "pool-nothing",
@@ -45,8 +44,7 @@ pub const RULES: &[RuleSpec] = &[
         ],
         why: "the mean or maximum of one element is that element",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "average-pool-uncounted",
@@ -62,8 +60,7 @@ pub const RULES: &[RuleSpec] = &[
             let &Op::AveragePool(pool) = op(egraph, found, 0)? else { return None };
             egraph.add_op(Op::AveragePool(AveragePool { counted_pads: None, ..pool }), &found.vars::<1>())
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "average-pool-pad",
@@ -87,8 +84,7 @@ pub const RULES: &[RuleSpec] = &[
             }
             egraph.add_op(Op::AveragePool(pool), &found.vars::<1>())
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "max-pool-pad",
@@ -110,8 +106,7 @@ pub const RULES: &[RuleSpec] = &[
             }
             egraph.add_op(Op::MaxPool(window), &[source])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "monotone-max-pool",
@@ -133,8 +128,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(function, &found.vars::<1>())?;
             egraph.add_op(pool, &[y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

@@ -28,51 +28,42 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(quantize (max_pool ?x))",
         rhs: "(max_pool (quantize ?x))",
-        guards: &[],
         why: "a quantizer does not decrease, so that the largest element stays the largest",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "dequantize-max-pool",
         class: RuleClass::Integer,
         lhs: "(max_pool (dequantize ?q))",
         rhs: "(dequantize (max_pool ?q))",
-        guards: &[],
         why: "scales are positive, so that the largest integer stands for the largest real",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "quantize-box",
         class: RuleClass::Integer,
         lhs: "(quantize (slice|resize ?x))",
         rhs: "(op (quantize ?x))",
-        guards: &[],
         why: "a quantizer does not see where an element goes",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "dequantize-box",
         class: RuleClass::Integer,
         lhs: "(slice|resize (dequantize ?q))",
         rhs: "(dequantize (op ?q))",
-        guards: &[],
         why: "an integer stands for the same real wherever it goes",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "quantize-concat",
         class: RuleClass::Integer,
         lhs: "(quantize (concat ..))",
         rhs: "(concat (quantize ..) ..)",
-        guards: &[],
         why: "parts with one quantization join as integers",
         apply: |egraph, found| {
             let (quantize, concat) = (op(egraph, found, 0)?.clone(), op(egraph, found, 1)?.clone());
@@ -82,19 +73,16 @@ pub const RULES: &[RuleSpec] = &[
             }
             egraph.add_op(concat, &parts)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "dequantize-concat",
         class: RuleClass::Integer,
         lhs: "(concat ..)",
         rhs: "(dequantize (concat ..))",
-        guards: &[],
         why: "parts with one quantization join as integers",
         apply: dequantize_concat,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "requantize-widened",
@@ -109,8 +97,7 @@ pub const RULES: &[RuleSpec] = &[
             (lo >= -(1 << 16) && hi <= 1 << 16).then_some(())?;
             egraph.add_op(Op::Dequantize, &found.vars::<1>())
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

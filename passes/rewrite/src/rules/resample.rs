@@ -50,7 +50,6 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(@unary|quantize|dequantize|table (resize ?x))",
         rhs: "(resize (op ?x))",
-        guards: &[],
         why: "a function of one element is computed before the element is repeated",
         apply: |egraph, found| {
             let function = op(egraph, found, 0)?.clone();
@@ -59,15 +58,13 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_quantized(function, &found.vars::<1>(), stated)?;
             egraph.add_op(resize, &[y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "resize-affine",
         class: RuleClass::Integer,
         lhs: "(cscale|cbias (resize ?x) ?k)",
         rhs: "(resize (op ?x ?k))",
-        guards: &[],
         why: "factors and terms of channels do not see height and width",
         apply: |egraph, found| {
             let [x, k] = found.vars();
@@ -76,8 +73,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = if scale { egraph.add_scale(x, k)? } else { egraph.add_bias(x, k)? };
             egraph.add_op(resize, &[y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "resize-pointwise",
@@ -93,8 +89,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(layer, &[x, w, b])?;
             egraph.add_op(resize, &[y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "resize-binary",
@@ -108,26 +103,22 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(function, &found.vars::<2>())?;
             egraph.add_op(resize, &[y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "resize-concat",
         class: RuleClass::Integer,
         lhs: "(concat ..)",
         rhs: "(resize (concat ..))",
-        guards: &[],
         why: "channels that are repeated alike join before",
         apply: resize_concat,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "resize-resize",
         class: RuleClass::Integer,
         lhs: "(resize (resize ?x))",
         rhs: "(resize[product] ?x)",
-        guards: &[],
         why: "repetitions multiply",
         apply: |egraph, found| {
             let (Op::Resize { factors: outer }, Op::Resize { factors: inner }) =
@@ -140,8 +131,7 @@ pub const RULES: &[RuleSpec] = &[
             composed.infer(&[egraph.ty(found.classes[0])?]).ok()?;
             egraph.add_op(composed, &found.vars::<1>())
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "pool-subsample",
@@ -154,8 +144,7 @@ pub const RULES: &[RuleSpec] = &[
             let strides = window(egraph, found, 0)?.strides;
             subsampled(egraph, found.classes[0], strides)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "slice-conv",
@@ -173,15 +162,13 @@ pub const RULES: &[RuleSpec] = &[
         ],
         why: "positions that are dropped need not be computed",
         apply: slice_conv,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "slice-unary",
         class: RuleClass::Integer,
         lhs: "(slice (@unary|quantize|dequantize|table ?x))",
         rhs: "(op (slice ?x))",
-        guards: &[],
         why: "elements that are dropped need no function",
         apply: |egraph, found| {
             let (slice, function) = (op(egraph, found, 0)?.clone(), op(egraph, found, 1)?.clone());
@@ -189,8 +176,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(slice, &found.vars::<1>())?;
             egraph.add_quantized(function, &[y], stated)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "slice-binary",
@@ -206,8 +192,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(slice, &[y])?;
             egraph.add_op(function, &[x, y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "average-pool-pointwise",
@@ -236,23 +221,20 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(pool, &[x])?;
             egraph.add_op(layer, &[y, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "max-pool-monotone",
         class: RuleClass::Real,
         lhs: "(max_pool (sigmoid|tanh|softplus|exp|erf ?x))",
         rhs: "(op (max_pool ?x))",
-        guards: &[],
         why: "the largest element stays the largest; fewer elements go through the function",
         apply: |egraph, found| {
             let (pool, function) = (op(egraph, found, 0)?.clone(), op(egraph, found, 1)?.clone());
             let y = egraph.add_op(pool, &found.vars::<1>())?;
             egraph.add_op(function, &[y])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 
@@ -276,8 +258,8 @@ pub const GENERATIVE: &[RuleSpec] = &[
             let geometry = Geometry { strides: [1, 1], ..own };
             egraph.add_op(Op::Conv(Conv { geometry }), &[x, w, b])
         },
-        constants: false,
         generative: true,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "average-pool-depthwise",
@@ -306,8 +288,8 @@ pub const GENERATIVE: &[RuleSpec] = &[
             let geometry = Geometry { strides, dilations, pads, groups: channels };
             egraph.add_op(Op::Conv(Conv { geometry }), &[x, w, b])
         },
-        constants: false,
         generative: true,
+        ..RuleSpec::PLAIN
     },
 ];
 

@@ -18,14 +18,12 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(reshape (reshape ?x))",
         rhs: "(reshape ?x)",
-        guards: &[],
         why: "the last shape counts; the same shape is no change",
         apply: |egraph, found| {
             let shape = egraph.shape(found.root).to_vec();
             egraph.reshaped(found.classes[0], &shape)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "reshape-identity",
@@ -38,15 +36,13 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "nothing changes",
         apply: |_, found| Some(found.classes[0]),
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "reshape-unary",
         class: RuleClass::Integer,
         lhs: "(@unary|quantize|dequantize|table (reshape ?x))",
         rhs: "(reshape (op ?x))",
-        guards: &[],
         why: "a pointwise function does not see the shape",
         apply: |egraph, found| {
             let pointwise = op(egraph, found, 0)?.clone();
@@ -55,8 +51,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_quantized(pointwise, &found.vars::<1>(), stated)?;
             egraph.reshaped(y, &shape)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "reshape-binary",
@@ -82,8 +77,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(function, &found.vars::<2>())?;
             egraph.reshaped(y, &shape)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "reshape-dense",
@@ -97,8 +91,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(Op::Dense, &found.vars::<3>())?;
             egraph.reshaped(y, &shape)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "reshape-affine",
@@ -114,15 +107,13 @@ pub const RULES: &[RuleSpec] = &[
             let y = if scale { egraph.add_scale(x, k)? } else { egraph.add_bias(x, k)? };
             egraph.reshaped(y, &shape)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "reshape-transpose",
         class: RuleClass::Integer,
         lhs: "(reshape (transpose ?x))",
         rhs: "(transpose (reshape (transpose ?x)))",
-        guards: &[],
         why: "axes that a reshape merges or splits within themselves move as blocks afterwards",
         apply: |egraph, found| {
             let [x] = found.vars();
@@ -132,8 +123,7 @@ pub const RULES: &[RuleSpec] = &[
             let middle = egraph.reshaped(inner, &blocks.shape)?;
             egraph.transposed(middle, &blocks.outer)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "mean-of-one",
@@ -154,8 +144,7 @@ pub const RULES: &[RuleSpec] = &[
             let shape = egraph.shape(found.root).to_vec();
             egraph.reshaped(found.classes[0], &shape)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "flatten-dense",
@@ -171,8 +160,7 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "the columns of the matrix take the place of the transpose",
         apply: flatten_dense,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "reshape-dequantize-weights",
@@ -198,7 +186,7 @@ pub const RULES: &[RuleSpec] = &[
             egraph.add_op(weights, &[q])
         },
         constants: true,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

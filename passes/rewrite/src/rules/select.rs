@@ -31,8 +31,7 @@ pub const RULES: &[RuleSpec] = &[
             let w = selection(egraph, w, order)?;
             egraph.add_op(layer, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "select-of-conv",
@@ -52,8 +51,7 @@ pub const RULES: &[RuleSpec] = &[
             let b = selection(egraph, b, selected)?;
             egraph.add_op(layer, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "select-depthwise",
@@ -91,8 +89,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(layer, &[x, w, b])?;
             selection(egraph, y, selected)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 
@@ -103,22 +100,19 @@ pub const MOVEMENT: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(reshape (transpose (reshape ?x)))",
         rhs: "(select ?x)",
-        guards: &[],
         why: "a shuffle that keeps to each pixel selects its channels; no image has to be stored",
         apply: |egraph, found| {
             let [x] = found.vars();
             let channels = Shuffle::new(egraph, found, 0, x)?.channels();
             selection(egraph, x, channels)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "select-select",
         class: RuleClass::Integer,
         lhs: "(select (select ?x))",
         rhs: "(select[composed] ?x)",
-        guards: &[],
         why: "a selection of a selection is a selection",
         apply: |egraph, found| {
             let inner = channels(egraph, found, 1)?;
@@ -126,15 +120,13 @@ pub const MOVEMENT: &[RuleSpec] = &[
             let [x] = found.vars();
             selection(egraph, x, composed)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "slice-select",
         class: RuleClass::Integer,
         lhs: "(slice (select ?x))",
         rhs: "(select (slice ?x))",
-        guards: &[],
         why: "a box takes some of the selected channels, and the same pixels",
         apply: |egraph, found| {
             let Op::Slice { mut starts, mut sizes, mut steps } = op(egraph, found, 0)?.clone() else { return None };
@@ -149,15 +141,13 @@ pub const MOVEMENT: &[RuleSpec] = &[
             let pixels = if whole { x } else { egraph.add_op(Op::Slice { starts, sizes, steps }, &[x])? };
             selection(egraph, pixels, kept)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "select-run",
         class: RuleClass::Integer,
         lhs: "(select ?x)",
         rhs: "(slice ?x)",
-        guards: &[],
         why: "a run of channels is a box; all of them are the tensor itself",
         apply: |egraph, found| {
             let selected = channels(egraph, found, 0)?;
@@ -173,8 +163,7 @@ pub const MOVEMENT: &[RuleSpec] = &[
             (starts[last], sizes[last], steps[last]) = (start, count, step);
             egraph.add_op(Op::Slice { starts, sizes, steps }, &[x])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

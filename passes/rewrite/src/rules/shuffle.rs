@@ -28,8 +28,7 @@ pub const RULES: &[RuleSpec] = &[
             let w = back.apply(egraph, w, axis)?;
             egraph.add_op(layer, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "shuffle-of-conv",
@@ -49,8 +48,7 @@ pub const RULES: &[RuleSpec] = &[
             let b = shuffle.apply(egraph, b, 0)?;
             egraph.add_op(layer, &[x, w, b])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "shuffle-depthwise",
@@ -77,15 +75,13 @@ pub const RULES: &[RuleSpec] = &[
             let last = egraph.shape(y).len() - 1;
             shuffle.apply(egraph, y, last)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "shuffle-affine",
         class: RuleClass::Integer,
         lhs: "(cscale|cbias (reshape (transpose (reshape ?x))) ?k)",
         rhs: "(reshape (transpose (reshape (op ?x k[shuffled back]))))",
-        guards: &[],
         why: "factors and terms follow their channels",
         apply: |egraph, found| {
             let [x, k] = found.vars();
@@ -96,15 +92,13 @@ pub const RULES: &[RuleSpec] = &[
             let last = egraph.shape(y).len() - 1;
             shuffle.apply(egraph, y, last)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "shuffle-window",
         class: RuleClass::Integer,
         lhs: "(max_pool|average_pool|resize (reshape (transpose (reshape ?x))))",
         rhs: "(reshape (transpose (reshape (op ?x))))",
-        guards: &[],
         why: "what works on each channel alone does not see their order",
         apply: |egraph, found| {
             let [x] = found.vars();
@@ -113,8 +107,7 @@ pub const RULES: &[RuleSpec] = &[
             let y = egraph.add_op(window, &[x])?;
             shuffle.apply(egraph, y, 3)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

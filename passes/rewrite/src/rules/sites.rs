@@ -48,44 +48,36 @@ pub const RULES: &[RuleSpec] = &[
         class: RuleClass::Integer,
         lhs: "(activation_site (max_pool ?x))",
         rhs: "(max_pool (activation_site ?x))",
-        guards: &[],
         why: "no setting decreases, so that the largest element stays the largest",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "max-pool-site",
         class: RuleClass::Integer,
         lhs: "(max_pool (activation_site ?x))",
         rhs: "(activation_site (max_pool ?x))",
-        guards: &[],
         why: "no setting decreases, so that the largest element stays the largest",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "site-movement",
         class: RuleClass::Integer,
         lhs: "(activation_site (slice|resize|transpose|reshape ?x))",
         rhs: "(op (activation_site ?x))",
-        guards: &[],
         why: "one function of every element does not see where an element goes",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "movement-site",
         class: RuleClass::Integer,
         lhs: "(slice|resize|transpose|reshape (activation_site ?x))",
         rhs: "(activation_site (op ?x))",
-        guards: &[],
         why: "one function of every element does not see where an element goes",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "site-pad",
@@ -95,8 +87,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[PADDED_WITH_ZERO],
         why: "every setting maps 0 to 0",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "pad-site",
@@ -106,8 +97,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[PADDED_WITH_ZERO],
         why: "every setting maps 0 to 0",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "site-relu",
@@ -117,8 +107,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[KEEPS_ZERO],
         why: "no setting decreases, and every one maps 0 to 0",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "relu-site",
@@ -128,15 +117,13 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[KEEPS_ZERO],
         why: "no setting decreases, and every one maps 0 to 0",
         apply: swapped,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "site-concat",
         class: RuleClass::Integer,
         lhs: "(activation_site (concat ..))",
         rhs: "(concat (activation_site ..) ..)",
-        guards: &[],
         why: "all parts of a join have the setting of the whole",
         apply: |egraph, found| {
             let (site, concat) = (op(egraph, found, 0)?.clone(), op(egraph, found, 1)?.clone());
@@ -146,8 +133,7 @@ pub const RULES: &[RuleSpec] = &[
             }
             egraph.add_op(concat, &parts)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "concat-site",
@@ -157,19 +143,16 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[ONE_SITE],
         why: "parts with one setting join before it is applied",
         apply: concat_site,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "site-scale-out",
         class: RuleClass::Real,
         lhs: "(conv|dense ?x (mul (weight_site ?w) !g) ?b)",
         rhs: "(cbias (cscale (conv ?x (weight_site ?w) 0) g) ?b)",
-        guards: &[],
         why: "a scale of the results leaves the rounded weights and joins the requantization",
         apply: scale_out,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

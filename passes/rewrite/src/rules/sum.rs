@@ -40,8 +40,7 @@ pub const RULES: &[RuleSpec] = &[
             let count = egraph.ty(found.root)?.count() as u64;
             sum_of_branches(egraph, x, branches, count)
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "sum-of-convs-nested",
@@ -57,8 +56,7 @@ pub const RULES: &[RuleSpec] = &[
             let merged = sum_of_branches(egraph, x, branches, count)?;
             egraph.add_op(Op::Binary(Binary::Add), &[y, merged])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 
@@ -71,8 +69,8 @@ pub const GENERATIVE: &[RuleSpec] = &[RuleSpec {
     guards: &[SAME_STRIDES, ONE_SHAPE],
     why: "a sum of two layers is one layer of the joined inputs; worth it where a join moves less than a sum",
     apply: sum_over_two_inputs,
-    constants: false,
     generative: true,
+    ..RuleSpec::PLAIN
 }];
 
 fn add_ids(egraph: &mut EGraph, a: Id, b: Id) -> Option<Id> {

@@ -76,8 +76,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[FACTORS_ARE_A_SQUARE],
         why: "offsets that grow with the way from the centre have one distance per pixel",
         apply: square,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "deform-square-layer",
@@ -87,8 +86,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[FILTERS_ARE_A_SQUARE],
         why: "a layer that took the square's template into its weights makes one distance",
         apply: square_layer,
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "template-after-function",
@@ -106,8 +104,7 @@ pub const RULES: &[RuleSpec] = &[
             let narrow = egraph.add_op(function, &[e])?;
             egraph.add_op(Op::Binary(Binary::Mul), &[narrow, t])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
     RuleSpec {
         name: "template-after-bias",
@@ -127,8 +124,7 @@ pub const RULES: &[RuleSpec] = &[
             let moved = egraph.add_bias(e, term)?;
             egraph.add_op(Op::Binary(Binary::Mul), &[moved, t])
         },
-        constants: false,
-        generative: false,
+        ..RuleSpec::PLAIN
     },
 ];
 

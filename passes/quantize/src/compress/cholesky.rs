@@ -1,18 +1,7 @@
 //! Factors, solutions and inverses of symmetric positive definite matrices, row-major.
 
-/// Dot product in lanes.
-pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    const LANES: usize = 8;
-    let mut lanes = [0.0f64; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f64 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    lanes.iter().sum::<f64>() + rest
-}
+pub(super) use super::dot::dot;
+use super::dot::dots;
 
 /// Matrix times vector.
 pub(super) fn product(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
@@ -35,9 +24,14 @@ pub(super) fn submatrix(matrix: &[f64], size: usize, indices: &[usize]) -> Vec<f
 /// matrices with diagonal elements that are not positive.
 pub(super) fn factor(mut matrix: Vec<f64>, size: usize) -> Option<Vec<f64>> {
     for i in 0..size {
+        if i % ROWS == 0 && i + ROWS <= size {
+            eliminate_together(&mut matrix, size, i);
+        }
         let (done, rest) = matrix.split_at_mut(i * size);
         let row = &mut rest[..size];
-        for j in 0..i {
+        // Rows of a block have seen those before the block.
+        let first = if i / ROWS * ROWS + ROWS <= size { i / ROWS * ROWS } else { 0 };
+        for j in first..i {
             let other = &done[j * size..=j * size + j];
             row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
         }
@@ -49,6 +43,24 @@ pub(super) fn factor(mut matrix: Vec<f64>, size: usize) -> Option<Vec<f64>> {
         row[i] = pivot.sqrt();
     }
     Some(matrix)
+}
+
+/// Rows that see those before them together.
+const ROWS: usize = 4;
+
+/// The elements of four rows before column `first`, their own first: each as if by itself.
+fn eliminate_together(matrix: &mut [f64], size: usize, first: usize) {
+    let (done, rest) = matrix.split_at_mut(first * size);
+    let (block, _) = rest.split_at_mut(ROWS * size);
+    for j in 0..first {
+        let other = &done[j * size..=j * size + j];
+        let rows = [0, 1, 2, 3].map(|row| &block[row * size..row * size + j]);
+        let products = dots(&other[..j], rows);
+        for (row, product) in products.into_iter().enumerate() {
+            let element = &mut block[row * size + j];
+            *element = (*element - product) / other[j];
+        }
+    }
 }
 
 /// Solves `factor * factor' * x = b` in place.

@@ -59,17 +59,39 @@ impl Elimination {
                 weights[input] -= self.column[other] * step;
             }
         }
-        let reciprocal = 1.0 / d;
-        for other in 0..size {
+        self.update(1.0 / d);
+        if self.left * 6 < self.size * 5 && self.size > 32 {
+            self.compact();
+        }
+    }
+
+    /// Takes the removed input's part from the inverse.
+    fn update(&mut self, reciprocal: f32) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the machine has the instructions.
+            unsafe { self.update_avx2(reciprocal) };
+            return;
+        }
+        self.update_rows(reciprocal);
+    }
+
+    /// The same code, compiled for AVX2 (which does not include fused multiply-add).
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn update_avx2(&mut self, reciprocal: f32) {
+        self.update_rows(reciprocal);
+    }
+
+    #[inline(always)]
+    fn update_rows(&mut self, reciprocal: f32) {
+        for other in 0..self.size {
             let factor = self.column[other] * reciprocal;
             if !self.alive[other] || factor == 0.0 {
                 continue;
             }
-            let row = &mut self.inverse[other * size..=other * size + other];
+            let row = &mut self.inverse[other * self.size..=other * self.size + other];
             row.iter_mut().zip(&self.column).for_each(|(value, column)| *value -= factor * column);
-        }
-        if self.left * 6 < self.size * 5 && self.size > 32 {
-            self.compact();
         }
     }
 

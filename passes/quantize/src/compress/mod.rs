@@ -10,6 +10,7 @@
 //! "SparseGPT" (2023).
 
 mod cholesky;
+mod dot;
 mod eliminate;
 mod mask;
 mod patch;

@@ -1,5 +1,6 @@
 //! Second-order statistics of a layer's inputs.
 
+use super::dot::{dot, dots};
 use super::{LayerWeights, Patch, cholesky};
 use rayon::prelude::*;
 
@@ -303,14 +304,10 @@ impl Sums {
         let row = if self.diagonal { 1 } else { size };
         self.products.par_chunks_exact_mut(row).enumerate().for_each(|(i, row)| {
             let others = if self.diagonal { &taps[i..=i] } else { &taps[..=i] };
-            for (sum, other) in row.iter_mut().zip(others) {
-                *sum += f64::from(dot(taps[i], other));
-            }
+            add_dots(row, taps[i], others);
         });
         self.cross.par_chunks_exact_mut(size).zip(outputs).for_each(|(row, output)| {
-            for (sum, tap) in row.iter_mut().zip(taps) {
-                *sum += f64::from(dot(output, tap));
-            }
+            add_dots(row, output, taps);
         });
         let total = |values: &[f32]| values.iter().map(|&x| f64::from(x)).sum::<f64>();
         self.mean.iter_mut().zip(taps).for_each(|(sum, values)| *sum += total(values));
@@ -349,16 +346,16 @@ impl Sums {
     }
 }
 
-/// Dot product in eight lanes.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    let mut lanes = [0.0f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
+/// Adds the dot products of a vector with others to sums.
+fn add_dots(sums: &mut [f64], vector: &[f32], others: &[&[f32]]) {
+    let (fours, rest) = others.as_chunks::<4>();
+    let (sums_of_fours, sums_of_rest) = sums.split_at_mut(4 * fours.len());
+    for (sums, four) in sums_of_fours.chunks_exact_mut(4).zip(fours) {
+        for (sum, product) in sums.iter_mut().zip(dots(vector, *four)) {
+            *sum += f64::from(product);
         }
     }
-    lanes.iter().sum::<f32>() + rest
+    for (sum, other) in sums_of_rest.iter_mut().zip(rest) {
+        *sum += f64::from(dot(vector, other));
+    }
 }

@@ -42,7 +42,7 @@ const ACCURACY_SAMPLES: usize = 500;
 /// Evaluation samples whose elements are compared with the calibrated range.
 const COMPARED_SAMPLES: usize = 64;
 
-/// Compiles models as the options ask.
+/// Compiles models as the options ask, one after another.
 ///
 /// ```no_run
 /// use lutweave::{Compiler, Model, Options};
@@ -83,6 +83,7 @@ impl<'a> Compiler<'a> {
     /// What the compiler refuses, options that mean nothing together, or [`Failure::Cancelled`].
     pub fn compile(&self, model: &Model) -> Result<Compiled, Failure> {
         let started = Instant::now();
+        self.context.begin();
         let mut state = start(model, &self.options, &self.context, true)?;
         pipeline::run(&mut state, |_| true)?;
         finish(state, started)
@@ -94,6 +95,7 @@ impl<'a> Compiler<'a> {
     /// As [`Compiler::compile`]; [`Failure::Usage`] if there is no such pass.
     pub fn stop_after<'s>(&'s self, model: &'s Model, pass: &str) -> Result<State<'s>, Failure> {
         pipeline::find(pass)?;
+        self.context.begin();
         let mut select = pipeline::through(pass);
         let samples = pipeline::PIPELINE.iter().filter(|pass| select(pass)).any(|pass| pass.reads_samples);
         let mut state = start(model, &self.options, &self.context, samples)?;

@@ -68,6 +68,12 @@ impl<'a> Context<'a> {
         Self { observer, said: Mutex::default(), timings: Mutex::default() }
     }
 
+    /// Another piece of work for the same observer: nothing said, no time taken.
+    pub(crate) fn begin(&self) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.timings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Tells the observer, unless it was told the same before.
     pub fn warn(&self, warning: Diagnostic) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use crate::options::{Deform, Weights};
 use crate::{prune, reshape};
 use lutweave_codesign::deform::is_deformable;
 use lutweave_ir::Diagnostic;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a pass works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,23 @@ pub fn find(name: &str) -> Result<&'static Pass, Failure> {
 ///
 /// # Errors
 /// What a pass refuses, or [`Failure::Cancelled`].
-pub fn run(state: &mut State, mut select: impl FnMut(&Pass) -> bool) -> Result<(), Failure> {
+pub fn run(state: &mut State, select: impl FnMut(&Pass) -> bool) -> Result<(), Failure> {
+    run_each(state, select, |pass, state, took| state.context.passed(pass, state, took))
+}
+
+/// Runs passes on a candidate, of which nobody is told.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_quietly(state: &mut State, select: impl FnMut(&Pass) -> bool) -> Result<(), Failure> {
+    run_each(state, select, |_, _, _| {})
+}
+
+fn run_each(
+    state: &mut State,
+    mut select: impl FnMut(&Pass) -> bool,
+    mut done: impl FnMut(&'static Pass, &State, Duration),
+) -> Result<(), Failure> {
     for pass in &PIPELINE {
         state.context.check()?;
         if !select(pass) || !(pass.applies)(state) {
@@ -192,21 +208,7 @@ pub fn run(state: &mut State, mut select: impl FnMut(&Pass) -> bool) -> Result<(
         }
         let started = Instant::now();
         (pass.run)(state)?;
-        state.context.passed(pass, state, started.elapsed());
-    }
-    Ok(())
-}
-
-/// Runs passes on a candidate, of which nobody is told.
-///
-/// # Errors
-/// As [`run`].
-pub(crate) fn run_quietly(state: &mut State, mut select: impl FnMut(&Pass) -> bool) -> Result<(), Failure> {
-    for pass in &PIPELINE {
-        state.context.check()?;
-        if select(pass) && (pass.applies)(state) {
-            (pass.run)(state)?;
-        }
+        done(pass, state, started.elapsed());
     }
     Ok(())
 }

@@ -113,7 +113,7 @@ pub(crate) fn start<'a>(
 ) -> Result<State<'a>, Failure> {
     options.check()?;
     let device = device::find(&options.device)?;
-    model.warnings.iter().for_each(|warning| context.warn(warning.clone()));
+    context.warn_all(&model.warnings);
     effect::warn(model, options, context);
     let calibration = if samples { inputs::calibration(model, options)? } else { Vec::new() };
     plausible::calibration(model, &calibration, context);
@@ -185,9 +185,7 @@ fn finish(state: State, started: Instant) -> Result<Compiled, Failure> {
     let lowered = lowered.expect("invariant: the pipeline lowers");
     let fitted = fitted.expect("invariant: the pipeline folds");
     let core = &lowered.split.core;
-    for warning in lowered.warnings.iter().chain(&fitted.warnings) {
-        context.warn(warning.clone());
-    }
+    context.warn_all(lowered.warnings.iter().chain(&fitted.warnings));
     let made = Made { model, options, cleaned: &cleaned, lowered: &lowered, fitted: &fitted, device: &device };
 
     let samples = verification_samples(model, &lowered)?;

@@ -57,7 +57,7 @@ pub fn compiled(
         let float = verdicts_in(&model.graph, &model.outputs, &task, &samples, context)?;
         float_value = Some(metric.value(&float));
         plausible::verdicts(&model, &task, &samples, &float, context);
-        model.warnings.iter().for_each(|warning| context.warn(warning.clone()));
+        context.warn_all(&model.warnings);
     }
     let name = build.manifest.model.clone();
     Ok(Judged { name, task, verdicts, float_value, executor: crate::options::Choices::name(executor) })
@@ -68,7 +68,7 @@ pub fn compiled(
 /// # Errors
 /// Without a task, or if its data does not fit.
 pub fn model_as_it_came(model: &Model, limit: usize, context: &Context) -> Result<Judged, Failure> {
-    model.warnings.iter().for_each(|warning| context.warn(warning.clone()));
+    context.warn_all(&model.warnings);
     let Some(task) = model.task.clone() else { return Err(no_task()) };
     let metric = task.required_metric()?;
     let samples = task.samples(Section::Evaluation, single_input(&model.graph)?, limit)?;

@@ -83,6 +83,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Tells the observer each, unless it was told the same before.
+    pub fn warn_all<'w>(&self, warnings: impl IntoIterator<Item = &'w Diagnostic>) {
+        warnings.into_iter().for_each(|warning| self.warn(warning.clone()));
+    }
+
     /// All warnings so far, in order.
     pub fn warnings(&self) -> Vec<Diagnostic> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -96,7 +96,7 @@ pub fn command(arguments: &Run, bars: &Bars) -> Result<(), Ending> {
     let subject = Subject::load(arguments)?;
     let context = Context::new(bars);
     if let Subject::Model(model) = &subject {
-        model.warnings.iter().for_each(|warning| context.warn(warning.clone()));
+        context.warn_all(&model.warnings);
     }
     let (executor, name) = match &subject {
         Subject::Compiled(_) => {

@@ -24,6 +24,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model without a task, of a graph that is already there; its name and its outputs' names are the graph's.
+    pub fn of(graph: Graph) -> Self {
+        let outputs = graph.outputs().iter().map(|&id| graph.node(id).name.clone()).collect();
+        Self { name: graph.name.clone(), graph, outputs, task: None, warnings: Vec::new() }
+    }
+
     /// Finds and imports a model: an `.onnx` file, a built-in model, or what the task names.
     ///
     /// # Errors

@@ -27,8 +27,7 @@ pub struct Stages {
 /// # Errors
 /// What a pass refuses.
 pub fn lower(float: Graph, calibration: &[Vec<Tensor>], weights: Weights) -> Result<Stages, String> {
-    let outputs = float.outputs().iter().map(|&id| float.node(id).name.clone()).collect();
-    let model = Model { name: float.name.clone(), graph: float, outputs, task: None, warnings: Vec::new() };
+    let model = Model::of(float);
     let options = Options { weights: Some(weights), ..Options::default() };
     let context = Context::new(&());
     let attempt = || -> Result<Stages, Failure> {

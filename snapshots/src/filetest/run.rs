@@ -85,8 +85,7 @@ fn after_pass(
     bench: &Bench,
 ) -> Result<Option<String>, Fault> {
     let pass = pipeline::find(pass)?;
-    let outputs = graph.outputs().iter().map(|&id| graph.node(id).name.clone()).collect();
-    let model = Model { name: graph.name.clone(), graph: graph.clone(), outputs, task: None, warnings: Vec::new() };
+    let model = Model::of(graph.clone());
     let context = Context::new(&());
     let calibration = if real_inputs(graph) { float_samples(graph, CALIBRATION) } else { Vec::new() };
     let mut state = State::new(&model, &test.options, &context, device, calibration)?;

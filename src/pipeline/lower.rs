@@ -66,7 +66,8 @@ pub(super) fn attach_head(state: &mut State) -> Result<(), Failure> {
 }
 
 pub(super) fn partition(state: &mut State) -> Result<(), Failure> {
-    let Quantized { graph: integer, layers, rewrites, warnings } = quantized(state).clone();
+    let quantized = state.quantized.take().expect("invariant: `quantize` runs first");
+    let Quantized { graph: integer, layers, rewrites, warnings } = quantized;
     validate(&integer)?;
     let split = split(&integer)?;
     validate(&split.core)?;

@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use lutweave::{Compiler, Model, Options};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -24,9 +25,11 @@ fn build() -> &'static Build {
         let path = folder.path().join("build");
         let case = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/concat-of-inputs-conv/");
         let [model, inputs] = ["model.onnx", "inputs.npz"].map(|name| format!("{case}{name}"));
-        let target = path.to_string_lossy().into_owned();
-        let line = ["lutweave", "compile", &model, "--calibration", &inputs, "--json", "-o", &target];
-        assert_eq!(lutweave::run(line.map(Into::into)), 0, "the case compiles");
+        let options = Options { calibration: Some(inputs.into()), ..Options::default() };
+        let compiler = Compiler::new(options);
+        let model = Model::load(Some(&model), None).expect("the case is read");
+        let compiled = compiler.compile(&model).expect("the case compiles");
+        compiled.write(&path, false, compiler.context()).expect("the case is written");
         let files = FILES.iter().map(|name| std::fs::read(path.join(name)).expect("the file is there")).collect();
         Build { _folder: folder, path, files }
     })

@@ -14,7 +14,7 @@ pub fn warn(model: &Model, options: &Options, context: &Context) {
         context.warn(Diagnostic::warning("no-effect", message).at(&model.name).help("leave it out"));
     };
     let given = gives_weights(&model.graph);
-    let quantizes = |op: &Op| matches!(op, Op::Quantize { .. });
+    let quantizes = |op: &Op| matches!(op, Op::Quantize(_));
     let scales = given && model.graph.nodes().iter().any(|node| quantizes(&node.op));
     if options.ranges.is_some() && scales {
         unused("--ranges", "the model brings its own scales; only values without one are calibrated");

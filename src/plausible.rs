@@ -7,6 +7,7 @@ use crate::model::Model;
 use crate::observer::Context;
 use crate::task::{Samples, Task};
 use lutweave_ir::interpret::Interpreter;
+use lutweave_ir::op::Quantize;
 use lutweave_ir::split::Split;
 use lutweave_ir::{Diagnostic, Op, Tensor};
 use std::collections::BTreeMap;
@@ -112,7 +113,7 @@ pub fn saturation(split: &Split, samples: &[Vec<Tensor>], context: &Context) -> 
         let values = interpreter.run_all(inputs)?;
         for id in prologue.ids() {
             let node = prologue.node(id);
-            let Op::Quantize { element, quantization } = &node.op else { continue };
+            let Op::Quantize(Quantize { element, quantization }) = &node.op else { continue };
             let Some((lo, hi)) = element.range() else { continue };
             let [lo, hi] = [lo, hi].map(|bound| f64::from(quantization.dequantize(bound as i32)));
             let half = 0.5 * f64::from(quantization.scale);
@@ -127,7 +128,7 @@ pub fn saturation(split: &Split, samples: &[Vec<Tensor>], context: &Context) -> 
     }
     for id in prologue.ids() {
         let Some(&(outside, all, least, most)) = seen.get(&id.index()) else { continue };
-        let Op::Quantize { element, quantization } = &prologue.node(id).op else { continue };
+        let Op::Quantize(Quantize { element, quantization }) = &prologue.node(id).op else { continue };
         let share = outside as f64 / all.max(1) as f64;
         let Some((lo, hi)) = element.range().filter(|_| share > OUTSIDE) else { continue };
         let [lo, hi] = [lo, hi].map(|bound| quantization.dequantize(bound as i32));

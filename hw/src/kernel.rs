@@ -2,7 +2,7 @@
 //! hardware refuses.
 
 use crate::block::window::{Displacement, Folding, WindowGeometry, ring_rows};
-use lutweave_ir::op::{Geometry, Window as PoolWindow};
+use lutweave_ir::op::{Concat, Geometry, MaxPool, Pad, Resize, Select, Slice, Window as PoolWindow};
 use lutweave_ir::{Diagnostic, Graph, Node, NodeId, Op, TensorType};
 
 /// What a node of an integer graph is to the hardware. Extents are in elements.
@@ -136,7 +136,7 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             let extent = WindowGeometry { displacement, ..window_extent(operand(0), output, kernel, &conv.geometry) };
             Kernel::Convolution { extent, groups: conv.geometry.groups as u32 }
         }
-        Op::MaxPool(window) => Kernel::Pool { extent: pool_extent(operand(0), output, window), max: true },
+        Op::MaxPool(MaxPool { window }) => Kernel::Pool { extent: pool_extent(operand(0), output, window), max: true },
         Op::QAveragePool(pool) => {
             let input = operand(0);
             let whole = pool.window.pads == [0; 4]
@@ -150,24 +150,24 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
         }
         Op::Table(_) => Kernel::Table,
         Op::QAdd(_) | Op::QMul(_) => Kernel::Elementwise { broadcast: operand(0) != operand(1) },
-        Op::Concat { axis } => {
+        Op::Concat(Concat { axis }) => {
             let inner = |id: &NodeId| graph.node(*id).ty.shape[*axis..].iter().product::<usize>() as u32;
             Kernel::Concat {
                 units: node.ty.shape[..*axis].iter().product::<usize>() as u32,
                 parts: node.operands.iter().map(inner).collect(),
             }
         }
-        Op::Slice { starts, sizes, steps } => {
+        Op::Slice(Slice { starts, sizes, steps }) => {
             let input = operand(0);
             let [starts, sizes, steps] = [last_three(starts, 0), last_three(sizes, 1), last_three(steps, 1)];
             Kernel::Crop([0, 1, 2].map(|axis| [input[axis], starts[axis], sizes[axis], steps[axis]]))
         }
-        Op::Select { channels } => {
+        Op::Select(Select { channels }) => {
             let [height, width, inputs] = operand(0);
             let channels = channels.iter().map(|&channel| channel as u32).collect();
             Kernel::Select { pixels: height * width, inputs, channels }
         }
-        Op::Pad { before, after, .. } => {
+        Op::Pad(Pad { before, after, .. }) => {
             let input = operand(0);
             let batch = node.ty.shape.len() == 4 && before[0] + after[0] > 0;
             if batch {
@@ -176,15 +176,15 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             let before = last_three(before, 0);
             Kernel::Pad([0, 1, 2].map(|axis| [output[axis], before[axis], input[axis]]))
         }
-        Op::Resize { factors } => {
+        Op::Resize(Resize { factors }) => {
             Kernel::Upsample { input: operand(0), factors: [factors[0] as u32, factors[1] as u32] }
         }
-        Op::Reshape { .. } => Kernel::Reshape,
+        Op::Reshape(_) => Kernel::Reshape,
         Op::TopPeaks(peaks) => {
             let maps = (1..node.operands.len()).map(|position| operand(position)[2]).collect();
             Kernel::TopPeaks { image: operand(0), maps, count: peaks.count as u32 }
         }
-        Op::Transpose { .. } => {
+        Op::Transpose(_) => {
             return refuse(
                 "a transposition would have to keep a whole image".into(),
                 "move the transposition to the start or end of the model, where the host does it",
@@ -192,18 +192,18 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
         }
         Op::Conv(_)
         | Op::DeformConv(_)
-        | Op::Dense
-        | Op::BatchNorm { .. }
+        | Op::Dense(_)
+        | Op::BatchNorm(_)
         | Op::Unary(_)
         | Op::Binary(_)
-        | Op::PRelu
+        | Op::PRelu(_)
         | Op::Site(_)
         | Op::AveragePool(_)
-        | Op::ReduceMean { .. }
-        | Op::Softmax { .. }
-        | Op::ArgMax { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize
+        | Op::ReduceMean(_)
+        | Op::Softmax(_)
+        | Op::ArgMax(_)
+        | Op::Quantize(_)
+        | Op::Dequantize(_)
         | Op::DequantizeWeights(_) => {
             return refuse("it is not an integer operator".into(), "quantize the model before planning hardware");
         }

@@ -46,6 +46,32 @@ pub(crate) struct Packed<T> {
     weights: Vec<T>,
 }
 
+/// Constant weights in the order in which an evaluation reads them.
+pub(crate) enum Weights {
+    /// Of a layer of reals.
+    Reals(Packed<f32>),
+    /// Of a layer of integers.
+    Integers(Packed<i32>),
+}
+
+impl Weights {
+    /// Those of a layer of reals.
+    pub fn reals(&self) -> &Packed<f32> {
+        match self {
+            Self::Reals(packed) => packed,
+            Self::Integers(_) => unreachable!("invariant: a layer is given the weights that it packed"),
+        }
+    }
+
+    /// Those of a layer of integers.
+    pub fn integers(&self) -> &Packed<i32> {
+        match self {
+            Self::Integers(packed) => packed,
+            Self::Reals(_) => unreachable!("invariant: a layer is given the weights that it packed"),
+        }
+    }
+}
+
 /// The four extents of a shape that inference has checked.
 pub(crate) fn extents(shape: &[usize]) -> [usize; 4] {
     shape.try_into().expect("invariant: inference demands 4 axes")

@@ -2,10 +2,10 @@
 //!
 //! It runs graphs that [`crate::validate::validate`] accepts.
 
-use crate::convolve::Packed;
+use crate::convolve::Weights;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Node, NodeId};
-use crate::op::{Op, dense};
+use crate::op::Op;
 use crate::tensor::{Data, Tensor, TensorType};
 
 mod variant;
@@ -26,12 +26,6 @@ pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> 
 /// If the inputs do not match the graph's.
 pub fn run_all(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> {
     Interpreter::new(graph).run_all(inputs)
-}
-
-/// Constant weights in the order in which the evaluation reads them.
-enum Weights {
-    Float(Packed<f32>),
-    Int(Packed<i32>),
 }
 
 /// A graph prepared for many runs; threads may share it.
@@ -114,21 +108,7 @@ impl<'g> Interpreter<'g> {
     fn evaluate_node(&self, id: NodeId, weights: Option<&Weights>, operands: &[&Tensor]) -> Tensor {
         let node = self.graph.node(id);
         if let Some(weights) = weights {
-            if let (Op::Conv(conv), Weights::Float(packed)) = (&node.op, weights) {
-                return conv.eval_packed(packed, &node.ty, operands);
-            }
-            if let (Op::Dense, Weights::Float(packed)) = (&node.op, weights) {
-                return dense::eval_packed(packed, &node.ty, operands);
-            }
-            if let (Op::DeformConv(conv), Weights::Float(packed)) = (&node.op, weights) {
-                return conv.eval_packed(packed, &node.ty, operands);
-            }
-            if let (Op::QDeformConv(conv), Weights::Int(packed)) = (&node.op, weights) {
-                return conv.eval_packed(packed, &node.ty, operands);
-            }
-            if let (Op::QConv(conv), Weights::Int(packed)) = (&node.op, weights) {
-                return conv.eval_packed(packed, &node.ty, operands);
-            }
+            return node.op.eval_packed(weights, &node.ty, operands);
         }
         let types: Vec<&TensorType> = node.operands.iter().map(|&id| &self.graph.node(id).ty).collect();
         node.op.eval(&node.ty, &types, operands)
@@ -136,45 +116,7 @@ impl<'g> Interpreter<'g> {
 }
 
 fn pack(graph: &Graph, node: &Node) -> Option<Weights> {
-    pack_with(node, graph.constant_of(*node.operands.get(1)?)?)
-}
-
-/// The second operand of a node, packed if the node reads it so.
-fn pack_with(node: &Node, weights: &Tensor) -> Option<Weights> {
-    match &node.op {
-        Op::Conv(conv) => Some(Weights::Float(conv.pack(weights))),
-        Op::Dense => Some(Weights::Float(dense::pack(weights))),
-        Op::DeformConv(conv) => Some(Weights::Float(conv.pack(weights))),
-        Op::QConv(conv) => Some(Weights::Int(conv.pack(weights))),
-        Op::QDeformConv(conv) => Some(Weights::Int(conv.pack(weights))),
-        Op::Input
-        | Op::Constant(_)
-        | Op::BatchNorm { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::PRelu
-        | Op::Site(_)
-        | Op::MaxPool(_)
-        | Op::AveragePool(_)
-        | Op::ReduceMean { .. }
-        | Op::Concat { .. }
-        | Op::Slice { .. }
-        | Op::Select { .. }
-        | Op::Pad { .. }
-        | Op::Resize { .. }
-        | Op::Transpose { .. }
-        | Op::Reshape { .. }
-        | Op::Softmax { .. }
-        | Op::ArgMax { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::DequantizeWeights(_)
-        | Op::QAveragePool(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::Table(_)
-        | Op::TopPeaks(_) => None,
-    }
+    node.op.pack(graph.constant_of(*node.operands.get(1)?)?)
 }
 
 fn check_inputs(graph: &Graph, inputs: &[Tensor]) -> Result<(), Diagnostic> {

@@ -1,8 +1,8 @@
 //! Range analysis: the values that integer nodes and their accumulators can take.
 
 use crate::graph::{Graph, Node, NodeId};
-use crate::op::{Op, QAdd, QAveragePool, QConv, QDeformConv, QMul};
-use crate::tensor::Tensor;
+use crate::op::operator::Values;
+use crate::tensor::{Tensor, TensorType};
 
 /// Smallest and largest value that a node can take, over all inputs; `None` for float nodes.
 ///
@@ -11,162 +11,116 @@ pub fn value_range(graph: &Graph, id: NodeId) -> Option<(i64, i64)> {
     graph.node(id).ty.element.range()?;
     let mut seen = vec![false; id.index() + 1];
     let mut pending = vec![id];
-    let mut union: Option<(i64, i64)> = None;
+    let mut range: Option<(i64, i64)> = None;
     while let Some(id) = pending.pop() {
         if std::mem::replace(&mut seen[id.index()], true) {
             continue;
         }
         let node = graph.node(id);
-        let (lo, hi) = match &node.op {
-            Op::MaxPool(_)
-            | Op::Concat { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Resize { .. }
-            | Op::Transpose { .. }
-            | Op::Reshape { .. } => {
+        let own = match node.op.values(&Operands { graph, node }) {
+            Values::OfType => Some(node.ty.element.range()?),
+            Values::Between(lo, hi) => Some((lo, hi)),
+            Values::OfOperands(more) => {
                 pending.extend(&node.operands);
-                continue;
+                more.map(|value| (value, value))
             }
-            Op::Pad { value, .. } => {
-                pending.extend(&node.operands);
-                (*value as i64, *value as i64)
-            }
-            op => own_range(op, graph, node)?,
         };
-        union = Some(union.map_or((lo, hi), |(least, most)| (least.min(lo), most.max(hi))));
+        range = match (range, own) {
+            (Some(range), Some((lo, hi))) => Some(union(union(range, lo), hi)),
+            (range, own) => range.or(own),
+        };
     }
-    union
+    range
 }
 
-/// The range that an operator's attributes and element type give, whatever its operands are.
-fn own_range(op: &Op, graph: &Graph, node: &Node) -> Option<(i64, i64)> {
-    match op {
-        Op::Constant(tensor) => bounds(tensor.ints()),
-        Op::QConv(conv) => Some((conv.requantize.lo.into(), conv.requantize.hi.into())),
-        Op::QDeformConv(conv) => Some((conv.requantize.lo.into(), conv.requantize.hi.into())),
-        Op::QAveragePool(pool) => Some((pool.requantize.lo.into(), pool.requantize.hi.into())),
-        Op::QMul(mul) => Some((mul.requantize.lo.into(), mul.requantize.hi.into())),
-        Op::QAdd(add) => Some((add.lo.into(), add.hi.into())),
-        Op::Table(table) => bounds(&table.entries),
-        Op::ArgMax { axis, .. } => Some((0, graph.node(node.operands[0]).ty.shape[*axis] as i64 - 1)),
-        Op::Input
-        | Op::Quantize { .. }
-        | Op::Conv(_)
-        | Op::DeformConv(_)
-        | Op::Dense
-        | Op::BatchNorm { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::PRelu
-        | Op::Site(_)
-        | Op::MaxPool(_)
-        | Op::AveragePool(_)
-        | Op::ReduceMean { .. }
-        | Op::Concat { .. }
-        | Op::Slice { .. }
-        | Op::Select { .. }
-        | Op::Pad { .. }
-        | Op::Resize { .. }
-        | Op::Transpose { .. }
-        | Op::Reshape { .. }
-        | Op::Softmax { .. }
-        | Op::Dequantize
-        | Op::DequantizeWeights(_)
-        | Op::TopPeaks(_) => node.ty.element.range(),
-    }
-}
-
-fn bounds(values: &[i32]) -> Option<(i64, i64)> {
-    Some((i64::from(*values.iter().min()?), i64::from(*values.iter().max()?)))
-}
-
-/// Smallest and largest accumulator of a `QConv`, `QDeformConv`, `QAveragePool`, `QAdd` or `QMul`: the union,
+/// Smallest and largest accumulator of an operator that sums or multiplies integers: the union,
 /// over output channels and inputs, of every sum of some of the terms, so that it holds for
-/// partial sums in any order, with and without the bias. For a `QAdd` the rounding term counts
-/// as a term. It saturates at the range of `i64`.
+/// partial sums in any order, with and without the bias. For a [`QAdd`](crate::op::QAdd) the rounding
+/// term counts as a term. It saturates at the range of `i64`.
 ///
 /// For other integer nodes it is [`value_range`], for float nodes `(0, 0)`.
 pub fn accumulator_range(graph: &Graph, id: NodeId) -> (i64, i64) {
+    summed(graph, id).unwrap_or_else(|| value_range(graph, id).unwrap_or((0, 0)))
+}
+
+/// As [`accumulator_range`], for nodes that have an accumulator.
+pub(crate) fn summed(graph: &Graph, id: NodeId) -> Option<(i64, i64)> {
     let node = graph.node(id);
-    let operand = |index: usize| value_range(graph, node.operands[index]).unwrap_or((0, 0));
-    match &node.op {
-        Op::QConv(QConv { pad_value, .. }) | Op::QDeformConv(QDeformConv { pad_value, .. }) => {
-            let x = union(operand(0), i64::from(*pad_value));
-            let [weights, bias] = [graph.constant_of(node.operands[1]), graph.constant_of(node.operands[2])];
-            match (weights, bias) {
-                (Some(weights), Some(bias)) => convolution_range(weights, bias, x),
-                _ => {
-                    let weights = &graph.node(node.operands[1]).ty;
-                    let taps = weights.count() / weights.shape[0];
-                    let mut sums = Sums::default();
-                    sums.add_times(product(x, operand(1)), taps);
-                    sums.add(operand(2));
-                    sums.range()
-                }
-            }
-        }
-        Op::QAveragePool(pool) => pool_range(pool, operand(0)),
-        Op::QAdd(add) => add_range(add, operand(0), operand(1)),
-        Op::QMul(mul) => mul_range(mul, operand(0), operand(1)),
-        Op::Input
-        | Op::Constant(_)
-        | Op::Conv(_)
-        | Op::DeformConv(_)
-        | Op::Dense
-        | Op::BatchNorm { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::PRelu
-        | Op::Site(_)
-        | Op::MaxPool(_)
-        | Op::AveragePool(_)
-        | Op::ReduceMean { .. }
-        | Op::Concat { .. }
-        | Op::Slice { .. }
-        | Op::Select { .. }
-        | Op::Pad { .. }
-        | Op::Resize { .. }
-        | Op::Transpose { .. }
-        | Op::Reshape { .. }
-        | Op::Softmax { .. }
-        | Op::ArgMax { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::DequantizeWeights(_)
-        | Op::Table(_)
-        | Op::TopPeaks(_) => value_range(graph, id).unwrap_or((0, 0)),
+    node.op.accumulator(&Operands { graph, node })
+}
+
+/// What a node reads.
+pub(crate) struct Operands<'g> {
+    graph: &'g Graph,
+    node: &'g Node,
+}
+
+impl<'g> Operands<'g> {
+    /// Type of an operand.
+    pub fn ty(&self, index: usize) -> &'g TensorType {
+        &self.graph.node(self.node.operands[index]).ty
+    }
+
+    /// Smallest and largest value of an operand; `(0, 0)` for reals.
+    pub fn range(&self, index: usize) -> (i64, i64) {
+        value_range(self.graph, self.node.operands[index]).unwrap_or((0, 0))
+    }
+
+    /// Value of an operand that is a constant.
+    pub fn constant(&self, index: usize) -> Option<&'g Tensor> {
+        self.graph.constant_of(self.node.operands[index])
     }
 }
 
-fn union((lo, hi): (i64, i64), value: i64) -> (i64, i64) {
+/// The range with one more value.
+pub(crate) fn union((lo, hi): (i64, i64), value: i64) -> (i64, i64) {
     (lo.min(value), hi.max(value))
 }
 
-fn product(x: (i64, i64), y: (i64, i64)) -> (i64, i64) {
+/// Smallest and largest product.
+pub(crate) fn product(x: (i64, i64), y: (i64, i64)) -> (i64, i64) {
     let corners = [x.0 * y.0, x.0 * y.1, x.1 * y.0, x.1 * y.1];
     (corners.into_iter().min().unwrap_or(0), corners.into_iter().max().unwrap_or(0))
 }
 
 /// Bounds of all sums of some of a set of terms.
 #[derive(Default)]
-struct Sums {
+pub(crate) struct Sums {
     lo: i128,
     hi: i128,
 }
 
 impl Sums {
-    fn add(&mut self, term: (i64, i64)) {
+    /// With a term of this range.
+    pub fn add(&mut self, term: (i64, i64)) {
         self.add_times(term, 1);
     }
 
-    fn add_times(&mut self, (lo, hi): (i64, i64), times: usize) {
+    /// With so many terms of this range.
+    pub fn add_times(&mut self, (lo, hi): (i64, i64), times: usize) {
         self.lo += i128::from(lo.min(0)) * times as i128;
         self.hi += i128::from(hi.max(0)) * times as i128;
     }
 
-    fn range(&self) -> (i64, i64) {
+    /// Smallest and largest sum; it saturates at the range of `i64`.
+    pub fn range(&self) -> (i64, i64) {
         (self.lo.max(i64::MIN.into()) as i64, self.hi.min(i64::MAX.into()) as i64)
+    }
+}
+
+/// Accumulators of a convolution of operands `x`, `w` and `b`, where positions outside the image
+/// read `pad_value`.
+pub(crate) fn of_convolution(operands: &Operands, pad_value: i32) -> (i64, i64) {
+    let x = union(operands.range(0), i64::from(pad_value));
+    match (operands.constant(1), operands.constant(2)) {
+        (Some(weights), Some(bias)) => convolution_range(weights, bias, x),
+        (_, _) => {
+            let weights = operands.ty(1);
+            let mut sums = Sums::default();
+            sums.add_times(product(x, operands.range(1)), weights.count() / weights.shape[0]);
+            sums.add(operands.range(2));
+            sums.range()
+        }
     }
 }
 
@@ -192,34 +146,11 @@ fn convolution_range(weights: &Tensor, bias: &Tensor, x: (i64, i64)) -> (i64, i6
     })
 }
 
-fn pool_range(pool: &QAveragePool, x: (i64, i64)) -> (i64, i64) {
-    let mut sums = Sums::default();
-    sums.add_times(union(x, pool.pad_value.into()), pool.window.kernel[0] * pool.window.kernel[1]);
-    sums.add((pool.bias.into(), pool.bias.into()));
-    sums.range()
-}
-
-fn add_range(add: &QAdd, x0: (i64, i64), x1: (i64, i64)) -> (i64, i64) {
-    let [m0, m1] = add.multipliers.map(i64::from);
-    let rounding = if add.shift == 0 { 0 } else { 1i64 << (add.shift - 1) };
-    let mut sums = Sums::default();
-    sums.add(product(x0, (m0, m0)));
-    sums.add(product(x1, (m1, m1)));
-    sums.add((add.offset.into(), add.offset.into()));
-    sums.add((rounding, rounding));
-    sums.range()
-}
-
-fn mul_range(mul: &QMul, x0: (i64, i64), x1: (i64, i64)) -> (i64, i64) {
-    let [z0, z1] = mul.zero_points.map(i64::from);
-    product((x0.0 - z0, x0.1 - z0), (x1.0 - z1, x1.1 - z1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::Geometry;
-    use crate::{Element, Requantize, TensorType};
+    use crate::op::{Geometry, Op, QAdd, QConv, Reshape};
+    use crate::{Element, Requantize};
 
     fn requantize() -> Requantize {
         Requantize { multipliers: vec![1], shifts: vec![0], zero_point: 0, lo: 0, hi: 100 }
@@ -239,7 +170,7 @@ mod tests {
         // The clamp to 100 bounds what the next one reads.
         let z = graph.add("z", conv(requantize()), &[y, w, b]).unwrap();
         assert_eq!(accumulator_range(&graph, z), (-407, 300));
-        let r = graph.add("r", Op::Reshape { shape: vec![8] }, &[z]).unwrap();
+        let r = graph.add("r", Op::Reshape(Reshape { shape: vec![8] }), &[z]).unwrap();
         assert_eq!(value_range(&graph, r), Some((0, 100)));
     }
 

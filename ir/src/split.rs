@@ -4,7 +4,7 @@
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{Graph, Node, NodeId};
 use crate::interpret;
-use crate::op::Op;
+use crate::op::{Dialect, Op, Transpose};
 use crate::tensor::{Tensor, TensorType};
 use std::collections::HashMap;
 
@@ -103,49 +103,13 @@ enum Kind {
 }
 
 fn kind(node: &Node) -> Kind {
-    match &node.op {
-        Op::Input | Op::Constant(_) => Kind::Leaf,
-        Op::QConv(_)
-        | Op::QDeformConv(_)
-        | Op::QAveragePool(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::Table(_)
-        | Op::TopPeaks(_) => Kind::Anchor,
-        Op::MaxPool(_)
-        | Op::Concat { .. }
-        | Op::Slice { .. }
-        | Op::Select { .. }
-        | Op::Pad { .. }
-        | Op::Resize { .. } => {
-            if node.ty.element.is_int() {
-                Kind::Anchor
-            } else {
-                Kind::Host
-            }
-        }
-        Op::Transpose { .. } | Op::Reshape { .. } => {
-            if node.ty.element.is_int() {
-                Kind::Layout
-            } else {
-                Kind::Host
-            }
-        }
-        Op::Conv(_)
-        | Op::DeformConv(_)
-        | Op::Dense
-        | Op::BatchNorm { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::PRelu
-        | Op::Site(_)
-        | Op::AveragePool(_)
-        | Op::ReduceMean { .. }
-        | Op::Softmax { .. }
-        | Op::ArgMax { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::DequantizeWeights(_) => Kind::Host,
+    match node.op.dialect() {
+        Dialect::Leaf => Kind::Leaf,
+        Dialect::Integer => Kind::Anchor,
+        Dialect::Movement if !node.ty.element.is_int() => Kind::Host,
+        Dialect::Movement if matches!(node.op, Op::Transpose(_) | Op::Reshape(_)) => Kind::Layout,
+        Dialect::Movement => Kind::Anchor,
+        Dialect::Float | Dialect::Bridge => Kind::Host,
     }
 }
 
@@ -186,10 +150,7 @@ fn assign(graph: &Graph) -> Result<Vec<Stage>, Diagnostics> {
 
 /// Movement that the host may do once a value is there.
 fn is_movement(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::MaxPool(_) | Op::Concat { .. } | Op::Slice { .. } | Op::Select { .. } | Op::Pad { .. } | Op::Resize { .. }
-    )
+    op.dialect() == Dialect::Movement && !matches!(op, Op::Transpose(_) | Op::Reshape(_))
 }
 
 /// The diagnostic for the host operator, not yet reported, that stands before an integer
@@ -200,7 +161,7 @@ fn float_between(graph: &Graph, stages: &[Stage], anchor: NodeId, reported: &mut
     // The first operator after the core that computes with reals; failing that, the nearest.
     let computes = |id: &&NodeId| {
         matches!(kind(graph.node(**id)), Kind::Host)
-            && !matches!(graph.node(**id).op, Op::Quantize { .. } | Op::Dequantize)
+            && !matches!(graph.node(**id).op, Op::Quantize(_) | Op::Dequantize(_))
     };
     let id = *path.iter().rev().find(computes).or(path.first())?;
     if std::mem::replace(&mut reported[id.index()], true) {
@@ -240,7 +201,7 @@ fn trail(graph: &Graph, stages: &mut [Stage]) {
 
 /// True for a transpose that changes the order of the elements.
 fn reorders(graph: &Graph, node: &Node) -> bool {
-    let Op::Transpose { permutation } = &node.op else {
+    let Op::Transpose(Transpose { permutation }) = &node.op else {
         return false;
     };
     let shape = &graph.node(node.operands[0]).ty.shape;

@@ -2,6 +2,7 @@
 
 use crate::quant::Quantization;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// The element type of a tensor.
@@ -50,6 +51,27 @@ impl fmt::Display for Element {
             Self::Int { bits, signed: true } => write!(f, "i{bits}"),
             Self::Int { bits, signed: false } => write!(f, "u{bits}"),
         }
+    }
+}
+
+/// The inverse of printing.
+impl FromStr for Element {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        if word == "f32" {
+            return Ok(Self::F32);
+        }
+        let int = |signed: bool, bits: &str| {
+            let bits = bits.parse().ok().filter(|bits| (1..=32).contains(bits))?;
+            Some(Self::Int { bits, signed })
+        };
+        let element = match word.split_at_checked(1) {
+            Some(("i", bits)) => int(true, bits),
+            Some(("u", bits)) => int(false, bits),
+            _ => None,
+        };
+        element.ok_or_else(|| format!("`{word}` is not an element type"))
     }
 }
 

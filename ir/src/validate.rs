@@ -7,7 +7,7 @@
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{Graph, Node, NodeId};
 use crate::interpret::check_value;
-use crate::op::{Op, QAveragePool, QConv, QDeformConv, QMul, shape};
+use crate::op::{BatchNorm, Op, Pad, QDeformConv, shape};
 use crate::range;
 use crate::tensor::TensorType;
 use std::collections::HashSet;
@@ -126,7 +126,7 @@ fn check_inferred(graph: &Graph, node: &Node) -> Result<(), String> {
 fn check_attributes(op: &Op) -> Result<(), String> {
     let not_numbers = if let Op::Unary(unary) = op {
         unary.parameters().iter().any(|parameter| parameter.is_nan())
-    } else if let Op::BatchNorm { epsilon: value } | Op::Pad { value, .. } = op {
+    } else if let Op::BatchNorm(BatchNorm { epsilon: value }) | Op::Pad(Pad { value, .. }) = op {
         value.is_nan()
     } else {
         false
@@ -136,17 +136,7 @@ fn check_attributes(op: &Op) -> Result<(), String> {
 
 /// The zero point that the arithmetic adds is the one that the type states.
 fn check_quantization(node: &Node) -> Result<(), String> {
-    let added = if let Op::QConv(QConv { requantize, .. })
-    | Op::QDeformConv(QDeformConv { requantize, .. })
-    | Op::QAveragePool(QAveragePool { requantize, .. })
-    | Op::QMul(QMul { requantize, .. }) = &node.op
-    {
-        requantize.zero_point
-    } else if let Op::QAdd(add) = &node.op {
-        add.zero_point
-    } else {
-        return Ok(());
-    };
+    let Some(added) = node.op.zero_point() else { return Ok(()) };
     match node.ty.quantization {
         Some(stated) if added != stated.zero_point => {
             Err(format!("the requantization adds zero point {added}, but the type states {}", stated.zero_point))
@@ -159,16 +149,13 @@ fn check_quantization(node: &Node) -> Result<(), String> {
 /// and no partial sum leaves 32 bits, for any input.
 fn check_arithmetic(graph: &Graph, id: NodeId) -> Result<(), Diagnostic> {
     let node = graph.node(id);
-    if !matches!(node.op, Op::QConv(_) | Op::QDeformConv(_) | Op::QAveragePool(_) | Op::QAdd(_) | Op::QMul(_)) {
-        return Ok(());
-    }
+    let Some((mut lo, mut hi)) = range::summed(graph, id) else { return Ok(()) };
     if matches!(node.op, Op::QConv(_) | Op::QDeformConv(_)) {
         check_weights(graph, node).map_err(|message| fault(node, "invalid-graph", message))?;
     }
     if let Op::QDeformConv(conv) = &node.op {
         check_offsets(graph, node, conv)?;
     }
-    let (mut lo, mut hi) = range::accumulator_range(graph, id);
     if let Op::QAdd(add) = &node.op {
         // A sum that is not shifted meets the zero point at full width.
         let zero_point = i64::from(add.zero_point);

@@ -5,7 +5,10 @@ mod every_operator;
 
 use evaluate::{geometry, identity, window};
 use lutweave_ir::interpret::{Interpreter, run, run_all};
-use lutweave_ir::op::{Geometry, QAdd, QAveragePool, QConv, Table, Unary};
+use lutweave_ir::op::{
+    ArgMax, Concat, Dequantize, Geometry, MaxPool, QAdd, QAveragePool, QConv, Quantize, Reshape, Softmax, Table,
+    Transpose, Unary,
+};
 use lutweave_ir::split::{Split, host_ops, split};
 use lutweave_ir::validate::validate;
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Requantize, Tensor, TensorType};
@@ -28,24 +31,24 @@ fn qconv(graph: &mut Graph, name: &str, x: NodeId, zero_point: i32) -> NodeId {
 }
 
 fn transpose(graph: &mut Graph, name: &str, x: NodeId, permutation: [usize; 4]) -> NodeId {
-    graph.add(name, Op::Transpose { permutation: permutation.to_vec() }, &[x]).unwrap()
+    graph.add(name, Op::Transpose(Transpose { permutation: permutation.to_vec() }), &[x]).unwrap()
 }
 
 /// An image in NCHW through a small quantized network to a softmax.
 fn classifier() -> Graph {
     let mut graph = Graph::new("classifier");
     let x = graph.input("image", TensorType::f32([1, 2, 4, 4]));
-    let quantize = Op::Quantize { element: Element::I8, quantization: STEP };
+    let quantize = Op::Quantize(Quantize { element: Element::I8, quantization: STEP });
     let q = graph.add("quantize", quantize, &[x]).unwrap();
     let q = transpose(&mut graph, "to_nhwc", q, [0, 2, 3, 1]);
     let a = qconv(&mut graph, "a", q, 0);
-    let m = graph.add("max", Op::MaxPool(window([2, 2], [2, 2], [0; 4])), &[a]).unwrap();
+    let m = graph.add("max", Op::MaxPool(MaxPool { window: window([2, 2], [2, 2], [0; 4]) }), &[a]).unwrap();
     let b = qconv(&mut graph, "b", m, 0);
     let t = transpose(&mut graph, "to_nchw", b, [0, 3, 1, 2]);
-    let r = graph.add("flatten", Op::Reshape { shape: vec![1, 8] }, &[t]).unwrap();
-    let d = graph.add("dequantize", Op::Dequantize, &[r]).unwrap();
-    let s = graph.add("softmax", Op::Softmax { axis: 1 }, &[d]).unwrap();
-    let label = graph.add("label", Op::ArgMax { axis: 1, keep: false, last: false }, &[s]).unwrap();
+    let r = graph.add("flatten", Op::Reshape(Reshape { shape: vec![1, 8] }), &[t]).unwrap();
+    let d = graph.add("dequantize", Op::Dequantize(Dequantize), &[r]).unwrap();
+    let s = graph.add("softmax", Op::Softmax(Softmax { axis: 1 }), &[d]).unwrap();
+    let label = graph.add("label", Op::ArgMax(ArgMax { axis: 1, keep: false, last: false }), &[s]).unwrap();
     graph.set_outputs(vec![s, label, r]);
     graph
 }
@@ -125,9 +128,9 @@ fn values_may_bypass_the_core_and_outputs_may_repeat() {
     let mut graph = Graph::new("bypass");
     let x = graph.input("x", TensorType::f32([1, 1, 1, 2]));
     let unused = graph.input("unused", TensorType::f32([3]));
-    let q = graph.add("q", Op::Quantize { element: Element::I8, quantization: STEP }, &[x]).unwrap();
+    let q = graph.add("q", Op::Quantize(Quantize { element: Element::I8, quantization: STEP }), &[x]).unwrap();
     let y = qconv(&mut graph, "y", q, 0);
-    let d = graph.add("d", Op::Dequantize, &[y]).unwrap();
+    let d = graph.add("d", Op::Dequantize(Dequantize), &[y]).unwrap();
     let sum = graph.add("sum", Op::Binary(lutweave_ir::op::Binary::Add), &[d, x]).unwrap();
     let two = graph.constant("two", Tensor::f32([1], vec![2.0]), TensorType::f32([1]));
     let root = graph.add("root", Op::Unary(Unary::Sqrt), &[two]).unwrap();
@@ -145,7 +148,7 @@ fn detection_heads_are_joined_where_they_are_transposed() {
     let a = qconv(&mut graph, "a", x, 0);
     let b = qconv(&mut graph, "b", a, 0);
     let [a, b] = [("a.t", a), ("b.t", b)].map(|(name, x)| transpose(&mut graph, name, x, [0, 3, 1, 2]));
-    let joined = graph.add("joined", Op::Concat { axis: 1 }, &[a, b]).unwrap();
+    let joined = graph.add("joined", Op::Concat(Concat { axis: 1 }), &[a, b]).unwrap();
     graph.set_outputs(vec![joined]);
     let parts = split(&graph).unwrap();
     assert_eq!(names(&parts.core), ["x", "a", "b"]);
@@ -158,7 +161,7 @@ fn a_reshape_between_integer_operators_stays() {
     let mut graph = Graph::new("between");
     let x = graph.input("x", int([1, 2, 2, 2]));
     let y = qconv(&mut graph, "y", x, 0);
-    let r = graph.add("r", Op::Reshape { shape: vec![1, 1, 4, 2] }, &[y]).unwrap();
+    let r = graph.add("r", Op::Reshape(Reshape { shape: vec![1, 1, 4, 2] }), &[y]).unwrap();
     let z = qconv(&mut graph, "z", r, 0);
     graph.set_outputs(vec![z]);
     assert_eq!(names(&split(&graph).unwrap().core), ["x", "y", "r", "z"]);
@@ -169,9 +172,9 @@ fn float_between_integers_is_refused_once() {
     let mut graph = Graph::new("between");
     let x = graph.input("x", int([1, 2, 2, 2]));
     let y = qconv(&mut graph, "y", x, 0);
-    let d = graph.add("d", Op::Dequantize, &[y]).unwrap();
+    let d = graph.add("d", Op::Dequantize(Dequantize), &[y]).unwrap();
     let e = graph.add("erf", Op::Unary(Unary::Erf), &[d]).unwrap();
-    let q = graph.add("q", Op::Quantize { element: Element::I8, quantization: STEP }, &[e]).unwrap();
+    let q = graph.add("q", Op::Quantize(Quantize { element: Element::I8, quantization: STEP }), &[e]).unwrap();
     let z0 = qconv(&mut graph, "z0", q, 0);
     let z1 = qconv(&mut graph, "z1", q, 0);
     graph.set_outputs(vec![z0, z1]);
@@ -186,10 +189,10 @@ fn a_requantized_softmax_is_an_epilogue() {
     let mut graph = Graph::new("requantized");
     let x = graph.input("x", int([1, 1, 1, 2]));
     let y = qconv(&mut graph, "y", x, 0);
-    let d = graph.add("d", Op::Dequantize, &[y]).unwrap();
-    let s = graph.add("s", Op::Softmax { axis: 3 }, &[d]).unwrap();
-    let q = graph.add("q", Op::Quantize { element: Element::I8, quantization: STEP }, &[s]).unwrap();
-    let r = graph.add("r", Op::Reshape { shape: vec![2] }, &[q]).unwrap();
+    let d = graph.add("d", Op::Dequantize(Dequantize), &[y]).unwrap();
+    let s = graph.add("s", Op::Softmax(Softmax { axis: 3 }), &[d]).unwrap();
+    let q = graph.add("q", Op::Quantize(Quantize { element: Element::I8, quantization: STEP }), &[s]).unwrap();
+    let r = graph.add("r", Op::Reshape(Reshape { shape: vec![2] }), &[q]).unwrap();
     graph.set_outputs(vec![r]);
     let parts = split(&graph).unwrap();
     assert_eq!(names(&parts.epilogue), ["y", "d", "s", "q", "r"]);
@@ -229,7 +232,7 @@ fn validation_checks_stated_types() {
     let x = graph.input("x", int([1, 2, 2, 2]));
     let y = qconv(&mut graph, "y", x, 5);
     let other = TensorType::int([8], Element::I8).quantized(Quantization { scale: 3.0, zero_point: 0 });
-    let z = graph.add_typed("z", Op::Reshape { shape: vec![8] }, &[x], other).unwrap();
+    let z = graph.add_typed("z", Op::Reshape(Reshape { shape: vec![8] }), &[x], other).unwrap();
     let nan = graph.input("f", TensorType::f32([1]));
     let c = graph.add("c", Op::Unary(Unary::Clip { lo: f32::NAN, hi: 0.0 }), &[nan]).unwrap();
     graph.set_outputs(vec![y, z, c]);

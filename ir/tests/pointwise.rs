@@ -3,7 +3,10 @@
 mod evaluate;
 
 use evaluate::{evaluate, identity, int_ramp, ints, ramp, reals, refusal};
-use lutweave_ir::op::{Binary, DequantizeWeights, QAdd, QMul, Table, Unary};
+use lutweave_ir::op::{
+    ArgMax, BatchNorm, Binary, Dequantize, DequantizeWeights, PRelu, QAdd, QMul, Quantize, ReduceMean, Softmax, Table,
+    Unary,
+};
 use lutweave_ir::{Element, Op, Quantization, Requantize, Tensor, TensorType};
 use proptest::prelude::*;
 
@@ -71,26 +74,31 @@ fn max_and_min_propagate_nan() {
 #[test]
 fn prelu_and_normalization_work_per_channel() {
     let x = || reals([1, 1, 2, 2], &[-1.0, -1.0, 2.0, -4.0]);
-    assert_eq!(evaluate(Op::PRelu, &[x(), reals([2], &[0.5, 2.0])]).f32s(), [-0.5, -2.0, 2.0, -8.0]);
+    assert_eq!(evaluate(Op::PRelu(PRelu), &[x(), reals([2], &[0.5, 2.0])]).f32s(), [-0.5, -2.0, 2.0, -8.0]);
     let [scale, bias, mean, variance] =
         [[2.0, 1.0], [0.0, 10.0], [1.0, 0.0], [3.0, 0.0]].map(|parameter| reals([2], &parameter));
-    let y = evaluate(Op::BatchNorm { epsilon: 1.0 }, &[x(), scale, bias, mean, variance]);
+    let y = evaluate(Op::BatchNorm(BatchNorm { epsilon: 1.0 }), &[x(), scale, bias, mean, variance]);
     assert_eq!(y.f32s(), [-2.0, 9.0, 1.0, 6.0]);
 }
 
 #[test]
 fn mean_softmax_and_argmax_reduce_the_right_axis() {
     let x = ramp([2, 2, 3]);
-    let mean = |axes: &[usize], keep| evaluate(Op::ReduceMean { axes: axes.to_vec(), keep }, std::slice::from_ref(&x));
+    let mean = |axes: &[usize], keep| {
+        evaluate(Op::ReduceMean(ReduceMean { axes: axes.to_vec(), keep }), std::slice::from_ref(&x))
+    };
     assert_eq!(mean(&[1], false).f32s(), [1.5, 2.5, 3.5, 7.5, 8.5, 9.5]);
     assert_eq!((mean(&[0, 2], true).shape, mean(&[0, 2], true).f32s()), (vec![1, 2, 1], [4.0, 7.0].as_slice()));
     assert_eq!(mean(&[0, 1, 2], false).f32s(), [5.5]);
-    assert!(refusal(Op::ReduceMean { axes: vec![1, 0], keep: true }, std::slice::from_ref(&x)).contains("ascending"));
+    assert!(
+        refusal(Op::ReduceMean(ReduceMean { axes: vec![1, 0], keep: true }), std::slice::from_ref(&x))
+            .contains("ascending")
+    );
 
-    let y = evaluate(Op::Softmax { axis: 0 }, &[reals([2, 2], &[1000.0, 0.0, 1000.0, f32::ln(3.0)])]);
+    let y = evaluate(Op::Softmax(Softmax { axis: 0 }), &[reals([2, 2], &[1000.0, 0.0, 1000.0, f32::ln(3.0)])]);
     assert!(y.f32s().iter().zip([0.5, 0.25, 0.5, 0.75]).all(|(&y, expected)| close(y, expected)), "{y:?}");
 
-    let argmax = |last| Op::ArgMax { axis: 1, keep: false, last };
+    let argmax = |last| Op::ArgMax(ArgMax { axis: 1, keep: false, last });
     let x = reals([2, 3], &[1.0, 3.0, 3.0, 5.0, f32::NAN, 6.0]);
     assert_eq!(evaluate(argmax(false), std::slice::from_ref(&x)).ints(), [1, 1]);
     assert_eq!(evaluate(argmax(true), &[x]).ints(), [2, 1]);
@@ -101,16 +109,21 @@ fn mean_softmax_and_argmax_reduce_the_right_axis() {
 fn quantization_rounds_half_to_even_and_saturates() {
     let quantization = Quantization { scale: 0.5, zero_point: 10 };
     let x = reals([7], &[0.25, 0.75, -0.25, 1e30, f32::NEG_INFINITY, f32::NAN, -3.0]);
-    let q = evaluate(Op::Quantize { element: Element::U8, quantization }, &[x]);
+    let q = evaluate(Op::Quantize(Quantize { element: Element::U8, quantization }), &[x]);
     assert_eq!(q.ints(), [10, 12, 10, 255, 0, 10, 4]);
     let ty = TensorType::int([7], Element::U8).quantized(quantization);
-    let y = Op::Dequantize.eval(&TensorType::f32([7]), &[&ty], &[&q]);
+    let y = Op::Dequantize(Dequantize).eval(&TensorType::f32([7]), &[&ty], &[&q]);
     assert_eq!(y.f32s(), [0.0, 1.0, 0.0, 122.5, -5.0, 0.0, -3.0]);
     let wrong = Quantization { scale: 0.0, zero_point: 10 };
-    assert!(refusal(Op::Quantize { element: Element::U8, quantization: wrong }, &[ramp([1])]).contains("scale"));
+    assert!(
+        refusal(Op::Quantize(Quantize { element: Element::U8, quantization: wrong }), &[ramp([1])]).contains("scale")
+    );
     let wrong = Quantization { scale: 1.0, zero_point: 256 };
-    assert!(refusal(Op::Quantize { element: Element::U8, quantization: wrong }, &[ramp([1])]).contains("zero point"));
-    assert!(refusal(Op::Dequantize, &[ints([1], &[3])]).contains("no quantization"));
+    assert!(
+        refusal(Op::Quantize(Quantize { element: Element::U8, quantization: wrong }), &[ramp([1])])
+            .contains("zero point")
+    );
+    assert!(refusal(Op::Dequantize(Dequantize), &[ints([1], &[3])]).contains("no quantization"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod every_operator;
 
+use lutweave_ir::op::{Dense, Transpose};
 use lutweave_ir::text::{dot, parse, print, print_summary};
 use lutweave_ir::{Element, Graph, Op, Quantization, Tensor, TensorType};
 use proptest::prelude::*;
@@ -30,7 +31,7 @@ fn lines_look_as_documented() {
     let mut graph = Graph::new("g");
     let q = Quantization { scale: 0.05, zero_point: -128 };
     let x = graph.input("x \"1\"", TensorType::int([1, 2, 2, 1], Element::I8).quantized(q));
-    let y = graph.add("y", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[x]).unwrap();
+    let y = graph.add("y", Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[x]).unwrap();
     graph.set_outputs(vec![y, x]);
     let expected = "graph \"g\"\n\
         %0 \"x \\\"1\\\"\" = input : i8[1,2,2,1]@(0.05,-128)\n\
@@ -79,7 +80,7 @@ fn graphviz_has_a_box_a_node_and_an_arrow_an_operand() {
     let mut graph = Graph::new("g");
     let x = graph.input("in\"put", TensorType::f32([1, 4]));
     let w = graph.constant("w", Tensor::f32([2, 4], vec![0.0; 8]), TensorType::f32([2, 4]));
-    let y = graph.add("y", Op::Dense, &[x, w]).unwrap();
+    let y = graph.add("y", Op::Dense(Dense), &[x, w]).unwrap();
     graph.set_outputs(vec![y]);
     let text = dot(&graph);
     assert!(text.contains("n0 [label=\"in\\\"put\\ninput\\nf32[1,4]\", style=bold];"), "{text}");

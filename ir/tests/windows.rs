@@ -3,7 +3,7 @@
 mod evaluate;
 
 use evaluate::{evaluate, geometry, identity, int_ramp, ints, ramp, reals, refusal, window};
-use lutweave_ir::op::{AveragePool, Conv, Geometry, QAveragePool, QConv};
+use lutweave_ir::op::{AveragePool, Conv, Dense, Geometry, MaxPool, QAveragePool, QConv};
 use lutweave_ir::{Element, Op, Requantize};
 
 #[test]
@@ -49,7 +49,7 @@ fn depthwise_batches() {
 #[test]
 fn dense_works_on_the_last_axis() {
     let y = evaluate(
-        Op::Dense,
+        Op::Dense(Dense),
         &[ramp([2, 1, 2]), reals([3, 2], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]), reals([3], &[0.0, 0.0, 9.0])],
     );
     assert_eq!(y.shape, [2, 1, 3]);
@@ -99,11 +99,17 @@ fn requantization_is_per_channel_rounds_half_up_and_clamps() {
 #[test]
 fn max_pooling_never_takes_padding() {
     let x = reals([1, 2, 2, 1], &[-5.0, -6.0, -7.0, -8.0]);
-    let y = evaluate(Op::MaxPool(window([2, 2], [2, 2], [1, 1, 1, 1])), &[x]);
+    let y = evaluate(Op::MaxPool(MaxPool { window: window([2, 2], [2, 2], [1, 1, 1, 1]) }), &[x]);
     assert_eq!(y.f32s(), [-5.0, -6.0, -7.0, -8.0]);
-    let y = evaluate(Op::MaxPool(window([2, 2], [2, 2], [0, 0, 0, 0])), &[ints([1, 3, 2, 1], &[-5, -6, -7, -3, 9, 9])]);
+    let y = evaluate(
+        Op::MaxPool(MaxPool { window: window([2, 2], [2, 2], [0, 0, 0, 0]) }),
+        &[ints([1, 3, 2, 1], &[-5, -6, -7, -3, 9, 9])],
+    );
     assert_eq!(y.ints(), [-3]);
-    let nan = evaluate(Op::MaxPool(window([1, 2], [1, 1], [0; 4])), &[reals([1, 1, 3, 1], &[f32::NAN, 1.0, 2.0])]);
+    let nan = evaluate(
+        Op::MaxPool(MaxPool { window: window([1, 2], [1, 1], [0; 4]) }),
+        &[reals([1, 1, 3, 1], &[f32::NAN, 1.0, 2.0])],
+    );
     assert!(nan.f32s()[0].is_nan() && nan.f32s()[1] == 2.0);
 }
 
@@ -144,7 +150,7 @@ fn wrong_geometry_is_refused() {
     assert!(refuse(Geometry::PLAIN, [2, 4, 1, 2]).contains("does not fit"));
     assert!(refuse(geometry([0, 1], [0; 4]), [2, 1, 1, 2]).contains("stride 0"));
     assert!(refuse(geometry([1, 1], [usize::MAX, 0, 0, 0]), [2, 1, 1, 2]).contains("padding"));
-    let pool = Op::MaxPool(window([2, 2], [1, 1], [2, 0, 0, 0]));
+    let pool = Op::MaxPool(MaxPool { window: window([2, 2], [1, 1], [2, 0, 0, 0]) });
     assert!(refusal(pool, &[x()]).contains("wholly in the padding"));
     let pool = Op::AveragePool(AveragePool { window: window([2, 2], [1, 1], [0; 4]), counted_pads: Some([1; 4]) });
     assert!(refusal(pool, &[x()]).contains("counted padding"));

@@ -1,6 +1,9 @@
 //! Small float networks, written down in a few lines.
 
-use lutweave_ir::op::{AveragePool, Binary, Conv, Geometry, Unary, Window};
+use lutweave_ir::op::{
+    AveragePool, BatchNorm, Binary, Concat, Conv, Dense, Geometry, MaxPool, Pad, ReduceMean, Reshape, Resize, Slice,
+    Unary, Window,
+};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Graph, NodeId, Op, Tensor, TensorType};
 
@@ -132,7 +135,7 @@ impl Network {
         let [scale, bias, mean] = [1.0, 0.5, 0.3].map(|amplitude| self.random(vec![channels], amplitude));
         let variance: Vec<f32> = (0..channels).map(|_| self.random.real(0.2, 1.5) as f32).collect();
         let variance = self.graph.constant("variance", Tensor::f32([channels], variance), TensorType::f32([channels]));
-        self.add(Op::BatchNorm { epsilon: 1e-3 }, &[x, scale, bias, mean, variance])
+        self.add(Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &[x, scale, bias, mean, variance])
     }
 
     /// `max(x, 0)`.
@@ -152,7 +155,7 @@ impl Network {
 
     /// Largest of each window.
     pub fn max_pool(&mut self, x: NodeId, shape: Shape) -> NodeId {
-        self.add(Op::MaxPool(shape.window()), &[x])
+        self.add(Op::MaxPool(MaxPool { window: shape.window() }), &[x])
     }
 
     /// Mean of each window; padding counts as zeros.
@@ -162,7 +165,7 @@ impl Network {
 
     /// Mean over the image.
     pub fn global_mean(&mut self, x: NodeId) -> NodeId {
-        self.add(Op::ReduceMean { axes: vec![1, 2], keep: true }, &[x])
+        self.add(Op::ReduceMean(ReduceMean { axes: vec![1, 2], keep: true }), &[x])
     }
 
     /// Scales channels by a gate made of their means.
@@ -177,31 +180,31 @@ impl Network {
 
     /// Joined along an axis.
     pub fn concat(&mut self, axis: usize, parts: &[NodeId]) -> NodeId {
-        self.add(Op::Concat { axis }, parts)
+        self.add(Op::Concat(Concat { axis }), parts)
     }
 
     /// A strided box of height, width and channels.
     pub fn slice(&mut self, x: NodeId, starts: [usize; 3], sizes: [usize; 3], steps: [usize; 3]) -> NodeId {
         let with = |first: usize, rest: [usize; 3]| [&[first], &rest[..]].concat();
-        self.add(Op::Slice { starts: with(0, starts), sizes: with(1, sizes), steps: with(1, steps) }, &[x])
+        self.add(Op::Slice(Slice { starts: with(0, starts), sizes: with(1, sizes), steps: with(1, steps) }), &[x])
     }
 
     /// A frame of zeros at top, left, bottom, right.
     pub fn pad(&mut self, x: NodeId, [top, left, bottom, right]: [usize; 4]) -> NodeId {
-        self.add(Op::Pad { before: vec![0, top, left, 0], after: vec![0, bottom, right, 0], value: 0.0 }, &[x])
+        self.add(Op::Pad(Pad { before: vec![0, top, left, 0], after: vec![0, bottom, right, 0], value: 0.0 }), &[x])
     }
 
     /// Nearest-neighbour upsampling.
     pub fn upsample(&mut self, x: NodeId, factors: [usize; 2]) -> NodeId {
-        self.add(Op::Resize { factors }, &[x])
+        self.add(Op::Resize(Resize { factors }), &[x])
     }
 
     /// The image as a vector, and a dense layer on it.
     pub fn dense(&mut self, x: NodeId, outputs: usize) -> NodeId {
         let count = self.graph.node(x).ty.count();
-        let flat = self.add(Op::Reshape { shape: vec![1, count] }, &[x]);
+        let flat = self.add(Op::Reshape(Reshape { shape: vec![1, count] }), &[x]);
         let weights = self.random(vec![outputs, count], 1.7 / (count as f64).sqrt());
         let bias = self.random(vec![outputs], 0.3);
-        self.add(Op::Dense, &[flat, weights, bias])
+        self.add(Op::Dense(Dense), &[flat, weights, bias])
     }
 }

@@ -5,6 +5,7 @@ use lutweave::observer::Context;
 use lutweave::options::{Options, Weights};
 use lutweave::pipeline::{self, Lowered, Stage, State};
 use lutweave::{Failure, Model};
+use lutweave_ir::op::Softmax;
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Graph, Op, Tensor};
 use lutweave_rewrite::cleanup::RewriteReport;
@@ -133,7 +134,7 @@ fn head() -> Graph {
     let padded = network.pad(cut, [0, 1, 0, 0]);
     let pooled = network.max_pool(padded, Shape::valid(2, 2).stride(2));
     let scores = network.dense(pooled, 5);
-    let scores = network.add(Op::Softmax { axis: 1 }, &[scores]);
+    let scores = network.add(Op::Softmax(Softmax { axis: 1 }), &[scores]);
     network.finish(&[scores])
 }
 

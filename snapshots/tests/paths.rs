@@ -1,7 +1,7 @@
 //! Paths that part, cut, pad, upsample and look around, and meet again: their queues must hold
 //! what the others wait for.
 
-use lutweave_ir::op::Window;
+use lutweave_ir::op::{Concat, MaxPool, Pad, Resize, Slice, Window};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, TensorType, text};
 use lutweave_snapshots::cases::{all_pass, seeds};
@@ -22,7 +22,7 @@ impl Paths {
         let mut paths = Self { graph: Graph::new("paths"), random };
         let input = paths.graph.input("image", TensorType::int(image, Element::I8));
         let ends: Vec<NodeId> = (0..paths.random.between(2, 4)).map(|_| paths.path(input, size)).collect();
-        let joined = paths.apply(Op::Concat { axis: 3 }, &ends);
+        let joined = paths.apply(Op::Concat(Concat { axis: 3 }), &ends);
         paths.graph.set_outputs(vec![joined]);
         paths.graph
     }
@@ -58,7 +58,7 @@ impl Paths {
             steps[axis] = self.random.between(1, room.min(3));
             starts[axis] = self.random.below(shape[axis] - (sizes[axis] - 1) * steps[axis]);
         }
-        self.apply(Op::Slice { starts, sizes, steps }, &[from])
+        self.apply(Op::Slice(Slice { starts, sizes, steps }), &[from])
     }
 
     fn pad(&mut self, from: NodeId) -> NodeId {
@@ -69,7 +69,7 @@ impl Paths {
 
     fn padded(&mut self, from: NodeId, before: [usize; 2], after: [usize; 2]) -> NodeId {
         let [before, after] = [before, after].map(|[rows, columns]| vec![0, rows, columns, 0]);
-        self.apply(Op::Pad { before, after, value: 3.0 }, &[from])
+        self.apply(Op::Pad(Pad { before, after, value: 3.0 }), &[from])
     }
 
     fn window(&mut self, from: NodeId) -> NodeId {
@@ -79,12 +79,12 @@ impl Paths {
         let before = kernel.map(|kernel| self.random.below(kernel));
         let after = kernel.map(|kernel| self.random.below(kernel));
         let pads = [before[0], before[1], after[0], after[1]];
-        self.apply(Op::MaxPool(Window { kernel, strides, dilations: [1, 1], pads }), &[from])
+        self.apply(Op::MaxPool(MaxPool { window: Window { kernel, strides, dilations: [1, 1], pads } }), &[from])
     }
 
     fn upsample(&mut self, from: NodeId) -> NodeId {
         let factors = [self.random.between(1, 3), self.random.between(1, 2)];
-        self.apply(Op::Resize { factors }, &[from])
+        self.apply(Op::Resize(Resize { factors }), &[from])
     }
 
     fn extents(&self, node: NodeId) -> [usize; 2] {

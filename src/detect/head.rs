@@ -152,6 +152,7 @@ mod tests {
     use lutweave_hw::elaborate::elaborate;
     use lutweave_hw::plan::plan;
     use lutweave_hw::rtl::harness::Stimulus;
+    use lutweave_ir::op::{Dequantize, Transpose};
     use lutweave_ir::random::SplitMix64;
     use lutweave_ir::split::split;
     use lutweave_ir::{Element, NodeId, Quantization, interpret};
@@ -178,8 +179,10 @@ mod tests {
                     let ty = TensorType::int([1, height, width, channels[output]], element);
                     let ty = ty.quantized(Quantization { scale, zero_point });
                     let x = graph.input(NAMES[output], ty);
-                    let real = graph.add("real", Op::Dequantize, &[x]).expect("an integer");
-                    graph.add("out", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[real]).expect("four axes")
+                    let real = graph.add("real", Op::Dequantize(Dequantize), &[x]).expect("an integer");
+                    graph
+                        .add("out", Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[real])
+                        .expect("four axes")
                 })
                 .collect();
             graph.set_outputs(outputs);

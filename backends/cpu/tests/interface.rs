@@ -1,7 +1,7 @@
 //! Graphs at the edges of what a graph can be, and refusals.
 
 use lutweave_cpu::{ObjectOptions, compile_jit, compile_object};
-use lutweave_ir::op::{Geometry, Op, QConv, Unary};
+use lutweave_ir::op::{Dequantize, Geometry, Op, QConv, Reshape, Unary};
 use lutweave_ir::{Element, Graph, Quantization, Requantize, Tensor, TensorType, interpret};
 
 fn ramp(shape: [usize; 4]) -> Tensor {
@@ -33,7 +33,7 @@ fn inputs_may_be_outputs_and_outputs_may_repeat() {
     let mut graph = Graph::new("identity");
     let x = graph.input("x", image([1, 2, 3, 5]));
     let unused = graph.input("unused", image([1, 1, 1, 1]));
-    let y = graph.add("y", Op::Reshape { shape: vec![1, 30] }, &[x]).unwrap();
+    let y = graph.add("y", Op::Reshape(Reshape { shape: vec![1, 30] }), &[x]).unwrap();
     let c = graph.constant("c", Tensor::int([1, 3], vec![-8, 0, 7]), TensorType::int([1, 3], Element::I4));
     graph.set_outputs(vec![y, x, y, x, c]);
     assert_eq!(graph.inputs(), [x, unused]);
@@ -126,7 +126,7 @@ fn float_operators_are_refused_by_name() {
     let mut graph = Graph::new("float");
     let quantization = Quantization { scale: 0.5, zero_point: 3 };
     let x = graph.input("x", image([1, 1, 1, 4]).quantized(quantization));
-    let y = graph.add("real", Op::Dequantize, &[x]).unwrap();
+    let y = graph.add("real", Op::Dequantize(Dequantize), &[x]).unwrap();
     let z = graph.add("root", Op::Unary(Unary::Sqrt), &[y]).unwrap();
     graph.set_outputs(vec![z]);
     let diagnostics = compile_jit(&graph).unwrap_err();
@@ -147,7 +147,7 @@ fn accumulators_that_overflow_are_refused() {
 fn wide_activations_and_computed_weights_are_refused() {
     let mut graph = Graph::new("wide");
     let x = graph.input("x", TensorType::int([1, 1, 1, 4], Element::I32));
-    let y = graph.add("y", Op::Reshape { shape: vec![4] }, &[x]).unwrap();
+    let y = graph.add("y", Op::Reshape(Reshape { shape: vec![4] }), &[x]).unwrap();
     graph.set_outputs(vec![y]);
     let diagnostics = compile_jit(&graph).unwrap_err();
     assert_eq!((diagnostics.0[0].code, diagnostics.0[0].node.as_str()), ("unsupported-element", "x"));

@@ -11,7 +11,7 @@ use crate::block::upsample::Upsample;
 use crate::block::window::{Computation, Folding, Window, WindowGeometry};
 use crate::kernel::Kernel;
 use crate::rtl::{Module, Ty};
-use lutweave_ir::op::{QConv, QDeformConv};
+use lutweave_ir::op::{Pad, QConv, QDeformConv};
 use lutweave_ir::range::accumulator_range;
 use lutweave_ir::{Element, Graph, NodeId, Op};
 
@@ -229,7 +229,7 @@ pub fn module(
         (Kernel::Select { inputs, channels, .. }, _) => {
             Select { element, lanes, inputs: *inputs, channels }.generate(name)
         }
-        (Kernel::Pad(axes), Op::Pad { value, .. }) => {
+        (Kernel::Pad(axes), Op::Pad(Pad { value, .. })) => {
             let axes = [0, 1, 2].map(|axis| {
                 let [outer, before, inner] = axes[axis];
                 let unit = if axis == 2 { lanes } else { 1 };

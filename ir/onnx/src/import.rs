@@ -136,8 +136,8 @@ impl Importer {
         }
         let (at, operator) = (self.current.clone(), self.current_operator.clone());
         let name = match op {
-            Op::Transpose { .. } if operator != "Transpose" => format!("{at}/transpose"),
-            Op::Reshape { .. } if !matches!(&operator[..], "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => {
+            Op::Transpose(_) if operator != "Transpose" => format!("{at}/transpose"),
+            Op::Reshape(_) if !matches!(&operator[..], "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => {
                 format!("{at}/reshape")
             }
             Op::DequantizeWeights(_) => format!("{at}/{}", self.role),
@@ -150,40 +150,21 @@ impl Importer {
     }
 
     fn fold(&mut self, op: &Op, operands: &[NodeId]) -> Result<Option<NodeId>, Diagnostic> {
-        let cheap = match op {
+        let cheap = matches!(
+            op,
             Op::Unary(_)
-            | Op::Binary(_)
-            | Op::PRelu
-            | Op::ReduceMean { .. }
-            | Op::Concat { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Pad { .. }
-            | Op::Transpose { .. }
-            | Op::Reshape { .. }
-            | Op::BatchNorm { .. }
-            | Op::Softmax { .. } => true,
-            Op::Input
-            | Op::Site(_)
-            | Op::Constant(_)
-            | Op::Conv(_)
-            | Op::DeformConv(_)
-            | Op::Dense
-            | Op::MaxPool(_)
-            | Op::AveragePool(_)
-            | Op::Resize { .. }
-            | Op::ArgMax { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize
-            | Op::DequantizeWeights(_)
-            | Op::QConv(_)
-            | Op::QDeformConv(_)
-            | Op::QAveragePool(_)
-            | Op::QAdd(_)
-            | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_) => false,
-        };
+                | Op::Binary(_)
+                | Op::PRelu(_)
+                | Op::ReduceMean(_)
+                | Op::Concat(_)
+                | Op::Slice(_)
+                | Op::Select(_)
+                | Op::Pad(_)
+                | Op::Transpose(_)
+                | Op::Reshape(_)
+                | Op::BatchNorm(_)
+                | Op::Softmax(_)
+        );
         if !cheap || operands.is_empty() {
             return Ok(None);
         }

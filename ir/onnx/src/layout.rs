@@ -11,7 +11,7 @@ use crate::import::Importer;
 use crate::literal::Literal;
 use crate::node::Node;
 use crate::regroup::{Regrouping, unsplit};
-use lutweave_ir::op::DequantizeWeights;
+use lutweave_ir::op::{Concat, DequantizeWeights, Pad, Reshape, Slice, Transpose};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// How many transposes and reshapes a pointwise operator sinks below.
@@ -41,7 +41,7 @@ impl Importer {
     pub fn peel(&self, x: NodeId) -> (NodeId, Vec<usize>) {
         let node = self.graph.node(x);
         match &node.op {
-            Op::Transpose { permutation } => (node.operands[0], permutation.clone()),
+            Op::Transpose(Transpose { permutation }) => (node.operands[0], permutation.clone()),
             _ => (x, (0..node.ty.shape.len()).collect()),
         }
     }
@@ -53,12 +53,12 @@ impl Importer {
         }
         let node = self.graph.node(x);
         match &node.op {
-            Op::Transpose { permutation: inner } if inner.len() == permutation.len() => {
+            Op::Transpose(Transpose { permutation: inner }) if inner.len() == permutation.len() => {
                 let composed: Vec<usize> = permutation.iter().map(|&axis| inner[axis]).collect();
                 let operand = node.operands[0];
                 return self.transpose(operand, &composed);
             }
-            Op::Reshape { .. }
+            Op::Reshape(_)
                 if permutation.len() == node.ty.shape.len() && moves_nothing(&node.ty.shape, permutation) =>
             {
                 let shape: Vec<usize> = permutation.iter().map(|&axis| node.ty.shape[axis]).collect();
@@ -79,7 +79,7 @@ impl Importer {
         if let Some(&id) = self.transposed.get(&key) {
             return Ok(id);
         }
-        let id = self.emit(Op::Transpose { permutation: permutation.to_vec() }, &[x])?;
+        let id = self.emit(Op::Transpose(Transpose { permutation: permutation.to_vec() }), &[x])?;
         self.transposed.insert(key, id);
         Ok(id)
     }
@@ -90,11 +90,11 @@ impl Importer {
         if node.ty.shape == shape {
             return Ok(x);
         }
-        if let Op::Reshape { .. } = node.op {
+        if let Op::Reshape(_) = node.op {
             let operand = node.operands[0];
             return self.reshape(operand, shape);
         }
-        let Op::Transpose { permutation } = &node.op else { return self.reshape_in_place(x, shape) };
+        let Op::Transpose(Transpose { permutation }) = &node.op else { return self.reshape_in_place(x, shape) };
         let (operand, permutation) = (node.operands[0], permutation.clone());
         let Some(regrouping) = Regrouping::find(self.shape(operand), &permutation, shape) else {
             return self.reshape_in_place(x, shape);
@@ -116,15 +116,15 @@ impl Importer {
             return Ok(x);
         }
         let merges = match &node.op {
-            Op::Reshape { .. } => true,
-            Op::Transpose { permutation } => moves_nothing(self.shape(node.operands[0]), permutation),
+            Op::Reshape(_) => true,
+            Op::Transpose(Transpose { permutation }) => moves_nothing(self.shape(node.operands[0]), permutation),
             _ => false,
         };
         if merges {
             let operand = node.operands[0];
             return self.reshape_in_place(operand, shape);
         }
-        self.emit(Op::Reshape { shape: shape.to_vec() }, &[x])
+        self.emit(Op::Reshape(Reshape { shape: shape.to_vec() }), &[x])
     }
 
     /// A pointwise operator of one operand, below its operand's transposes and reshapes.
@@ -134,7 +134,7 @@ impl Importer {
         while above.len() < MAX_SUNK {
             let node = self.graph.node(inner);
             match &node.op {
-                Op::Transpose { .. } | Op::Reshape { .. } => above.push(inner),
+                Op::Transpose(_) | Op::Reshape(_) => above.push(inner),
                 _ => break,
             }
             inner = node.operands[0];
@@ -144,7 +144,7 @@ impl Importer {
             let node = self.graph.node(wrapper);
             let (shape, op) = (node.ty.shape.clone(), node.op.clone());
             y = match op {
-                Op::Transpose { permutation } => self.transpose(y, &permutation)?,
+                Op::Transpose(Transpose { permutation }) => self.transpose(y, &permutation)?,
                 _ => self.reshape(y, &shape)?,
             };
         }
@@ -155,7 +155,7 @@ impl Importer {
     pub fn broadcast(&mut self, op: Op, x: NodeId, y: NodeId) -> Result<NodeId, Diagnostic> {
         let rank = self.shape(x).len().max(self.shape(y).len());
         let leading = [x, y].into_iter().find(|&operand| {
-            self.shape(operand).len() == rank && matches!(self.graph.node(operand).op, Op::Transpose { .. })
+            self.shape(operand).len() == rank && matches!(self.graph.node(operand).op, Op::Transpose(_))
         });
         let Some(leading) = leading else { return self.emit(op, &[x, y]) };
         let (_, permutation) = self.peel(leading);
@@ -203,8 +203,8 @@ impl Importer {
         let (starts, sizes, steps) = (order.arrange(starts), order.arrange(sizes), order.arrange(steps));
         let node = self.graph.node(inner);
         let unsplit = match node.op {
-            Op::Reshape { .. } => unsplit(self.shape(node.operands[0]), &node.ty.shape, [&starts, &sizes, &steps])
-                .map(|[starts, sizes, steps]| (node.operands[0], Op::Slice { starts, sizes, steps })),
+            Op::Reshape(_) => unsplit(self.shape(node.operands[0]), &node.ty.shape, [&starts, &sizes, &steps])
+                .map(|[starts, sizes, steps]| (node.operands[0], Op::Slice(Slice { starts, sizes, steps }))),
             _ => None,
         };
         let y = match unsplit {
@@ -212,7 +212,7 @@ impl Importer {
                 let part = self.emit(op, &[source])?;
                 self.reshape(part, &sizes)?
             }
-            None => self.emit(Op::Slice { starts, sizes, steps }, &[inner])?,
+            None => self.emit(Op::Slice(Slice { starts, sizes, steps }), &[inner])?,
         };
         self.transpose(y, &permutation)
     }
@@ -228,15 +228,19 @@ impl Importer {
 
     /// Joins values along an axis, below the first one's transpose.
     pub fn concat(&mut self, operands: &[NodeId], axis: usize) -> Result<NodeId, Diagnostic> {
-        let leading = operands.iter().copied().find(|&x| matches!(self.graph.node(x).op, Op::Transpose { .. }));
+        let leading = operands.iter().copied().find(|&x| matches!(self.graph.node(x).op, Op::Transpose(_)));
         let same_rank = operands.windows(2).all(|pair| self.shape(pair[0]).len() == self.shape(pair[1]).len());
         let Some(leading) = leading.filter(|_| same_rank) else {
-            return if let [only] = operands { Ok(*only) } else { self.emit(Op::Concat { axis }, operands) };
+            return if let [only] = operands { Ok(*only) } else { self.emit(Op::Concat(Concat { axis }), operands) };
         };
         let (_, permutation) = self.peel(leading);
         let back = inverse(&permutation);
         let inner = operands.iter().map(|&x| self.transpose(x, &back)).collect::<Result<Vec<_>, _>>()?;
-        let y = if let [only] = inner[..] { only } else { self.emit(Op::Concat { axis: permutation[axis] }, &inner)? };
+        let y = if let [only] = inner[..] {
+            only
+        } else {
+            self.emit(Op::Concat(Concat { axis: permutation[axis] }), &inner)?
+        };
         self.transpose(y, &permutation)
     }
 
@@ -273,37 +277,17 @@ impl Importer {
         let op = match &node.op {
             Op::Input => return self.transpose(x, permutation).map(Some),
             Op::Constant(_) => return self.transpose(x, permutation).map(Some),
-            Op::Unary(_) | Op::Binary(_) | Op::Quantize { .. } | Op::Dequantize => node.op.clone(),
-            Op::Slice { starts, sizes, steps } => {
-                Op::Slice { starts: order.arrange(starts), sizes: order.arrange(sizes), steps: order.arrange(steps) }
+            Op::Unary(_) | Op::Binary(_) | Op::Quantize(_) | Op::Dequantize(_) => node.op.clone(),
+            Op::Slice(Slice { starts, sizes, steps }) => Op::Slice(Slice {
+                starts: order.arrange(starts),
+                sizes: order.arrange(sizes),
+                steps: order.arrange(steps),
+            }),
+            Op::Pad(Pad { before, after, value }) => {
+                Op::Pad(Pad { before: order.arrange(before), after: order.arrange(after), value: *value })
             }
-            Op::Pad { before, after, value } => {
-                Op::Pad { before: order.arrange(before), after: order.arrange(after), value: *value }
-            }
-            Op::Concat { axis } => Op::Concat { axis: order.place(*axis) },
-            Op::Conv(_)
-            | Op::DeformConv(_)
-            | Op::Dense
-            | Op::BatchNorm { .. }
-            | Op::PRelu
-            | Op::Site(_)
-            | Op::MaxPool(_)
-            | Op::AveragePool(_)
-            | Op::ReduceMean { .. }
-            | Op::Select { .. }
-            | Op::Resize { .. }
-            | Op::Transpose { .. }
-            | Op::Reshape { .. }
-            | Op::Softmax { .. }
-            | Op::ArgMax { .. }
-            | Op::DequantizeWeights(_)
-            | Op::QConv(_)
-            | Op::QDeformConv(_)
-            | Op::QAveragePool(_)
-            | Op::QAdd(_)
-            | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_) => return Ok(None),
+            Op::Concat(Concat { axis }) => Op::Concat(Concat { axis: order.place(*axis) }),
+            _ => return Ok(None),
         };
         let name = self.wanted_name(x).to_owned();
         let mut operands = Vec::new();
@@ -340,9 +324,9 @@ impl Importer {
     /// order in which they were computed, and the position in the model's order of each.
     pub fn unordered_rows(&mut self, x: NodeId) -> Result<Option<(NodeId, Literal)>, Diagnostic> {
         let node = self.graph.node(x);
-        let (&[rows, columns], Op::Reshape { .. }) = (&node.ty.shape[..], &node.op) else { return Ok(None) };
+        let (&[rows, columns], Op::Reshape(_)) = (&node.ty.shape[..], &node.op) else { return Ok(None) };
         let source = node.operands[0];
-        let Op::Transpose { permutation } = &self.graph.node(source).op else { return Ok(None) };
+        let Op::Transpose(Transpose { permutation }) = &self.graph.node(source).op else { return Ok(None) };
         let permutation = permutation.clone();
         let shape = self.shape(source).to_vec();
         if permutation[0] != 0 || shape[0] != rows {

@@ -54,7 +54,7 @@ fn real_models_import_or_are_refused_for_the_right_reason() {
                 assert!(faults.is_ok(), "{model}: {faults:?}");
                 // Only a boundary of the network, or a permutation of channels, may move data.
                 let nodes = imported.graph.nodes();
-                let transposes = nodes.iter().filter(|node| matches!(node.op, Op::Transpose { .. })).count();
+                let transposes = nodes.iter().filter(|node| matches!(node.op, Op::Transpose(_))).count();
                 println!("{model}: {} nodes, {transposes} transposes", nodes.len());
             }
             (Err(faults), Some(code)) => {

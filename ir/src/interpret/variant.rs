@@ -1,6 +1,7 @@
 //! A graph with some of its constants replaced: only what depends on them is computed anew.
 
-use super::{Interpreter, Weights, pack_with};
+use super::Interpreter;
+use crate::convolve::Weights;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, NodeId};
 use crate::tensor::{Tensor, TensorType};
@@ -41,7 +42,7 @@ impl<'g> Interpreter<'g> {
                 depends[id.index()] = true;
                 dependants.push(id);
                 if let Some(replaced) = node.operands.get(1).and_then(|operand| constants.get(operand)) {
-                    weights.extend(pack_with(node, replaced).map(|packed| (id, packed)));
+                    weights.extend(node.op.pack(replaced).map(|packed| (id, packed)));
                 }
             }
         }

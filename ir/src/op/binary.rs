@@ -1,5 +1,7 @@
 //! Functions of two reals.
 
+use super::attributes::{Attributes, Given, Named, Written};
+use super::operator::Operator;
 use super::{broadcast, shape};
 use crate::tensor::{Tensor, TensorType};
 
@@ -65,27 +67,41 @@ impl Binary {
     }
 }
 
-/// Type of the result.
-pub(crate) fn infer(operands: &[&TensorType]) -> Result<TensorType, String> {
-    let [x, y] = shape::exactly(operands)?;
-    shape::float("the first operand", x)?;
-    shape::float("the second operand", y)?;
-    Ok(TensorType::f32(broadcast::shape(&x.shape, &y.shape)?))
+impl Attributes for Binary {
+    fn name(&self) -> &'static str {
+        Binary::name(*self)
+    }
+
+    fn write(&self, _to: &mut Written) {}
 }
 
-/// Value of the result.
-pub(crate) fn eval(binary: Binary, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-    let [x, y] = [operands[0], operands[1]];
-    let zip = |f: fn(f32, f32) -> f32| broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), f);
-    // One instance per function, so that the inner loop holds no dispatch.
-    let z = match binary {
-        Binary::Add => broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), |x, y| x + y),
-        Binary::Mul => broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), |x, y| x * y),
-        Binary::Sub => zip(|x, y| Binary::Sub.apply(x, y)),
-        Binary::Div => zip(|x, y| Binary::Div.apply(x, y)),
-        Binary::Max => zip(|x, y| Binary::Max.apply(x, y)),
-        Binary::Min => zip(|x, y| Binary::Min.apply(x, y)),
-        Binary::Pow => zip(|x, y| Binary::Pow.apply(x, y)),
-    };
-    Tensor::f32(ty.shape.clone(), z)
+impl Named for Binary {
+    fn read(name: &str, _given: &mut Given) -> Option<Result<Self, String>> {
+        Self::ALL.into_iter().find(|binary| binary.name() == name).map(Ok)
+    }
+}
+
+impl Operator for Binary {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [x, y] = shape::exactly(operands)?;
+        shape::float("the first operand", x)?;
+        shape::float("the second operand", y)?;
+        Ok(TensorType::f32(broadcast::shape(&x.shape, &y.shape)?))
+    }
+
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        let [x, y] = [operands[0], operands[1]];
+        let zip = |f: fn(f32, f32) -> f32| broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), f);
+        // One instance per function, so that the inner loop holds no dispatch.
+        let z = match self {
+            Binary::Add => broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), |x, y| x + y),
+            Binary::Mul => broadcast::zip(&ty.shape, (x.f32s(), &x.shape), (y.f32s(), &y.shape), |x, y| x * y),
+            Binary::Sub => zip(|x, y| Binary::Sub.apply(x, y)),
+            Binary::Div => zip(|x, y| Binary::Div.apply(x, y)),
+            Binary::Max => zip(|x, y| Binary::Max.apply(x, y)),
+            Binary::Min => zip(|x, y| Binary::Min.apply(x, y)),
+            Binary::Pow => zip(|x, y| Binary::Pow.apply(x, y)),
+        };
+        Tensor::f32(ty.shape.clone(), z)
+    }
 }

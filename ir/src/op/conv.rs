@@ -1,7 +1,9 @@
 //! Float convolution, and the geometry it shares with the integer one.
 
+use super::attributes::attributes;
+use super::operator::Operator;
 use super::shape::{self, Sweep};
-use crate::convolve::{self, Packed};
+use crate::convolve::{self, Packed, Weights};
 use crate::tensor::{Tensor, TensorType};
 
 /// How a window of weights moves over an image. Vertical before horizontal.
@@ -23,6 +25,7 @@ pub struct Conv {
     /// Strides, dilations, padding and groups.
     pub geometry: Geometry,
 }
+attributes!(Conv, "conv", geometry);
 
 impl Geometry {
     /// Stride and dilation 1, no padding, one group.
@@ -48,7 +51,21 @@ impl Geometry {
 }
 
 impl Conv {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+    /// The weights in the order in which the evaluation reads them.
+    fn packed(&self, weights: &Tensor) -> Packed<f32> {
+        Packed::new(weights.f32s(), convolve::extents(&weights.shape), self.geometry.groups)
+    }
+
+    fn convolve(&self, packed: &Packed<f32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        let x = operands[0];
+        let bias = operands.get(2).map(|bias| bias.f32s());
+        let y = convolve::convolve(x.f32s(), convolve::extents(&x.shape), packed, &self.geometry, bias, 0.0);
+        Tensor::f32(ty.shape.clone(), y)
+    }
+}
+
+impl Operator for Conv {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let (x, w, b) = shape::two_and_bias(operands)?;
         shape::float("the operand", x)?;
         shape::float("the weights", w)?;
@@ -58,19 +75,19 @@ impl Conv {
         Ok(TensorType::f32(self.geometry.infer(x, w, b)?))
     }
 
-    /// The weights in the order in which the evaluation reads them.
-    pub(crate) fn pack(&self, weights: &Tensor) -> Packed<f32> {
-        Packed::new(weights.f32s(), convolve::extents(&weights.shape), self.geometry.groups)
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        self.convolve(&self.packed(operands[1]), ty, operands)
     }
 
-    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        self.eval_packed(&self.pack(operands[1]), ty, operands)
+    fn macs(&self, ty: &TensorType, types: &[&TensorType]) -> u64 {
+        shape::products(ty, types)
     }
 
-    pub(crate) fn eval_packed(&self, packed: &Packed<f32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        let x = operands[0];
-        let bias = operands.get(2).map(|bias| bias.f32s());
-        let y = convolve::convolve(x.f32s(), convolve::extents(&x.shape), packed, &self.geometry, bias, 0.0);
-        Tensor::f32(ty.shape.clone(), y)
+    fn pack(&self, weights: &Tensor) -> Option<Weights> {
+        Some(Weights::Reals(self.packed(weights)))
+    }
+
+    fn eval_packed(&self, weights: &Weights, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        self.convolve(weights.reals(), ty, operands)
     }
 }

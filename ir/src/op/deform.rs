@@ -5,9 +5,12 @@
 //! et al., "CoDeNet" (2021).
 
 use super::Geometry;
+use super::attributes::attributes;
+use super::operator::{Operator, Values};
 use super::shape::{self, MAX_WINDOW, Sweep};
-use crate::convolve::{self, Number, Packed};
+use crate::convolve::{self, Number, Packed, Weights};
 use crate::quant::Requantize;
+use crate::range::{self, Operands};
 use crate::tensor::{Element, Tensor, TensorType};
 
 /// How the offsets operand moves the taps of a window.
@@ -41,6 +44,7 @@ pub struct DeformConv {
     /// There is a mask `[n,h',w',kh*kw*offset_groups]`, and it scales what the taps read.
     pub modulated: bool,
 }
+attributes!(DeformConv, "deform_conv", geometry, sampling, modulated);
 
 /// Deformable convolution of integers:
 /// `x [1,h,w,i], w [o,kh,kw,i/groups], b [o], offsets -> [1,h',w',o]`.
@@ -63,6 +67,7 @@ pub struct QDeformConv {
     /// Element type of the result, at most 8 bits.
     pub element: Element,
 }
+attributes!(QDeformConv, "qdeform_conv", geometry, sampling, reach, pad_value, requantize, element);
 
 impl Sampling {
     /// Number of offset groups.
@@ -117,39 +122,12 @@ impl Sampling {
 }
 
 impl DeformConv {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
-        let (first, mask) = if self.modulated {
-            let [x, w, b, offsets, mask] = shape::exactly(operands)?;
-            ([x, w, b, offsets], Some(mask))
-        } else {
-            (shape::exactly(operands)?, None)
-        };
-        for (what, ty) in ["the operand", "the weights", "the bias", "the offsets"].into_iter().zip(first) {
-            shape::float(what, ty)?;
-        }
-        let [x, w, b, offsets] = first;
-        let (result, kernel) = self.sampling.infer(&self.geometry, [x, w, b], offsets)?;
-        if let Some(mask) = mask {
-            shape::float("the mask", mask)?;
-            let taps = kernel[0] * kernel[1] * self.sampling.offset_groups();
-            let expected = [result[0], result[1], result[2], taps];
-            if mask.shape != expected {
-                return Err(format!("the mask must have shape {expected:?}, but is {mask}"));
-            }
-        }
-        Ok(TensorType::f32(result))
-    }
-
     /// The weights in the order in which the evaluation reads them.
-    pub(crate) fn pack(&self, weights: &Tensor) -> Packed<f32> {
+    fn packed(&self, weights: &Tensor) -> Packed<f32> {
         Packed::new(weights.f32s(), convolve::extents(&weights.shape), self.geometry.groups)
     }
 
-    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        self.eval_packed(&self.pack(operands[1]), ty, operands)
-    }
-
-    pub(crate) fn eval_packed(&self, packed: &Packed<f32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+    fn convolve(&self, packed: &Packed<f32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
         let windows = Windows::new(&self.geometry, operands[0], operands[1], ty);
         let read = |at: At, tap: [usize; 2], pixel: &mut [f32]| self.read(&windows, operands, at, tap, pixel);
         let y = windows.convolve(packed, operands[2].f32s(), 0.0, read);
@@ -194,8 +172,110 @@ impl DeformConv {
     }
 }
 
+impl Operator for DeformConv {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let (first, mask) = if self.modulated {
+            let [x, w, b, offsets, mask] = shape::exactly(operands)?;
+            ([x, w, b, offsets], Some(mask))
+        } else {
+            (shape::exactly(operands)?, None)
+        };
+        for (what, ty) in ["the operand", "the weights", "the bias", "the offsets"].into_iter().zip(first) {
+            shape::float(what, ty)?;
+        }
+        let [x, w, b, offsets] = first;
+        let (result, kernel) = self.sampling.infer(&self.geometry, [x, w, b], offsets)?;
+        if let Some(mask) = mask {
+            shape::float("the mask", mask)?;
+            let taps = kernel[0] * kernel[1] * self.sampling.offset_groups();
+            let expected = [result[0], result[1], result[2], taps];
+            if mask.shape != expected {
+                return Err(format!("the mask must have shape {expected:?}, but is {mask}"));
+            }
+        }
+        Ok(TensorType::f32(result))
+    }
+
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        self.convolve(&self.packed(operands[1]), ty, operands)
+    }
+
+    fn macs(&self, ty: &TensorType, types: &[&TensorType]) -> u64 {
+        shape::products(ty, types)
+    }
+
+    fn pack(&self, weights: &Tensor) -> Option<Weights> {
+        Some(Weights::Reals(self.packed(weights)))
+    }
+
+    fn eval_packed(&self, weights: &Weights, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        self.convolve(weights.reals(), ty, operands)
+    }
+}
+
 impl QDeformConv {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+    /// Smallest and largest value that the offsets may take.
+    pub fn offset_range(&self) -> (i64, i64) {
+        let reach = i64::from(self.reach);
+        match self.sampling {
+            Sampling::Free { .. } => (-reach, reach),
+            Sampling::Square => (0, reach),
+        }
+    }
+
+    /// First and last coordinate that taps can read along an axis (0 is vertical), relative to
+    /// the start of their window, for a kernel of given extent along it.
+    pub fn span(&self, axis: usize, kernel: usize) -> (i64, i64) {
+        let reach = i64::from(self.reach);
+        let last = kernel as i64 - 1;
+        match self.sampling {
+            Sampling::Free { .. } => (-reach, last * self.geometry.dilations[axis] as i64 + reach),
+            Sampling::Square => (last / 2 * (1 - reach), last / 2 * (1 + reach)),
+        }
+    }
+
+    /// The weights in the order in which the evaluation reads them.
+    fn packed(&self, weights: &Tensor) -> Packed<i32> {
+        Packed::new(weights.ints(), convolve::extents(&weights.shape), self.geometry.groups)
+    }
+
+    fn convolve(&self, packed: &Packed<i32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        let mut y = self.accumulate_packed(packed, ty, operands);
+        self.requantize.apply_all(ty.shape[3], &mut y);
+        Tensor::int(ty.shape.clone(), y)
+    }
+
+    /// The accumulators before requantization, in the order of the elements of the result, whose
+    /// type is `ty`.
+    pub fn accumulate(&self, ty: &TensorType, operands: &[&Tensor]) -> Vec<i32> {
+        self.accumulate_packed(&self.packed(operands[1]), ty, operands)
+    }
+
+    fn accumulate_packed(&self, packed: &Packed<i32>, ty: &TensorType, operands: &[&Tensor]) -> Vec<i32> {
+        let [x, weights, bias, offsets] = [operands[0], operands[1], operands[2], operands[3]];
+        let windows = Windows::new(&self.geometry, x, weights, ty);
+        windows.convolve(packed, bias.ints(), self.pad_value, |at, tap, pixel| {
+            let offsets = windows.at(offsets.ints(), at);
+            let number = tap[0] * windows.kernel[1] + tap[1];
+            let position = [0, 1].map(|axis| match self.sampling {
+                Sampling::Free { .. } => {
+                    windows.coordinate(axis, at, tap[axis]) + i64::from(offsets[2 * number + axis])
+                }
+                Sampling::Square => {
+                    let (centre, steps) = windows.about_centre(axis, at, tap[axis]);
+                    centre + steps * i64::from(offsets[0])
+                }
+            });
+            match windows.pixel(position) {
+                Some(start) => pixel.copy_from_slice(&windows.image_of(x.ints(), at)[start..start + windows.channels]),
+                None => pixel.fill(self.pad_value),
+            }
+        })
+    }
+}
+
+impl Operator for QDeformConv {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x, w, b, offsets] = shape::exactly(operands)?;
         let (lo, hi) = shape::activation("the operand", x)?;
         shape::integer("the weights", w)?;
@@ -221,67 +301,32 @@ impl QDeformConv {
         Ok(TensorType::int(result, self.element))
     }
 
-    /// Smallest and largest value that the offsets may take.
-    pub fn offset_range(&self) -> (i64, i64) {
-        let reach = i64::from(self.reach);
-        match self.sampling {
-            Sampling::Free { .. } => (-reach, reach),
-            Sampling::Square => (0, reach),
-        }
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        self.convolve(&self.packed(operands[1]), ty, operands)
     }
 
-    /// First and last coordinate that taps can read along an axis (0 is vertical), relative to
-    /// the start of their window, for a kernel of given extent along it.
-    pub fn span(&self, axis: usize, kernel: usize) -> (i64, i64) {
-        let reach = i64::from(self.reach);
-        let last = kernel as i64 - 1;
-        match self.sampling {
-            Sampling::Free { .. } => (-reach, last * self.geometry.dilations[axis] as i64 + reach),
-            Sampling::Square => (last / 2 * (1 - reach), last / 2 * (1 + reach)),
-        }
+    fn macs(&self, ty: &TensorType, types: &[&TensorType]) -> u64 {
+        shape::products(ty, types)
     }
 
-    /// The weights in the order in which the evaluation reads them.
-    pub(crate) fn pack(&self, weights: &Tensor) -> Packed<i32> {
-        Packed::new(weights.ints(), convolve::extents(&weights.shape), self.geometry.groups)
+    fn values(&self, _operands: &Operands) -> Values {
+        Values::Between(self.requantize.lo.into(), self.requantize.hi.into())
     }
 
-    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        self.eval_packed(&self.pack(operands[1]), ty, operands)
+    fn zero_point(&self) -> Option<i32> {
+        Some(self.requantize.zero_point)
     }
 
-    pub(crate) fn eval_packed(&self, packed: &Packed<i32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        let mut y = self.accumulate_packed(packed, ty, operands);
-        self.requantize.apply_all(ty.shape[3], &mut y);
-        Tensor::int(ty.shape.clone(), y)
+    fn accumulator(&self, operands: &Operands) -> Option<(i64, i64)> {
+        Some(range::of_convolution(operands, self.pad_value))
     }
 
-    /// The accumulators before requantization, in the order of the elements of the result, whose
-    /// type is `ty`.
-    pub fn accumulate(&self, ty: &TensorType, operands: &[&Tensor]) -> Vec<i32> {
-        self.accumulate_packed(&self.pack(operands[1]), ty, operands)
+    fn pack(&self, weights: &Tensor) -> Option<Weights> {
+        Some(Weights::Integers(self.packed(weights)))
     }
 
-    fn accumulate_packed(&self, packed: &Packed<i32>, ty: &TensorType, operands: &[&Tensor]) -> Vec<i32> {
-        let [x, weights, bias, offsets] = [operands[0], operands[1], operands[2], operands[3]];
-        let windows = Windows::new(&self.geometry, x, weights, ty);
-        windows.convolve(packed, bias.ints(), self.pad_value, |at, tap, pixel| {
-            let offsets = windows.at(offsets.ints(), at);
-            let number = tap[0] * windows.kernel[1] + tap[1];
-            let position = [0, 1].map(|axis| match self.sampling {
-                Sampling::Free { .. } => {
-                    windows.coordinate(axis, at, tap[axis]) + i64::from(offsets[2 * number + axis])
-                }
-                Sampling::Square => {
-                    let (centre, steps) = windows.about_centre(axis, at, tap[axis]);
-                    centre + steps * i64::from(offsets[0])
-                }
-            });
-            match windows.pixel(position) {
-                Some(start) => pixel.copy_from_slice(&windows.image_of(x.ints(), at)[start..start + windows.channels]),
-                None => pixel.fill(self.pad_value),
-            }
-        })
+    fn eval_packed(&self, weights: &Weights, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        self.convolve(weights.integers(), ty, operands)
     }
 }
 

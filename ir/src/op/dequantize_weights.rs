@@ -1,5 +1,7 @@
 //! Constant integers to reals, with one scale per index of an axis.
 
+use super::attributes::attributes;
+use super::operator::Operator;
 use super::shape;
 use crate::quant::Quantization;
 use crate::tensor::{Tensor, TensorType};
@@ -14,9 +16,10 @@ pub struct DequantizeWeights {
     /// As many zero points as scales.
     pub zero_points: Vec<i32>,
 }
+attributes!(DequantizeWeights, "dequantize_weights", axis, scales, zero_points);
 
-impl DequantizeWeights {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+impl Operator for DequantizeWeights {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [q] = shape::exactly(operands)?;
         let (lo, hi) = shape::integer("the operand", q)?;
         if self.zero_points.len() != self.scales.len() {
@@ -41,7 +44,7 @@ impl DequantizeWeights {
         Ok(TensorType::f32(q.shape.clone()))
     }
 
-    pub(crate) fn eval(&self, operands: &[&Tensor]) -> Tensor {
+    fn eval(&self, _ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
         let q = operands[0];
         let real = |q: i32, index: usize| {
             Quantization { scale: self.scales[index], zero_point: self.zero_points[index] }.dequantize(q)

@@ -1,6 +1,9 @@
 //! Max and average pooling over windows.
 
+use super::attributes::attributes;
+use super::operator::{Operator, Values};
 use super::shape::{self, Sweep};
+use crate::range::Operands;
 use crate::tensor::{Data, Tensor, TensorType};
 
 /// A pooling window. Vertical before horizontal. Each window overlaps the image.
@@ -17,6 +20,14 @@ pub struct Window {
     pub pads: [usize; 4],
 }
 
+/// Largest element of each window; padding never wins: `x [n,h,w,c] -> [n,h',w',c]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MaxPool {
+    /// The window.
+    pub window: Window,
+}
+attributes!(MaxPool, "max_pool", window);
+
 /// Float average pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AveragePool {
@@ -27,6 +38,7 @@ pub struct AveragePool {
     /// the mean is over the part of the window inside the image.
     pub counted_pads: Option<[usize; 4]>,
 }
+attributes!(AveragePool, "average_pool", window, counted_pads);
 
 impl Window {
     /// A window that covers a whole image.
@@ -85,33 +97,38 @@ impl Window {
     }
 }
 
-/// Type of a max pooling's result.
-pub(crate) fn infer_max(window: &Window, operands: &[&TensorType]) -> Result<TensorType, String> {
-    let [x] = shape::exactly(operands)?;
-    Ok(TensorType { shape: window.infer(x)?, ..x.clone() })
+impl Operator for MaxPool {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [x] = shape::exactly(operands)?;
+        Ok(TensorType { shape: self.window.infer(x)?, ..x.clone() })
+    }
+
+    /// A NaN in a window makes the result NaN.
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        let x = operands[0];
+        let data = match &x.data {
+            Data::F32(data) => {
+                let mut y = Vec::with_capacity(ty.count());
+                let larger = |best: f32, value: f32| if best > value || best.is_nan() { best } else { value };
+                self.window.fold(data, &x.shape, ty, f32::NEG_INFINITY, larger, |_, _, best| y.extend_from_slice(best));
+                Data::F32(y.into())
+            }
+            Data::Int(data) => {
+                let mut y = Vec::with_capacity(ty.count());
+                self.window.fold(data, &x.shape, ty, i32::MIN, i32::max, |_, _, best| y.extend_from_slice(best));
+                Data::Int(y.into())
+            }
+        };
+        Tensor { shape: ty.shape.clone(), data }
+    }
+
+    fn values(&self, _operands: &Operands) -> Values {
+        Values::OfOperands(None)
+    }
 }
 
-/// Value of a max pooling. A NaN in a window makes the result NaN.
-pub(crate) fn eval_max(window: &Window, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-    let x = operands[0];
-    let data = match &x.data {
-        Data::F32(data) => {
-            let mut y = Vec::with_capacity(ty.count());
-            let larger = |best: f32, value: f32| if best > value || best.is_nan() { best } else { value };
-            window.fold(data, &x.shape, ty, f32::NEG_INFINITY, larger, |_, _, best| y.extend_from_slice(best));
-            Data::F32(y.into())
-        }
-        Data::Int(data) => {
-            let mut y = Vec::with_capacity(ty.count());
-            window.fold(data, &x.shape, ty, i32::MIN, i32::max, |_, _, best| y.extend_from_slice(best));
-            Data::Int(y.into())
-        }
-    };
-    Tensor { shape: ty.shape.clone(), data }
-}
-
-impl AveragePool {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+impl Operator for AveragePool {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x] = shape::exactly(operands)?;
         shape::float("the operand", x)?;
         if let Some(counted) = self.counted_pads
@@ -122,7 +139,7 @@ impl AveragePool {
         Ok(TensorType::f32(self.window.infer(x)?))
     }
 
-    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
         let x = operands[0];
         let [vertical, horizontal] = self.window.sweeps([x.shape[1], x.shape[2]]);
         let [top, left, bottom, right] = self.counted_pads.unwrap_or([0; 4]);

@@ -1,8 +1,11 @@
 //! Integer convolution with requantization.
 
+use super::attributes::attributes;
+use super::operator::{Operator, Values};
 use super::{Geometry, shape};
-use crate::convolve::{self, Packed};
+use crate::convolve::{self, Packed, Weights};
 use crate::quant::Requantize;
+use crate::range::{self, Operands};
 use crate::tensor::{Element, Tensor, TensorType};
 
 /// Convolution of integers: operands `x [1,h,w,i]`, `w [o,kh,kw,i/groups]`, `b [o]`.
@@ -22,9 +25,34 @@ pub struct QConv {
     /// Element type of the result, at most 8 bits.
     pub element: Element,
 }
+attributes!(QConv, "qconv", geometry, pad_value, requantize, element);
 
 impl QConv {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+    /// The weights in the order in which the evaluation reads them.
+    fn packed(&self, weights: &Tensor) -> Packed<i32> {
+        Packed::new(weights.ints(), convolve::extents(&weights.shape), self.geometry.groups)
+    }
+
+    fn convolve(&self, packed: &Packed<i32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        let mut y = self.accumulate_packed(packed, operands);
+        self.requantize.apply_all(ty.shape[3], &mut y);
+        Tensor::int(ty.shape.clone(), y)
+    }
+
+    /// The accumulators before requantization, in the order of the result's elements.
+    pub fn accumulate(&self, operands: &[&Tensor]) -> Vec<i32> {
+        self.accumulate_packed(&self.packed(operands[1]), operands)
+    }
+
+    fn accumulate_packed(&self, packed: &Packed<i32>, operands: &[&Tensor]) -> Vec<i32> {
+        let [x, bias] = [operands[0], operands[2]];
+        let extents = convolve::extents(&x.shape);
+        convolve::convolve(x.ints(), extents, packed, &self.geometry, Some(bias.ints()), self.pad_value)
+    }
+}
+
+impl Operator for QConv {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x, w, b] = shape::exactly(operands)?;
         let (lo, hi) = shape::activation("the operand", x)?;
         shape::integer("the weights", w)?;
@@ -40,29 +68,31 @@ impl QConv {
         Ok(TensorType::int(shape, self.element))
     }
 
-    /// The weights in the order in which the evaluation reads them.
-    pub(crate) fn pack(&self, weights: &Tensor) -> Packed<i32> {
-        Packed::new(weights.ints(), convolve::extents(&weights.shape), self.geometry.groups)
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        self.convolve(&self.packed(operands[1]), ty, operands)
     }
 
-    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        self.eval_packed(&self.pack(operands[1]), ty, operands)
+    fn macs(&self, ty: &TensorType, types: &[&TensorType]) -> u64 {
+        shape::products(ty, types)
     }
 
-    pub(crate) fn eval_packed(&self, packed: &Packed<i32>, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        let mut y = self.accumulate_packed(packed, operands);
-        self.requantize.apply_all(ty.shape[3], &mut y);
-        Tensor::int(ty.shape.clone(), y)
+    fn values(&self, _operands: &Operands) -> Values {
+        Values::Between(self.requantize.lo.into(), self.requantize.hi.into())
     }
 
-    /// The accumulators before requantization, in the order of the result's elements.
-    pub fn accumulate(&self, operands: &[&Tensor]) -> Vec<i32> {
-        self.accumulate_packed(&self.pack(operands[1]), operands)
+    fn zero_point(&self) -> Option<i32> {
+        Some(self.requantize.zero_point)
     }
 
-    fn accumulate_packed(&self, packed: &Packed<i32>, operands: &[&Tensor]) -> Vec<i32> {
-        let [x, bias] = [operands[0], operands[2]];
-        let extents = convolve::extents(&x.shape);
-        convolve::convolve(x.ints(), extents, packed, &self.geometry, Some(bias.ints()), self.pad_value)
+    fn accumulator(&self, operands: &Operands) -> Option<(i64, i64)> {
+        Some(range::of_convolution(operands, self.pad_value))
+    }
+
+    fn pack(&self, weights: &Tensor) -> Option<Weights> {
+        Some(Weights::Integers(self.packed(weights)))
+    }
+
+    fn eval_packed(&self, weights: &Weights, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+        self.convolve(weights.integers(), ty, operands)
     }
 }

@@ -1,7 +1,10 @@
 //! Product of two integer tensors.
 
+use super::attributes::attributes;
+use super::operator::{Operator, Values};
 use super::{pointwise, shape};
 use crate::quant::Requantize;
+use crate::range::{self, Operands};
 use crate::tensor::{Element, Tensor, TensorType};
 
 /// `y = requantize(0, (x0 - zero_points[0]) * (x1 - zero_points[1]))` for operands
@@ -16,9 +19,17 @@ pub struct QMul {
     /// Element type of the result, at most 8 bits.
     pub element: Element,
 }
+attributes!(QMul, "qmul", zero_points, requantize, element);
 
 impl QMul {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+    /// The output for two operands' elements.
+    pub fn apply(&self, x0: i32, x1: i32) -> i32 {
+        self.requantize.apply(0, (x0 - self.zero_points[0]) * (x1 - self.zero_points[1]))
+    }
+}
+
+impl Operator for QMul {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let shape = pointwise::infer(operands)?;
         for (ty, zero_point) in operands.iter().zip(self.zero_points) {
             let (lo, hi) = shape::integer("an operand", ty)?;
@@ -30,12 +41,23 @@ impl QMul {
         Ok(TensorType::int(shape, self.element))
     }
 
-    /// The output for two operands' elements.
-    pub fn apply(&self, x0: i32, x1: i32) -> i32 {
-        self.requantize.apply(0, (x0 - self.zero_points[0]) * (x1 - self.zero_points[1]))
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        pointwise::eval(ty, operands, |x0, x1| self.apply(x0, x1))
     }
 
-    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-        pointwise::eval(ty, operands, |x0, x1| self.apply(x0, x1))
+    fn values(&self, _operands: &Operands) -> Values {
+        Values::Between(self.requantize.lo.into(), self.requantize.hi.into())
+    }
+
+    fn zero_point(&self) -> Option<i32> {
+        Some(self.requantize.zero_point)
+    }
+
+    fn accumulator(&self, operands: &Operands) -> Option<(i64, i64)> {
+        let [x0, x1] = [0, 1].map(|index| {
+            let ((lo, hi), zero_point) = (operands.range(index), i64::from(self.zero_points[index]));
+            (lo - zero_point, hi - zero_point)
+        });
+        Some(range::product(x0, x1))
     }
 }

@@ -1,7 +1,10 @@
 //! Integer average pooling.
 
+use super::attributes::attributes;
+use super::operator::{Operator, Values};
 use super::{Window, shape};
 use crate::quant::Requantize;
+use crate::range::{self, Operands, Sums};
 use crate::tensor::{Element, Tensor, TensorType};
 
 /// Mean of each window of integers: `x [1,h,w,c] -> [1,h',w',c]`.
@@ -21,9 +24,10 @@ pub struct QAveragePool {
     /// Element type of the result, at most 8 bits.
     pub element: Element,
 }
+attributes!(QAveragePool, "qaverage_pool", window, pad_value, bias, requantize, element);
 
-impl QAveragePool {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+impl Operator for QAveragePool {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x] = shape::exactly(operands)?;
         let (lo, hi) = shape::activation("the operand", x)?;
         if x.shape.first() != Some(&1) {
@@ -39,7 +43,7 @@ impl QAveragePool {
         Ok(TensorType::int(self.window.infer(x)?, self.element))
     }
 
-    pub(crate) fn eval(&self, ty: &TensorType, operands: &[&Tensor]) -> Tensor {
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
         let x = operands[0];
         let [vertical, horizontal] = self.window.sweeps([x.shape[1], x.shape[2]]);
         let area = self.window.kernel[0] * self.window.kernel[1];
@@ -50,5 +54,21 @@ impl QAveragePool {
             y.extend(sums.iter().map(|sum| self.requantize.apply(0, sum.wrapping_add(padded))));
         });
         Tensor::int(ty.shape.clone(), y)
+    }
+
+    fn values(&self, _operands: &Operands) -> Values {
+        Values::Between(self.requantize.lo.into(), self.requantize.hi.into())
+    }
+
+    fn zero_point(&self) -> Option<i32> {
+        Some(self.requantize.zero_point)
+    }
+
+    fn accumulator(&self, operands: &Operands) -> Option<(i64, i64)> {
+        let mut sums = Sums::default();
+        let x = range::union(operands.range(0), self.pad_value.into());
+        sums.add_times(x, self.window.kernel[0] * self.window.kernel[1]);
+        sums.add((self.bias.into(), self.bias.into()));
+        Some(sums.range())
     }
 }

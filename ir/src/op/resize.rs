@@ -1,27 +1,45 @@
 //! Nearest-neighbour upsampling by integer factors.
 
+use super::attributes::attributes;
+use super::operator::{Operator, Values};
 use super::shape;
+use crate::range::Operands;
 use crate::tensor::{Data, Tensor, TensorType};
 
-/// Type of the result.
-pub(crate) fn infer(factors: [usize; 2], operands: &[&TensorType]) -> Result<TensorType, String> {
-    let [x] = shape::exactly(operands)?;
-    let [n, h, w, c] = shape::rank4("the operand", x)?;
-    let [fy, fx] = factors;
-    if factors.contains(&0) || factors.iter().any(|&factor| factor > shape::MAX_WINDOW) {
-        return Err(format!("factors {factors:?} are not in 1 to {}", shape::MAX_WINDOW));
-    }
-    Ok(TensorType { shape: shape::checked(vec![n, h * fy, w * fx, c])?, ..x.clone() })
+/// Nearest-neighbour upsampling by integer factors: `x [n,h,w,c] -> [n,h*fy,w*fx,c]`,
+/// `y[i] = x[i / factor]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// Vertical and horizontal factor.
+    pub factors: [usize; 2],
 }
+attributes!(Resize, "resize", factors);
 
-/// Value of the result.
-pub(crate) fn eval(factors: [usize; 2], ty: &TensorType, operands: &[&Tensor]) -> Tensor {
-    let x = operands[0];
-    let data = match &x.data {
-        Data::F32(data) => Data::F32(repeat(data, &x.shape, factors, ty).into()),
-        Data::Int(data) => Data::Int(repeat(data, &x.shape, factors, ty).into()),
-    };
-    Tensor { shape: ty.shape.clone(), data }
+impl Operator for Resize {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let factors = self.factors;
+        let [x] = shape::exactly(operands)?;
+        let [n, h, w, c] = shape::rank4("the operand", x)?;
+        let [fy, fx] = factors;
+        if factors.contains(&0) || factors.iter().any(|&factor| factor > shape::MAX_WINDOW) {
+            return Err(format!("factors {factors:?} are not in 1 to {}", shape::MAX_WINDOW));
+        }
+        Ok(TensorType { shape: shape::checked(vec![n, h * fy, w * fx, c])?, ..x.clone() })
+    }
+
+    fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        let factors = self.factors;
+        let x = operands[0];
+        let data = match &x.data {
+            Data::F32(data) => Data::F32(repeat(data, &x.shape, factors, ty).into()),
+            Data::Int(data) => Data::Int(repeat(data, &x.shape, factors, ty).into()),
+        };
+        Tensor { shape: ty.shape.clone(), data }
+    }
+
+    fn values(&self, _operands: &Operands) -> Values {
+        Values::OfOperands(None)
+    }
 }
 
 fn repeat<T: Copy>(x: &[T], shape: &[usize], [fy, fx]: [usize; 2], ty: &TensorType) -> Vec<T> {

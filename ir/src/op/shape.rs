@@ -220,3 +220,9 @@ pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
 pub(crate) fn around(shape: &[usize], axis: usize) -> (usize, usize, usize) {
     (shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product())
 }
+
+/// Products that a layer sums: for each element of the result, as many as there are weights of a channel.
+pub(crate) fn products(ty: &TensorType, types: &[&TensorType]) -> u64 {
+    let weights = types[1];
+    ty.count() as u64 * (weights.count() / weights.shape[0]) as u64
+}

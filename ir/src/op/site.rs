@@ -1,7 +1,9 @@
 //! Places of lossy choices.
 
+use super::attributes::{Attribute, Attributes, Given, Named, Written};
+use super::operator::Operator;
 use super::shape;
-use crate::tensor::TensorType;
+use crate::tensor::{Tensor, TensorType};
 
 /// What is rounded at a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,9 +37,31 @@ pub struct Site {
     pub kind: SiteKind,
 }
 
-/// Type of the result: the operand's, a float.
-pub(crate) fn infer(operands: &[&TensorType]) -> Result<TensorType, String> {
-    let [x] = shape::exactly(operands)?;
-    shape::float("the operand", x)?;
-    Ok(TensorType::clone(x))
+impl Attributes for Site {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn write(&self, to: &mut Written) {
+        self.number.write("number", to);
+    }
+}
+
+impl Named for Site {
+    fn read(name: &str, given: &mut Given) -> Option<Result<Self, String>> {
+        let kind = [SiteKind::Weights, SiteKind::Activation].into_iter().find(|kind| kind.name() == name)?;
+        Some(Attribute::read("number", given).map(|number| Self { number, kind }))
+    }
+}
+
+impl Operator for Site {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [x] = shape::exactly(operands)?;
+        shape::float("the operand", x)?;
+        Ok(TensorType::clone(x))
+    }
+
+    fn eval(&self, _ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        operands[0].clone()
+    }
 }

@@ -1,6 +1,9 @@
 //! A pointwise integer function by table.
 
+use super::attributes::attributes;
+use super::operator::{Operator, Values};
 use super::shape;
+use crate::range::Operands;
 use crate::tensor::{Element, Tensor, TensorType};
 use std::sync::Arc;
 
@@ -12,9 +15,10 @@ pub struct Table {
     /// Element type of the result, at most 8 bits; holds every entry.
     pub element: Element,
 }
+attributes!(Table, "table", entries, element);
 
-impl Table {
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+impl Operator for Table {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x] = shape::exactly(operands)?;
         let (lo, hi) = shape::activation("the operand", x)?;
         let length = (hi - lo + 1) as usize;
@@ -28,9 +32,13 @@ impl Table {
         Ok(TensorType::int(x.shape.clone(), self.element))
     }
 
-    pub(crate) fn eval(&self, types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+    fn eval(&self, _ty: &TensorType, types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
         let (lo, _) = types[0].element.range().expect("invariant: a table's operand is an integer tensor");
         let y: Vec<i32> = operands[0].ints().iter().map(|&x| self.entries[(i64::from(x) - lo) as usize]).collect();
         Tensor::int(operands[0].shape.clone(), y)
+    }
+
+    fn values(&self, _operands: &Operands) -> Values {
+        Values::among(&self.entries)
     }
 }

@@ -1,6 +1,8 @@
 //! The largest peaks of a heatmap, and what other maps hold there: the head of a detector that
 //! finds objects as points (Zhou et al., "Objects as Points", 2019).
 
+use super::attributes::attributes;
+use super::operator::Operator;
 use super::shape;
 use crate::tensor::{Element, Tensor, TensorType};
 
@@ -31,6 +33,7 @@ pub struct TopPeaks {
     /// Records of the result, 1 to [`MAX_RECORDS`].
     pub count: usize,
 }
+attributes!(TopPeaks, "top_peaks", count);
 
 /// A record of a [`TopPeaks`], read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +66,30 @@ impl TopPeaks {
         1 + Self::index_bytes(heatmap.count()) + maps.iter().map(|map| map.shape[3]).sum::<usize>()
     }
 
-    pub(crate) fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+    /// The peaks that records hold, best first. `types` are those of the operands.
+    pub fn peaks(records: &Tensor, types: &[&TensorType]) -> Vec<Peak> {
+        let [_, _, width, channels] = types[0].shape[..] else { return Vec::new() };
+        let elements = types[0].count();
+        let index_bytes = Self::index_bytes(elements);
+        let leasts = types[1..].iter().flat_map(|ty| std::iter::repeat_n(least(ty.element), ty.shape[3]));
+        let leasts: Vec<i32> = leasts.collect();
+        let peak = |record: &[i32]| {
+            let (index, gathered) = record[1..].split_at(index_bytes);
+            let index = index.iter().rev().fold(0usize, |index, &byte| index << 8 | byte as usize);
+            (index < elements).then(|| Peak {
+                value: record[0] + least(types[0].element),
+                row: index / channels / width,
+                column: index / channels % width,
+                channel: index % channels,
+                gathered: gathered.iter().zip(&leasts).map(|(byte, least)| byte + least).collect(),
+            })
+        };
+        records.ints().chunks_exact(Self::fields(types)).filter_map(peak).collect()
+    }
+}
+
+impl Operator for TopPeaks {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let Some((heatmap, maps)) = operands.split_first() else {
             return Err("a heatmap is required, but there are no operands".to_owned());
         };
@@ -84,7 +110,7 @@ impl TopPeaks {
         Ok(TensorType::int(shape::checked(vec![1, 1, self.count, Self::fields(operands)])?, Element::U8))
     }
 
-    pub(crate) fn eval(&self, ty: &TensorType, types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+    fn eval(&self, ty: &TensorType, types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
         let [_, height, width, channels] = types[0].shape[..] else {
             unreachable!("inference checks the heatmap's axes")
         };
@@ -122,27 +148,6 @@ impl TopPeaks {
             records.resize(records.len() + ty.shape[3] - 1 - index_bytes, 0);
         }
         Tensor::int(ty.shape.clone(), records)
-    }
-
-    /// The peaks that records hold, best first. `types` are those of the operands.
-    pub fn peaks(records: &Tensor, types: &[&TensorType]) -> Vec<Peak> {
-        let [_, _, width, channels] = types[0].shape[..] else { return Vec::new() };
-        let elements = types[0].count();
-        let index_bytes = Self::index_bytes(elements);
-        let leasts = types[1..].iter().flat_map(|ty| std::iter::repeat_n(least(ty.element), ty.shape[3]));
-        let leasts: Vec<i32> = leasts.collect();
-        let peak = |record: &[i32]| {
-            let (index, gathered) = record[1..].split_at(index_bytes);
-            let index = index.iter().rev().fold(0usize, |index, &byte| index << 8 | byte as usize);
-            (index < elements).then(|| Peak {
-                value: record[0] + least(types[0].element),
-                row: index / channels / width,
-                column: index / channels % width,
-                channel: index % channels,
-                gathered: gathered.iter().zip(&leasts).map(|(byte, least)| byte + least).collect(),
-            })
-        };
-        records.ints().chunks_exact(Self::fields(types)).filter_map(peak).collect()
     }
 }
 

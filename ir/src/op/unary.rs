@@ -1,5 +1,7 @@
 //! Functions of one real.
 
+use super::attributes::{Attribute, Attributes, Given, Named, Written};
+use super::operator::Operator;
 use super::shape;
 use crate::tensor::{Tensor, TensorType};
 
@@ -68,62 +70,81 @@ pub enum Unary {
     Ceil,
 }
 
+/// Names and parameters of the functions.
+macro_rules! functions {
+    ($($function:ident $name:literal $({ $($parameter:ident),* })?,)*) => {
+        impl Unary {
+            /// The operator's name in the text form.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$function $({ $($parameter: _),* })? => $name,)*
+                }
+            }
+
+            /// The function's parameters, in declaration order.
+            pub fn parameters(self) -> Vec<f32> {
+                match self {
+                    $(Self::$function $({ $($parameter),* })? => vec![$($($parameter),*)?],)*
+                }
+            }
+        }
+
+        impl Attributes for Unary {
+            fn name(&self) -> &'static str {
+                Unary::name(*self)
+            }
+
+            fn write(&self, to: &mut Written) {
+                match self {
+                    $(Self::$function $({ $($parameter),* })? => {
+                        $($($parameter.write(stringify!($parameter), to);)*)?
+                    })*
+                }
+            }
+        }
+
+        impl Named for Unary {
+            fn read(name: &str, given: &mut Given) -> Option<Result<Self, String>> {
+                let mut read = || {
+                    Ok(Some(match name {
+                        $($name => Self::$function $({
+                            $($parameter: Attribute::read(stringify!($parameter), given)?),*
+                        })?,)*
+                        _ => return Ok(None),
+                    }))
+                };
+                read().transpose()
+            }
+        }
+    };
+}
+
+functions! {
+    Relu "relu",
+    Clip "clip" { lo, hi },
+    LeakyRelu "leaky_relu" { alpha },
+    Elu "elu" { alpha },
+    Sigmoid "sigmoid",
+    HardSigmoid "hard_sigmoid" { alpha, beta },
+    HardSwish "hard_swish",
+    Silu "silu",
+    Tanh "tanh",
+    Mish "mish",
+    Softplus "softplus",
+    Gelu "gelu",
+    Erf "erf",
+    Exp "exp",
+    Log "log",
+    Sqrt "sqrt",
+    Reciprocal "reciprocal",
+    Abs "abs",
+    Neg "neg",
+    Round "round",
+    Floor "floor",
+    Ceil "ceil",
+}
+
 impl Unary {
-    /// The operator's name in the text form.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Relu => "relu",
-            Self::Clip { .. } => "clip",
-            Self::LeakyRelu { .. } => "leaky_relu",
-            Self::Elu { .. } => "elu",
-            Self::Sigmoid => "sigmoid",
-            Self::HardSigmoid { .. } => "hard_sigmoid",
-            Self::HardSwish => "hard_swish",
-            Self::Silu => "silu",
-            Self::Tanh => "tanh",
-            Self::Mish => "mish",
-            Self::Softplus => "softplus",
-            Self::Gelu => "gelu",
-            Self::Erf => "erf",
-            Self::Exp => "exp",
-            Self::Log => "log",
-            Self::Sqrt => "sqrt",
-            Self::Reciprocal => "reciprocal",
-            Self::Abs => "abs",
-            Self::Neg => "neg",
-            Self::Round => "round",
-            Self::Floor => "floor",
-            Self::Ceil => "ceil",
-        }
-    }
-
-    /// The function's parameters, in declaration order.
-    pub fn parameters(self) -> Vec<f32> {
-        match self {
-            Self::Clip { lo, hi } => vec![lo, hi],
-            Self::LeakyRelu { alpha } | Self::Elu { alpha } => vec![alpha],
-            Self::HardSigmoid { alpha, beta } => vec![alpha, beta],
-            Self::Relu
-            | Self::Sigmoid
-            | Self::HardSwish
-            | Self::Silu
-            | Self::Tanh
-            | Self::Mish
-            | Self::Softplus
-            | Self::Gelu
-            | Self::Erf
-            | Self::Exp
-            | Self::Log
-            | Self::Sqrt
-            | Self::Reciprocal
-            | Self::Abs
-            | Self::Neg
-            | Self::Round
-            | Self::Floor
-            | Self::Ceil => Vec::new(),
-        }
-    }
-
     /// The function's value. Transcendental functions are computed in double precision and
     /// rounded once.
     pub fn apply(self, x: f32) -> f32 {
@@ -208,16 +229,16 @@ fn erf(x: f64) -> f64 {
     std::f64::consts::FRAC_2_SQRT_PI * (-square).exp() * sum
 }
 
-/// Type of the result.
-pub(crate) fn infer(operands: &[&TensorType]) -> Result<TensorType, String> {
-    let [x] = shape::exactly(operands)?;
-    shape::float("the operand", x)?;
-    Ok(x.clone())
-}
+impl Operator for Unary {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [x] = shape::exactly(operands)?;
+        shape::float("the operand", x)?;
+        Ok(x.clone())
+    }
 
-/// Value of the result.
-pub(crate) fn eval(unary: Unary, operands: &[&Tensor]) -> Tensor {
-    let x = operands[0];
-    let y: Vec<f32> = x.f32s().iter().map(|&x| unary.apply(x)).collect();
-    Tensor::f32(x.shape.clone(), y)
+    fn eval(&self, _ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
+        let x = operands[0];
+        let y: Vec<f32> = x.f32s().iter().map(|&x| self.apply(x)).collect();
+        Tensor::f32(x.shape.clone(), y)
+    }
 }

@@ -1,21 +1,14 @@
 //! The pieces of a line.
 
 use crate::graph::NodeId;
+use crate::op::attributes::{Value, number, numbers};
 use crate::quant::Quantization;
-use crate::tensor::{Element, TensorType};
+use crate::tensor::TensorType;
 use std::str::FromStr;
 
 /// What is left of a line.
 pub(super) struct Cursor<'a> {
     rest: &'a str,
-}
-
-/// An attribute's value.
-pub(super) enum Value<'a> {
-    /// A number or a name.
-    Word(&'a str),
-    /// Numbers in brackets.
-    List(Vec<&'a str>),
 }
 
 impl<'a> Cursor<'a> {
@@ -148,7 +141,7 @@ impl<'a> Cursor<'a> {
 
     /// A type, such as `i8[1,2,3]@(0.5,-3)`.
     pub fn ty(&mut self) -> Result<TensorType, String> {
-        let element = element(self.word()?)?;
+        let element = self.word()?.parse()?;
         let shape = numbers(&self.list()?)?;
         let quantization = if self.take("@") {
             self.expect("(")?;
@@ -162,29 +155,4 @@ impl<'a> Cursor<'a> {
         };
         Ok(TensorType { shape, element, quantization })
     }
-}
-
-pub(super) fn number<T: FromStr>(word: &str) -> Result<T, String> {
-    word.parse().map_err(|_| format!("`{word}` is not a number of the right kind"))
-}
-
-pub(super) fn numbers<T: FromStr>(words: &[&str]) -> Result<Vec<T>, String> {
-    words.iter().map(|word| number(word)).collect()
-}
-
-/// An element type by name.
-pub(super) fn element(word: &str) -> Result<Element, String> {
-    if word == "f32" {
-        return Ok(Element::F32);
-    }
-    let int = |signed: bool, bits: &str| {
-        let bits = bits.parse().ok().filter(|bits| (1..=32).contains(bits))?;
-        Some(Element::Int { bits, signed })
-    };
-    let element = match word.split_at_checked(1) {
-        Some(("i", bits)) => int(true, bits),
-        Some(("u", bits)) => int(false, bits),
-        _ => None,
-    };
-    element.ok_or_else(|| format!("`{word}` is not an element type"))
 }

@@ -16,10 +16,8 @@
 //! bytes a line: 4 bytes an element for f32, else 1, 2 or 4, the least that hold the element
 //! type. [`parse()`] reads back exactly what [`print()`] writes.
 
-mod attributes;
 mod dot;
 mod lexer;
-mod operator;
 mod parse;
 mod print;
 

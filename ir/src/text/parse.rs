@@ -1,11 +1,11 @@
 //! Text to graph.
 
 use super::element_bytes;
-use super::lexer::{Cursor, numbers};
-use super::operator::Given;
+use super::lexer::Cursor;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, NodeId};
 use crate::interpret::check_value;
+use crate::op::attributes::{Given, numbers};
 use crate::op::{Op, shape};
 use crate::tensor::{Data, Element, Tensor, TensorType};
 use std::collections::HashMap;
@@ -117,6 +117,26 @@ struct Reader<'g> {
     constants: HashMap<NodeId, Vec<u8>>,
 }
 
+/// Reads `{name=value, ..}` if it is next.
+fn attributes<'a>(cursor: &mut Cursor<'a>) -> Result<Given<'a>, String> {
+    let mut given = Given::default();
+    if cursor.take("{") {
+        loop {
+            let name = cursor.word()?;
+            cursor.expect("=")?;
+            if given.0.iter().any(|(known, _)| *known == name) {
+                return Err(format!("attribute `{name}` is given twice"));
+            }
+            given.0.push((name, cursor.value()?));
+            if cursor.take("}") {
+                break;
+            }
+            cursor.expect(",")?;
+        }
+    }
+    Ok(given)
+}
+
 impl Reader<'_> {
     fn node(&mut self, cursor: &mut Cursor) -> Result<(), String> {
         let id = cursor.id()?;
@@ -138,7 +158,7 @@ impl Reader<'_> {
             operator => {
                 let operands = cursor.ids()?;
                 check_ids(&operands, id.index())?;
-                let op: Op = Given::read(cursor)?.operator(operator)?;
+                let op = Op::read(operator, attributes(cursor)?)?;
                 let ty = ty(cursor)?;
                 self.graph.add_typed(&name, op, &operands, ty).map_err(|diagnostic| diagnostic.message)?;
             }

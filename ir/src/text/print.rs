@@ -1,6 +1,5 @@
 //! Graph to text.
 
-use super::attributes::Attributes;
 use super::element_bytes;
 use crate::graph::{Graph, Node, NodeId};
 use crate::op::Op;
@@ -64,7 +63,7 @@ fn nodes(graph: &Graph, large: impl Fn(NodeId) -> String) -> String {
         for (position, operand) in node.operands.iter().enumerate() {
             let _ = write!(text, "{} {operand}", if position == 0 { "" } else { "," });
         }
-        let attributes = Attributes::of(&node.op).0;
+        let attributes = node.op.attributes();
         for (position, (name, value)) in attributes.iter().enumerate() {
             let _ = write!(text, "{}{name}={value}", if position == 0 { " {" } else { ", " });
         }

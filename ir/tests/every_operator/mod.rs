@@ -1,6 +1,10 @@
 //! A graph that has every operator once.
 
 use lutweave_ir::op::*;
+use lutweave_ir::op::{
+    ArgMax, BatchNorm, Concat, Dense, Dequantize, MaxPool, PRelu, Pad, Quantize, ReduceMean, Reshape, Resize, Select,
+    Slice, Softmax, Transpose,
+};
 use lutweave_ir::{Element, Graph, Op, Quantization, Requantize, Tensor, TensorType};
 
 fn requantize(multipliers: Vec<u16>) -> Requantize {
@@ -37,9 +41,9 @@ pub fn graph() -> Graph {
     let distance = graph.constant("distance", Tensor::f32([1, 4, 4, 1], reals(16)), TensorType::f32([1, 4, 4, 1]));
     add(&mut graph, "deform square", Op::DeformConv(square), &[x, w, c6, distance]);
     let d = graph.constant("d", Tensor::f32([5, 4], reals(20)), TensorType::f32([5, 4]));
-    add(&mut graph, "dense", Op::Dense, &[x, d]);
+    add(&mut graph, "dense", Op::Dense(Dense), &[x, d]);
     let variance = graph.constant("variance", Tensor::f32([4], vec![0.5; 4]), TensorType::f32([4]));
-    add(&mut graph, "norm", Op::BatchNorm { epsilon: 1e-5 }, &[x, c4, c4, c4, variance]);
+    add(&mut graph, "norm", Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[x, c4, c4, c4, variance]);
     let unaries = [
         Unary::Relu,
         Unary::Clip { lo: -1.5, hi: f32::INFINITY },
@@ -70,28 +74,28 @@ pub fn graph() -> Graph {
     for binary in Binary::ALL {
         add(&mut graph, binary.name(), Op::Binary(binary), &[x, c4]);
     }
-    add(&mut graph, "prelu", Op::PRelu, &[x, c4]);
+    add(&mut graph, "prelu", Op::PRelu(PRelu), &[x, c4]);
     add(&mut graph, "weights site", Op::Site(Site { number: 3, kind: SiteKind::Weights }), &[d]);
     add(&mut graph, "activation site", Op::Site(Site { number: 4, kind: SiteKind::Activation }), &[x]);
-    add(&mut graph, "max", Op::MaxPool(WINDOW), &[x]);
+    add(&mut graph, "max", Op::MaxPool(MaxPool { window: WINDOW }), &[x]);
     add(&mut graph, "average", Op::AveragePool(AveragePool { window: WINDOW, counted_pads: None }), &[x]);
     let counted = Op::AveragePool(AveragePool { window: WINDOW, counted_pads: Some([0, 1, 0, 0]) });
     add(&mut graph, "counted", counted, &[x]);
-    add(&mut graph, "mean", Op::ReduceMean { axes: vec![1, 2], keep: false }, &[x]);
-    add(&mut graph, "concat", Op::Concat { axis: 3 }, &[x, x]);
-    let slice = Op::Slice { starts: vec![0, 1, 0, 3], sizes: vec![1, 2, 4, 1], steps: vec![1, 2, 1, 1] };
+    add(&mut graph, "mean", Op::ReduceMean(ReduceMean { axes: vec![1, 2], keep: false }), &[x]);
+    add(&mut graph, "concat", Op::Concat(Concat { axis: 3 }), &[x, x]);
+    let slice = Op::Slice(Slice { starts: vec![0, 1, 0, 3], sizes: vec![1, 2, 4, 1], steps: vec![1, 2, 1, 1] });
     add(&mut graph, "slice", slice, &[x]);
-    add(&mut graph, "select", Op::Select { channels: vec![3, 0, 0, 2, 1] }, &[x]);
-    let pad = Op::Pad { before: vec![0, 1, 0, 0], after: vec![0, 0, 2, 0], value: -0.5 };
+    add(&mut graph, "select", Op::Select(Select { channels: vec![3, 0, 0, 2, 1] }), &[x]);
+    let pad = Op::Pad(Pad { before: vec![0, 1, 0, 0], after: vec![0, 0, 2, 0], value: -0.5 });
     add(&mut graph, "pad", pad, &[x]);
-    add(&mut graph, "resize", Op::Resize { factors: [2, 3] }, &[x]);
-    add(&mut graph, "transpose", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[x]);
-    add(&mut graph, "reshape", Op::Reshape { shape: vec![1, 64] }, &[x]);
-    add(&mut graph, "softmax", Op::Softmax { axis: 3 }, &[x]);
-    add(&mut graph, "argmax", Op::ArgMax { axis: 3, keep: false, last: true }, &[x]);
+    add(&mut graph, "resize", Op::Resize(Resize { factors: [2, 3] }), &[x]);
+    add(&mut graph, "transpose", Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[x]);
+    add(&mut graph, "reshape", Op::Reshape(Reshape { shape: vec![1, 64] }), &[x]);
+    add(&mut graph, "softmax", Op::Softmax(Softmax { axis: 3 }), &[x]);
+    add(&mut graph, "argmax", Op::ArgMax(ArgMax { axis: 3, keep: false, last: true }), &[x]);
 
     let quantization = Quantization { scale: 0.012_345_678, zero_point: -3 };
-    let q = add(&mut graph, "quantize", Op::Quantize { element: Element::I8, quantization }, &[x]);
+    let q = add(&mut graph, "quantize", Op::Quantize(Quantize { element: Element::I8, quantization }), &[x]);
     let ints = |count: usize| (0..count as i32).map(|v| v * 7 % 255 - 127).collect::<Vec<_>>();
     let qw = graph.constant("qw", Tensor::int([6, 3, 3, 2], ints(108)), TensorType::int([6, 3, 3, 2], Element::I8));
     let qb = graph.constant("qb", Tensor::int([6], vec![-70_000, 1, 2, 3, 4, 5]), TensorType::int([6], Element::I32));
@@ -101,7 +105,7 @@ pub fn graph() -> Graph {
         QConv { geometry, pad_value: -3, requantize: requantize(vec![1, 2, 3, 4, 5, 65535]), element: Element::I8 };
     let ty = TensorType::int([1, 4, 2, 6], Element::I8).quantized(quantization);
     let conv = graph.add_typed("qconv", Op::QConv(qconv), &[q, qw, qb], ty).unwrap();
-    add(&mut graph, "dequantize", Op::Dequantize, &[conv]);
+    add(&mut graph, "dequantize", Op::Dequantize(Dequantize), &[conv]);
     let deform = |geometry, sampling, reach| {
         let requantize = requantize(vec![7]);
         Op::QDeformConv(QDeformConv { geometry, sampling, reach, pad_value: -3, requantize, element: Element::I8 })
@@ -111,7 +115,7 @@ pub fn graph() -> Graph {
         graph.constant("qoffsets", Tensor::int([1, 4, 2, 18], by_tap), TensorType::int([1, 4, 2, 18], Element::I4));
     let free = deform(geometry, Sampling::Free { offset_groups: 1 }, 3);
     add(&mut graph, "qdeform", free, &[q, qw, qb, by_tap]);
-    let channel = Op::Slice { starts: vec![0; 4], sizes: vec![1, 4, 4, 1], steps: vec![1; 4] };
+    let channel = Op::Slice(Slice { starts: vec![0; 4], sizes: vec![1, 4, 4, 1], steps: vec![1; 4] });
     let channel = add(&mut graph, "channel", channel, &[q]);
     let distances =
         Table { entries: (0..256).map(|v| v % 4).collect(), element: Element::Int { bits: 2, signed: false } };

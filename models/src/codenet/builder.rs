@@ -4,7 +4,7 @@
 //! normalization scales them in a trained network (layer-sequential unit variance: Mishkin and
 //! Matas, "All you need is a good init", 2016).
 
-use lutweave_ir::op::{Conv, DeformConv, Geometry, Sampling, Unary, Window};
+use lutweave_ir::op::{Concat, Conv, DeformConv, Geometry, MaxPool, Resize, Sampling, Slice, Transpose, Unary, Window};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Op, Tensor, TensorType};
 use lutweave_onnx::write::{Attribute, Writer};
@@ -167,7 +167,7 @@ impl Builder {
         ];
         self.writer.node("MaxPool", &[&x.name], &[name], &attributes);
         let shape = [x.shape[0].div_ceil(2), x.shape[1].div_ceil(2), x.shape[2]];
-        value(name, shape, x.images.iter().map(|image| apply(&Op::MaxPool(window), &[image])))
+        value(name, shape, x.images.iter().map(|image| apply(&Op::MaxPool(MaxPool { window }), &[image])))
     }
 
     /// Both halves of the channels.
@@ -183,7 +183,7 @@ impl Builder {
         let cut = |part: &str, start: usize, count: usize| {
             let images = x.images.iter().map(|image| {
                 let sizes = [&image.shape[..3], &[count]].concat();
-                apply(&Op::Slice { starts: vec![0, 0, 0, start], sizes, steps: vec![1; 4] }, &[image])
+                apply(&Op::Slice(Slice { starts: vec![0, 0, 0, start], sizes, steps: vec![1; 4] }), &[image])
             });
             value(part, [height, width, count], images)
         };
@@ -206,10 +206,11 @@ impl Builder {
         self.writer.node("Transpose", &[&apart], &[&transposed], &order);
         self.writer.node("Reshape", &[&transposed, &whole], &[&shuffled], &[]);
         let images = parts[0].images.iter().zip(&parts[1].images).map(|(left, right)| {
-            let joined = apply(&Op::Concat { axis: 3 }, &[left, right]);
+            let joined = apply(&Op::Concat(Concat { axis: 3 }), &[left, right]);
             let [_, rows, columns, _] = extents(&joined);
             let apart = joined.reshaped(vec![1, rows, columns, 2, channels / 2]);
-            apply(&Op::Transpose { permutation: vec![0, 1, 2, 4, 3] }, &[&apart]).reshaped(joined.shape.clone())
+            apply(&Op::Transpose(Transpose { permutation: vec![0, 1, 2, 4, 3] }), &[&apart])
+                .reshaped(joined.shape.clone())
         });
         value(&shuffled, [height, width, channels], images)
     }
@@ -225,7 +226,7 @@ impl Builder {
         ];
         self.writer.node("Resize", &[&x.name, "", &scales], &[name], &attributes);
         let [height, width, channels] = x.shape;
-        let images = x.images.iter().map(|image| apply(&Op::Resize { factors: [2, 2] }, &[image]));
+        let images = x.images.iter().map(|image| apply(&Op::Resize(Resize { factors: [2, 2] }), &[image]));
         value(name, [2 * height, 2 * width, channels], images)
     }
 

@@ -230,7 +230,7 @@ fn edges(graph: &Graph, space: &Space, device: &Device) -> Vec<Edge> {
         let Ok(kernel) = kernel_of(graph, stage.node) else { continue };
         for (stream, operand) in kernel.streams(&graph.node(stage.node).operands).into_iter().enumerate() {
             let mut source = operand;
-            while let Op::Reshape { .. } = graph.node(source).op {
+            while let Op::Reshape(_) = graph.node(source).op {
                 source = graph.node(source).operands[0];
             }
             let Some(&from) = position.get(&source) else { continue };

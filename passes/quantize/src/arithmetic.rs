@@ -6,7 +6,7 @@ use super::normalise;
 use super::report::LayerReport;
 use super::requantize::{self, Bounds};
 use super::weights::ScaleChoice;
-use lutweave_ir::op::{AveragePool, Binary, QAdd, QAveragePool, QMul, Table};
+use lutweave_ir::op::{AveragePool, Binary, QAdd, QAveragePool, QMul, Reshape, Table};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 use std::collections::BTreeSet;
 
@@ -132,7 +132,7 @@ impl Lowering<'_> {
             return self.emit(&node.name, op, &[&x], Some(&grid));
         }
         let table = self.emit(&format!("{}.table", node.name), op, &[&x], Some(&grid))?;
-        self.emit(&node.name, Op::Reshape { shape: shape.clone() }, &[&table], None)
+        self.emit(&node.name, Op::Reshape(Reshape { shape: shape.clone() }), &[&table], None)
     }
 
     /// The same reals on another grid.

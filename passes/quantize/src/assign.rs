@@ -5,7 +5,7 @@ use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
 use super::range::signed_grid;
-use lutweave_ir::op::Binary;
+use lutweave_ir::op::{Binary, Pad, Quantize};
 use lutweave_ir::{Diagnostic, Diagnostics, Element, NodeId, Op, Quantization};
 
 /// Element and quantization of an integer value.
@@ -89,8 +89,8 @@ pub(super) fn assign(model: &Model, fusion: &Fusion) -> Result<Vec<Option<Origin
 /// The quantization that a reader imposes on a value that it only moves or joins.
 fn wanted(model: &Model, fixed: &[Option<QuantParams>], readers: &[Vec<NodeId>], reader: NodeId) -> Option<Origin> {
     let follows = follows(model, reader).is_some();
-    let joins = !follows && matches!(model.graph.node(reader).op, Op::Concat { .. } | Op::Pad { .. });
-    if !joins && !follows && !matches!(model.graph.node(reader).op, Op::Quantize { .. }) {
+    let joins = !follows && matches!(model.graph.node(reader).op, Op::Concat(_) | Op::Pad(_));
+    if !joins && !follows && !matches!(model.graph.node(reader).op, Op::Quantize(_)) {
         return None;
     }
     if let Some(grid) = fixed[reader.index()] {
@@ -188,17 +188,17 @@ pub(super) fn follows(model: &Model, id: NodeId) -> Option<NodeId> {
     let node = model.graph.node(id);
     match &node.op {
         Op::MaxPool(_)
-        | Op::Slice { .. }
-        | Op::Select { .. }
-        | Op::Resize { .. }
-        | Op::Transpose { .. }
-        | Op::Reshape { .. }
-        | Op::Dequantize => Some(node.operands[0]),
+        | Op::Slice(_)
+        | Op::Select(_)
+        | Op::Resize(_)
+        | Op::Transpose(_)
+        | Op::Reshape(_)
+        | Op::Dequantize(_) => Some(node.operands[0]),
         // Every quantization holds 0. Other constants are joined to the values, and need a range of
         // both; below all values, before a maximum, they only have to be the least.
         // Integers are padded with an integer of their own.
-        Op::Pad { .. } if model.is_int(id) => Some(node.operands[0]),
-        Op::Pad { value, .. } if *value == 0.0 || *value <= LOWEST => Some(node.operands[0]),
+        Op::Pad(_) if model.is_int(id) => Some(node.operands[0]),
+        Op::Pad(Pad { value, .. }) if *value == 0.0 || *value <= LOWEST => Some(node.operands[0]),
         _ => None,
     }
 }
@@ -213,7 +213,7 @@ fn fixed(model: &Model, fusion: &Fusion, readers: &[Vec<NodeId>]) -> Result<Vec<
             continue;
         }
         fixed[id.index()] = match &node.op {
-            Op::Quantize { element, quantization } => {
+            Op::Quantize(Quantize { element, quantization }) => {
                 Some(QuantParams { element: *element, quantization: *quantization })
             }
             Op::Input if model.is_int(id) => {
@@ -229,12 +229,12 @@ fn fixed(model: &Model, fusion: &Fusion, readers: &[Vec<NodeId>]) -> Result<Vec<
                 }
                 grid
             }
-            Op::Concat { .. } => {
+            Op::Concat(_) => {
                 let operands: Vec<_> = model.inputs_of(id).iter().map(|operand| fixed[operand.index()]).collect();
                 let same = operands.iter().all(|grid| *grid == operands[0]);
                 asked(model, &readers[id.index()]).or(if same { operands[0] } else { None })
             }
-            Op::Pad { value, .. } if follows(model, id).is_none() => {
+            Op::Pad(Pad { value, .. }) if follows(model, id).is_none() => {
                 let operand = fixed[node.operands[0].index()];
                 asked(model, &readers[id.index()]).or(operand.map(|grid| grid.with(*value)))
             }
@@ -250,7 +250,7 @@ fn fixed(model: &Model, fusion: &Fusion, readers: &[Vec<NodeId>]) -> Result<Vec<
 /// The first quantization that the model applies to a value.
 fn asked(model: &Model, readers: &[NodeId]) -> Option<QuantParams> {
     readers.iter().find_map(|reader| match model.graph.node(*reader).op {
-        Op::Quantize { element, quantization } if model.places[reader.index()] == Place::Chip => {
+        Op::Quantize(Quantize { element, quantization }) if model.places[reader.index()] == Place::Chip => {
             Some(QuantParams { element, quantization })
         }
         _ => None,

@@ -1,5 +1,6 @@
 //! Constant folding that remembers the integers a quantized model gives for its weights.
 
+use lutweave_ir::op::{Reshape, Transpose};
 use lutweave_ir::{Element, Graph, NodeId, Op, Tensor, TensorType};
 
 /// A folded value.
@@ -96,17 +97,17 @@ fn evaluate(op: &Op, ty: &TensorType, operands: &[&Folded]) -> Folded {
             zero_points: weights.zero_points.clone(),
             bits: Given::bits_of(source.ty.element),
         }),
-        (Op::Dequantize, Some(source)) => source.ty.quantization.map(|quantization| Given {
+        (Op::Dequantize(_), Some(source)) => source.ty.quantization.map(|quantization| Given {
             integers: source.tensor.clone(),
             axis: 0,
             scales: vec![quantization.scale],
             zero_points: vec![quantization.zero_point],
             bits: Given::bits_of(source.ty.element),
         }),
-        (Op::Transpose { permutation }, Some(source)) => {
+        (Op::Transpose(Transpose { permutation }), Some(source)) => {
             source.given.as_ref().and_then(|given| given.transposed(op, permutation, ty))
         }
-        (Op::Reshape { shape }, Some(source)) => source.given.as_ref().and_then(|given| given.reshaped(shape)),
+        (Op::Reshape(Reshape { shape }), Some(source)) => source.given.as_ref().and_then(|given| given.reshaped(shape)),
         _ => None,
     };
     Folded { tensor, ty: ty.clone(), given }

@@ -3,7 +3,7 @@
 use super::constant::Folded;
 use super::forms::Fault;
 use super::linear::{self, Linear};
-use lutweave_ir::op::{Binary, DeformConv, Geometry, Sampling, Unary};
+use lutweave_ir::op::{Binary, DeformConv, Geometry, Quantize, Sampling, Unary};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, TensorType};
 
 /// Offsets are whole pixels.
@@ -125,8 +125,8 @@ fn peel(graph: &Graph, mut offsets: Offsets) -> Offsets {
             Op::Unary(Unary::Relu) => Offsets { source: operand, ..offsets.after_clamp(0.0, f32::INFINITY) },
             Op::Unary(Unary::Clip { lo, hi }) if lo <= hi => Offsets { source: operand, ..offsets.after_clamp(lo, hi) },
             // A model that gives whole pixels already.
-            Op::Dequantize => match (&graph.node(operand).op, graph.node(operand).ty.element.range()) {
-                (Op::Quantize { quantization, .. }, Some((least, most))) if quantization.scale == 1.0 => {
+            Op::Dequantize(_) => match (&graph.node(operand).op, graph.node(operand).ty.element.range()) {
+                (Op::Quantize(Quantize { quantization, .. }), Some((least, most))) if quantization.scale == 1.0 => {
                     let real = |q: i64| quantization.dequantize(q as i32);
                     let source = graph.node(operand).operands[0];
                     Offsets { source, ..offsets.after_clamp(real(least), real(most)) }
@@ -169,13 +169,8 @@ fn interval(graph: &Graph, folded: &[Option<Folded>], id: NodeId) -> (f32, f32) 
             let ((a, b), (c, d)) = (operand(0), operand(1));
             ordered([binary.apply(a, c), binary.apply(a, d), binary.apply(b, c), binary.apply(b, d)])
         }
-        Op::MaxPool(_)
-        | Op::Slice { .. }
-        | Op::Select { .. }
-        | Op::Resize { .. }
-        | Op::Transpose { .. }
-        | Op::Reshape { .. } => operand(0),
-        Op::Dequantize => {
+        Op::MaxPool(_) | Op::Slice(_) | Op::Select(_) | Op::Resize(_) | Op::Transpose(_) | Op::Reshape(_) => operand(0),
+        Op::Dequantize(_) => {
             let ty = &graph.node(node.operands[0]).ty;
             match (ty.quantization, ty.element.range()) {
                 (Some(quantization), Some((least, most))) => {
@@ -192,7 +187,7 @@ fn interval(graph: &Graph, folded: &[Option<Folded>], id: NodeId) -> (f32, f32) 
 mod tests {
     use super::*;
     use lutweave_ir::Tensor;
-    use lutweave_ir::op::Conv;
+    use lutweave_ir::op::{Conv, Dequantize};
 
     fn scalar(graph: &mut Graph, value: f32) -> NodeId {
         graph.constant("k", Tensor::f32([1], vec![value]), TensorType::f32([1]))
@@ -240,9 +235,9 @@ mod tests {
         });
         assert_eq!(found(&nested), ("raw".to_owned(), -4, 3));
         let whole = model(Sampling::Square, 40, |graph, d| {
-            let q = Op::Quantize { element: Element::I4, quantization: PIXELS };
+            let q = Op::Quantize(Quantize { element: Element::I4, quantization: PIXELS });
             let q = graph.add("q", q, &[d]).unwrap();
-            graph.add("d", Op::Dequantize, &[q]).unwrap()
+            graph.add("d", Op::Dequantize(Dequantize), &[q]).unwrap()
         });
         assert_eq!(found(&whole), ("raw".to_owned(), 0, 7));
     }

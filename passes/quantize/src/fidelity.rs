@@ -153,8 +153,8 @@ pub(super) fn judged(model: &Model, output: NodeId) -> NodeId {
     loop {
         let node = model.graph.node(at);
         match node.op {
-            Op::ArgMax { .. } => return node.operands[0],
-            Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } => at = node.operands[0],
+            Op::ArgMax(_) => return node.operands[0],
+            Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) => at = node.operands[0],
             _ => return output,
         }
     }

@@ -4,7 +4,7 @@ use super::constant::Folded;
 use super::deform::{self, Deform};
 use super::linear::{self, Linear};
 use super::movement::{self, Movement};
-use lutweave_ir::op::{AveragePool, Binary, Unary, Window};
+use lutweave_ir::op::{AveragePool, BatchNorm, Binary, ReduceMean, Unary, Window};
 use lutweave_ir::{Diagnostic, Element, Graph, NodeId, Op, Tensor, TensorType};
 
 /// Why an operator cannot run on the chip.
@@ -123,26 +123,23 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
         Op::Input | Op::Constant(_) => Ok(Form::Keep),
         Op::Conv(conv) => linear::conv(graph, folded, id, conv.geometry).map(into_form),
         Op::DeformConv(conv) => deform::deform(graph, folded, id, conv).map(|deform| Form::Deform(Box::new(deform))),
-        Op::Dense => linear::dense(graph, folded, id).map(into_form),
-        Op::BatchNorm { epsilon } => linear::batch_norm(graph, folded, id, *epsilon).map(into_form),
+        Op::Dense(_) => linear::dense(graph, folded, id).map(into_form),
+        Op::BatchNorm(BatchNorm { epsilon }) => linear::batch_norm(graph, folded, id, *epsilon).map(into_form),
         Op::Unary(unary) => unary_form(*unary),
         Op::Binary(binary) => binary_form(graph, folded, users, id, *binary),
-        Op::PRelu => prelu_form(graph, folded, id),
+        Op::PRelu(_) => prelu_form(graph, folded, id),
         Op::MaxPool(_) => Ok(Form::Keep),
         Op::AveragePool(pool) => average_pool_form(&graph.node(operand).ty, *pool),
-        Op::ReduceMean { axes, .. } => mean_form(graph, operand, axes),
-        Op::Concat { .. } => match node.operands.iter().find(|operand| folded[operand.index()].is_some()) {
+        Op::ReduceMean(ReduceMean { axes, .. }) => mean_form(graph, operand, axes),
+        Op::Concat(_) => match node.operands.iter().find(|operand| folded[operand.index()].is_some()) {
             None => Ok(Form::Keep),
             Some(_) => Err(Fault::new("constant-operand", "it joins a constant to computed values")
                 .help("only computed values can be joined on the chip")),
         },
-        Op::Slice { .. }
-        | Op::Select { .. }
-        | Op::Resize { .. }
-        | Op::Pad { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize => Ok(Form::Keep),
-        Op::Transpose { .. } | Op::Reshape { .. } => match movement::chain(graph, id) {
+        Op::Slice(_) | Op::Select(_) | Op::Resize(_) | Op::Pad(_) | Op::Quantize(_) | Op::Dequantize(_) => {
+            Ok(Form::Keep)
+        }
+        Op::Transpose(_) | Op::Reshape(_) => match movement::chain(graph, id) {
             (source, Movement::Reshape) => Ok(Form::Reshape(source)),
             (source, Movement::Channels(channels)) => Ok(Form::Select { source, channels }),
             (_, Movement::Elements(_)) => Err(Fault::new(
@@ -151,7 +148,7 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
             )
             .help("values stream row by row, channels innermost; export the model without this transposition")),
         },
-        Op::Softmax { .. } | Op::ArgMax { .. } => {
+        Op::Softmax(_) | Op::ArgMax(_) => {
             Err(Fault::new("host-operator", "it runs on the host and cannot feed layers on the chip")
                 .help("only the end of a model runs on the host"))
         }

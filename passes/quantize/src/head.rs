@@ -1,7 +1,7 @@
 //! The head of a detector on the chip: peaks of a heatmap are picked and ranked behind the layers
 //! that make it, and only records of the winners leave.
 
-use lutweave_ir::op::TopPeaks;
+use lutweave_ir::op::{TopPeaks, Transpose};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
 
 /// Name of the output with the records.
@@ -73,9 +73,11 @@ fn integers(graph: &Graph, output: NodeId) -> Result<NodeId, Diagnostic> {
     loop {
         let node = graph.node(id);
         match &node.op {
-            Op::Dequantize => {}
-            Op::Transpose { permutation } => axes.iter_mut().flatten().for_each(|axis| *axis = permutation[*axis]),
-            Op::Reshape { .. } => {
+            Op::Dequantize(_) => {}
+            Op::Transpose(Transpose { permutation }) => {
+                axes.iter_mut().flatten().for_each(|axis| *axis = permutation[*axis])
+            }
+            Op::Reshape(_) => {
                 let long = |shape: &[usize]| (0..shape.len()).filter(|&axis| shape[axis] > 1).collect::<Vec<_>>();
                 let (after, operand) = (&node.ty.shape, &graph.node(node.operands[0]).ty.shape);
                 let (to, from) = (long(after), long(operand));
@@ -107,6 +109,7 @@ fn integers(graph: &Graph, output: NodeId) -> Result<NodeId, Diagnostic> {
 mod tests {
     use super::*;
     use lutweave_ir::op::Unary;
+    use lutweave_ir::op::{Dequantize, Reshape};
     use lutweave_ir::validate::validate;
     use lutweave_ir::{Element, Quantization, Tensor, TensorType, interpret};
 
@@ -115,8 +118,8 @@ mod tests {
         let quantization = Quantization { scale: 0.25, zero_point: 3 };
         let ty = TensorType::int([1, height, width, channels], Element::I8).quantized(quantization);
         let x = graph.input(name, ty);
-        let real = graph.add("real", Op::Dequantize, &[x]).expect("an integer");
-        graph.add("out", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[real]).expect("four axes")
+        let real = graph.add("real", Op::Dequantize(Dequantize), &[x]).expect("an integer");
+        graph.add("out", Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[real]).expect("four axes")
     }
 
     fn request(maps: &[usize]) -> HeadSpec {
@@ -150,12 +153,15 @@ mod tests {
     fn one_channel_may_be_reshaped() {
         let mut graph = Graph::new("g");
         let x = graph.input("x", TensorType::int([1, 5, 6, 1], Element::U8));
-        let first = graph.add("first", Op::Reshape { shape: vec![1, 1, 5, 6] }, &[x]).expect("as many elements");
+        let first =
+            graph.add("first", Op::Reshape(Reshape { shape: vec![1, 1, 5, 6] }), &[x]).expect("as many elements");
         graph.set_outputs(vec![first]);
         let with_head = attach(&graph, &request(&[])).expect("the output fits");
         assert_eq!(with_head.node(with_head.outputs()[0]).operands, [with_head.inputs()[0]]);
         // Rows and columns must not change places.
-        let turned = graph.add("turned", Op::Transpose { permutation: vec![0, 1, 3, 2] }, &[first]).expect("four axes");
+        let turned = graph
+            .add("turned", Op::Transpose(Transpose { permutation: vec![0, 1, 3, 2] }), &[first])
+            .expect("four axes");
         graph.set_outputs(vec![turned]);
         assert_eq!(codes(&graph, &request(&[])), ["no-head"]);
     }
@@ -165,8 +171,10 @@ mod tests {
         let mut graph = Graph::new("g");
         let heatmap = map(&mut graph, "x", [5, 6, 3]);
         let sigmoid = graph.add("sigmoid", Op::Unary(Unary::Sigmoid), &[heatmap]).expect("a real");
-        let flat = graph.add("flat", Op::Reshape { shape: vec![1, 90] }, &[heatmap]).expect("as many elements");
-        let mixed = graph.add("mixed", Op::Reshape { shape: vec![1, 6, 3, 5] }, &[heatmap]).expect("as many elements");
+        let flat =
+            graph.add("flat", Op::Reshape(Reshape { shape: vec![1, 90] }), &[heatmap]).expect("as many elements");
+        let mixed =
+            graph.add("mixed", Op::Reshape(Reshape { shape: vec![1, 6, 3, 5] }), &[heatmap]).expect("as many elements");
         let smaller = map(&mut graph, "y", [4, 6, 2]);
         graph.set_outputs(vec![heatmap, sigmoid, flat, mixed, smaller]);
         assert_eq!(codes(&graph, &request(&[1, 2, 3])), ["no-head"; 3]);

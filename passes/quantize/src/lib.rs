@@ -239,7 +239,7 @@ impl Needs {
             }
             let reads = fusion.reads(model, id);
             match &model.graph.node(id).op {
-                Op::Quantize { .. } | Op::Dequantize | Op::Input => continue,
+                Op::Quantize(_) | Op::Dequantize(_) | Op::Input => continue,
                 _ => {}
             }
             for value in reads.into_iter().chain([id]) {

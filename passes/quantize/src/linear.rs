@@ -238,5 +238,5 @@ pub(super) fn with_bias(mut linear: Linear, bias: &Folded, sign: f64) -> Result<
 
 /// True if the node computes a linear form that a following constant can be added to.
 pub(super) fn takes_bias(op: &Op) -> bool {
-    matches!(op, Op::Conv(_) | Op::Dense)
+    matches!(op, Op::Conv(_) | Op::Dense(_))
 }

@@ -11,6 +11,7 @@ use super::normalise::Model;
 use super::place::Place;
 use super::range::{Function, Observed, RangeMethod};
 use super::report::LayerReport;
+use lutweave_ir::op::{Dequantize, Pad, Quantize};
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -266,7 +267,7 @@ impl Lowering<'_> {
             if self.graph.node(value.id).ty.element == node.ty.element {
                 value
             } else {
-                self.emit(&format!("{}.dequantize", node.name), Op::Dequantize, &[&value], None)?
+                self.emit(&format!("{}.dequantize", node.name), Op::Dequantize(Dequantize), &[&value], None)?
             }
         };
         self.reals[id.index()] = Some(real.clone());
@@ -283,7 +284,7 @@ impl Lowering<'_> {
             Op::Conv(_) | Op::DeformConv(_) => self.convolution(id, root),
             Op::AveragePool(pool) => self.average_pool(id, root, pool),
             Op::Binary(binary) => self.pair(id, root, *binary),
-            Op::Quantize { .. } => {
+            Op::Quantize(_) => {
                 let operand = model.graph.node(id).operands[0];
                 let value = self.value(operand);
                 let node = model.graph.node(id);
@@ -293,8 +294,8 @@ impl Lowering<'_> {
                 }
                 self.emit(&node.name, node.op.clone(), &[&value], None)
             }
-            Op::Dequantize => Ok(self.integer(model.graph.node(id).operands[0])?),
-            Op::Concat { .. } => {
+            Op::Dequantize(_) => Ok(self.integer(model.graph.node(id).operands[0])?),
+            Op::Concat(_) => {
                 let node = model.graph.node(id);
                 let grid = self.grid(id);
                 let mut operands = Vec::new();
@@ -305,39 +306,21 @@ impl Lowering<'_> {
                 let operands: Vec<&Value> = operands.iter().collect();
                 self.emit(&node.name, node.op.clone(), &operands, None)
             }
-            Op::Pad { before, after, value } => {
+            Op::Pad(Pad { before, after, value }) => {
                 let node = model.graph.node(id);
                 let operand = self.integer(node.operands[0])?;
                 let operand = self.rescale(&format!("{}.rescale", node.name), &operand, &self.grid(id))?;
                 let own = self.model.is_int(id);
                 let value = if own { *value } else { self.grid_of(&operand).quantize(*value) as f32 };
-                let op = Op::Pad { before: before.clone(), after: after.clone(), value };
+                let op = Op::Pad(Pad { before: before.clone(), after: after.clone(), value });
                 self.emit(&node.name, op, &[&operand], None)
             }
-            Op::MaxPool(_) | Op::Slice { .. } | Op::Select { .. } | Op::Resize { .. } | Op::Reshape { .. } => {
+            Op::MaxPool(_) | Op::Slice(_) | Op::Select(_) | Op::Resize(_) | Op::Reshape(_) => {
                 let node = model.graph.node(id);
                 let operand = self.integer(node.operands[0])?;
                 self.emit(&node.name, node.op.clone(), &[&operand], None)
             }
-            Op::Input
-            | Op::Constant(_)
-            | Op::Dense
-            | Op::BatchNorm { .. }
-            | Op::Unary(_)
-            | Op::PRelu
-            | Op::Site(_)
-            | Op::ReduceMean { .. }
-            | Op::Transpose { .. }
-            | Op::Softmax { .. }
-            | Op::ArgMax { .. }
-            | Op::DequantizeWeights(_)
-            | Op::QConv(_)
-            | Op::QDeformConv(_)
-            | Op::QAveragePool(_)
-            | Op::QAdd(_)
-            | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_) => unreachable!("invariant: normalisation leaves no such operator on the chip"),
+            _ => unreachable!("invariant: normalisation leaves no such operator on the chip"),
         }
     }
 
@@ -353,15 +336,15 @@ impl Lowering<'_> {
             return self.moved_as(id, node.op.clone(), operands, real);
         };
         match node.op {
-            Op::Dequantize => Ok(operands[0].clone()),
-            Op::Quantize { element, quantization } if grid == (QuantParams { element, quantization }) => {
+            Op::Dequantize(_) => Ok(operands[0].clone()),
+            Op::Quantize(Quantize { element, quantization }) if grid == (QuantParams { element, quantization }) => {
                 Ok(operands[0].clone())
             }
-            Op::Quantize { .. } => self.moved_as(id, node.op.clone(), operands, false),
-            Op::Pad { ref before, ref after, value } if self.model.graph.node(id).ty.element == Element::F32 => {
+            Op::Quantize(_) => self.moved_as(id, node.op.clone(), operands, false),
+            Op::Pad(Pad { ref before, ref after, value }) if self.model.graph.node(id).ty.element == Element::F32 => {
                 let held = grid.with(value) == grid;
                 let value = if held { grid.quantize(value) as f32 } else { value };
-                self.moved_as(id, Op::Pad { before: before.clone(), after: after.clone(), value }, operands, held)
+                self.moved_as(id, Op::Pad(Pad { before: before.clone(), after: after.clone(), value }), operands, held)
             }
             _ => self.moved_as(id, node.op.clone(), operands, grids.iter().all(|other| *other == Some(grid))),
         }
@@ -380,7 +363,7 @@ impl Lowering<'_> {
             for (position, value) in operands.iter_mut().enumerate() {
                 if self.is_int(value) {
                     let name = format!("{}.dequantize{position}", node.name);
-                    *value = self.emit(&name, Op::Dequantize, &[&value.clone()], None)?;
+                    *value = self.emit(&name, Op::Dequantize(Dequantize), &[&value.clone()], None)?;
                 }
             }
         }
@@ -415,7 +398,7 @@ impl Lowering<'_> {
             return Ok(value.clone());
         }
         let grid = self.grid(id);
-        let op = Op::Quantize { element: grid.element, quantization: grid.quantization };
+        let op = Op::Quantize(Quantize { element: grid.element, quantization: grid.quantization });
         let name = format!("{}.quantize", self.model.graph.node(id).name);
         let integer = self.emit(&name, op, &[&value], None)?;
         self.integers[id.index()] = Some(integer.clone());

@@ -1,5 +1,6 @@
 //! What chains of reshapes and transpositions do to the elements.
 
+use lutweave_ir::op::Transpose;
 use lutweave_ir::{Graph, NodeId, Op, Tensor, TensorType};
 
 /// The net effect of a chain of reshapes and transpositions on its source.
@@ -18,12 +19,14 @@ pub(super) enum Movement {
 pub(super) fn chain(graph: &Graph, id: NodeId) -> (NodeId, Movement) {
     let mut links = Vec::new();
     let mut source = id;
-    while let Op::Reshape { .. } | Op::Transpose { .. } = graph.node(source).op {
+    while let Op::Reshape(_) | Op::Transpose(_) = graph.node(source).op {
         links.push(source);
         source = graph.node(source).operands[0];
     }
     let transposes = links.iter().any(|&link| match &graph.node(link).op {
-        Op::Transpose { permutation } => !keeps_order(permutation, &graph.node(graph.node(link).operands[0]).ty.shape),
+        Op::Transpose(Transpose { permutation }) => {
+            !keeps_order(permutation, &graph.node(graph.node(link).operands[0]).ty.shape)
+        }
         _ => false,
     });
     if !transposes {

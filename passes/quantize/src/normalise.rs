@@ -5,7 +5,9 @@ use super::deform::{Deform, OFFSET, Offsets, PIXELS};
 use super::forms::{self, Form, Pair};
 use super::linear::{Linear, Weights};
 use super::place::{self, Place};
-use lutweave_ir::op::{AveragePool, Binary, Conv, DeformConv, Geometry, Sampling, Unary};
+use lutweave_ir::op::{
+    AveragePool, Binary, Conv, DeformConv, Dequantize, Geometry, Quantize, Reshape, Sampling, Select, Unary,
+};
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor, TensorType};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -133,7 +135,7 @@ impl Builder<'_> {
     fn unshaped(&self, value: NodeId) -> NodeId {
         let node = self.model.graph.node(value);
         match node.op {
-            Op::Reshape { .. } if self.model.places[value.index()] == Place::Chip => node.operands[0],
+            Op::Reshape(_) if self.model.places[value.index()] == Place::Chip => node.operands[0],
             _ => value,
         }
     }
@@ -144,7 +146,7 @@ impl Builder<'_> {
         if self.model.graph.node(value).ty.shape == shape {
             return Ok(value);
         }
-        self.add(name, Op::Reshape { shape: shape.to_vec() }, &[value], Place::Chip)
+        self.add(name, Op::Reshape(Reshape { shape: shape.to_vec() }), &[value], Place::Chip)
     }
 
     fn form(&mut self, id: NodeId, form: &Form) -> Result<NodeId, Diagnostic> {
@@ -155,7 +157,7 @@ impl Builder<'_> {
             Form::Constant => Ok(self.value(id)),
             // What works on each element commutes with a reshape; next to the operator that
             // computes its operand it can be fused.
-            Form::Keep if matches!(node.op, Op::Unary(_) | Op::Quantize { .. } | Op::Dequantize) => {
+            Form::Keep if matches!(node.op, Op::Unary(_) | Op::Quantize(_) | Op::Dequantize(_)) => {
                 let operand = self.value(node.operands[0]);
                 let operand = self.unshaped(operand);
                 let result = self.add(&name, node.op.clone(), &[operand], Place::Chip)?;
@@ -168,10 +170,11 @@ impl Builder<'_> {
             }
             Form::Select { source, channels } => {
                 let operand = self.value(*source);
-                self.add(&name, Op::Select { channels: channels.clone() }, &[operand], Place::Chip)
+                self.add(&name, Op::Select(Select { channels: channels.clone() }), &[operand], Place::Chip)
             }
             Form::Linear(linear) => {
-                let trained = matches!(node.op, Op::Conv(_) | Op::Dense | Op::Binary(_)) && linear.weights.taps() > 1;
+                let trained =
+                    matches!(node.op, Op::Conv(_) | Op::Dense(_) | Op::Binary(_)) && linear.weights.taps() > 1;
                 let result = self.linear(&name, linear, trained)?;
                 self.reshape(&format!("{name}.shape"), result, &shape)
             }
@@ -254,9 +257,9 @@ impl Builder<'_> {
         }
         let clip = Op::Unary(Unary::Clip { lo: offsets.lo as f32, hi: offsets.hi as f32 });
         let clamped = self.add(&name, clip, &[source], Place::Chip)?;
-        let quantize = Op::Quantize { element: OFFSET, quantization: PIXELS };
+        let quantize = Op::Quantize(Quantize { element: OFFSET, quantization: PIXELS });
         let whole = self.add(&format!("{name}.whole"), quantize, &[clamped], Place::Chip)?;
-        let real = self.add(&format!("{name}.real"), Op::Dequantize, &[whole], Place::Chip)?;
+        let real = self.add(&format!("{name}.real"), Op::Dequantize(Dequantize), &[whole], Place::Chip)?;
         self.offsets.insert(offsets, real);
         Ok(real)
     }
@@ -291,7 +294,7 @@ impl Builder<'_> {
             let view = pair.views[position];
             *operand = self.reshape(&format!("{name}.image{position}"), *operand, &view)?;
             if pair.repeat[position] {
-                let repeat = Op::Select { channels: vec![0; channels] };
+                let repeat = Op::Select(Select { channels: vec![0; channels] });
                 *operand = self.add(&format!("{name}.repeat{position}"), repeat, &[*operand], Place::Chip)?;
             }
         }

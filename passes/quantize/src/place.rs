@@ -1,6 +1,7 @@
 //! Which nodes run on the host before the chip, on the chip, and on the host after it.
 
 use super::forms::{Fault, Form};
+use lutweave_ir::op::Dialect;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
 use std::collections::BTreeSet;
 
@@ -50,7 +51,7 @@ pub(super) fn place(graph: &Graph, forms: &[Result<Form, Fault>]) -> Result<Vec<
     }
     blamed.extend(graph.ids().filter(|id| places[id.index()] == Place::Epilogue && is_chip_only(&graph.node(*id).op)));
     let computes = |id: &NodeId| {
-        let edge = matches!(graph.node(*id).op, Op::Input | Op::Quantize { .. } | Op::Dequantize)
+        let edge = matches!(graph.node(*id).op, Op::Input | Op::Quantize(_) | Op::Dequantize(_))
             || matches!(forms[id.index()], Ok(Form::Reshape(_)));
         places[id.index()] == Place::Chip && !edge
     };
@@ -89,7 +90,7 @@ fn movable_inputs(graph: &Graph) -> Vec<bool> {
         let node = graph.node(id);
         movable[id.index()] = match &node.op {
             Op::Input => true,
-            op if is_movement(op) || matches!(op, Op::Quantize { .. } | Op::Dequantize) => {
+            op if is_movement(op) || matches!(op, Op::Quantize(_) | Op::Dequantize(_)) => {
                 node.operands.iter().all(|operand| movable[operand.index()])
             }
             _ => false,
@@ -105,7 +106,7 @@ fn prefer_host(graph: &Graph, forms: &[Result<Form, Fault>], movable: &[bool], h
     let mut feeds_layer = vec![false; graph.nodes().len()];
     for id in graph.ids().rev() {
         let op = &graph.node(id).op;
-        let needed = feeds_layer[id.index()] || is_heavy(op) || matches!(op, Op::Quantize { .. });
+        let needed = feeds_layer[id.index()] || is_heavy(op) || matches!(op, Op::Quantize(_));
         let operands = match &forms[id.index()] {
             _ if !needed => Vec::new(),
             Ok(form) => form.operands(graph, id),
@@ -119,7 +120,7 @@ fn prefer_host(graph: &Graph, forms: &[Result<Form, Fault>], movable: &[bool], h
     }
     for id in graph.ids() {
         let node = graph.node(id);
-        let joins = matches!(node.op, Op::Concat { .. });
+        let joins = matches!(node.op, Op::Concat(_));
         let follows = node.operands.iter().any(|operand| host[operand.index()]);
         if !feeds_layer[id.index()] && (joins || follows) && !is_heavy(&node.op) {
             host[id.index()] = true;
@@ -168,16 +169,7 @@ fn demand(graph: &Graph, forms: &[Result<Form, Fault>], host: &[bool], movable: 
 
 /// Operators that only move elements.
 pub(super) fn is_movement(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Concat { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Pad { .. }
-            | Op::Resize { .. }
-            | Op::Transpose { .. }
-            | Op::Reshape { .. }
-    )
+    op.dialect() == Dialect::Movement && !matches!(op, Op::MaxPool(_))
 }
 
 /// Operators that have no business on the host.
@@ -186,9 +178,9 @@ fn is_heavy(op: &Op) -> bool {
         op,
         Op::Conv(_)
             | Op::DeformConv(_)
-            | Op::Dense
-            | Op::BatchNorm { .. }
-            | Op::PRelu
+            | Op::Dense(_)
+            | Op::BatchNorm(_)
+            | Op::PRelu(_)
             | Op::MaxPool(_)
             | Op::AveragePool(_)
     )
@@ -196,16 +188,5 @@ fn is_heavy(op: &Op) -> bool {
 
 /// Operators that the float interpreter alone cannot place on the host either.
 fn is_chip_only(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Site(_)
-            | Op::DequantizeWeights(_)
-            | Op::QConv(_)
-            | Op::QDeformConv(_)
-            | Op::QAveragePool(_)
-            | Op::QAdd(_)
-            | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_)
-    )
+    op.dialect() == Dialect::Integer || matches!(op, Op::Site(_) | Op::DequantizeWeights(_))
 }

@@ -7,7 +7,7 @@
 //! split by channels, each part with a scale of its own; the function is the same over the reals.
 
 use lutweave_ir::interpret::Interpreter;
-use lutweave_ir::op::{Conv, Geometry, Unary};
+use lutweave_ir::op::{Concat, Conv, Geometry, Select, Unary};
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -175,10 +175,10 @@ fn split(
     }
     let name = &graph.node(chain.depthwise).name;
     let axis = graph.node(chain.depthwise).ty.shape.len() - 1;
-    let joined = result.add(&format!("{name}.parts"), Op::Concat { axis }, &joined)?;
+    let joined = result.add(&format!("{name}.parts"), Op::Concat(Concat { axis }), &joined)?;
     let mut order = vec![0; channels];
     parts.iter().flatten().enumerate().for_each(|(place, &channel)| order[channel] = place);
-    result.add(name, Op::Select { channels: order }, &[joined])
+    result.add(name, Op::Select(Select { channels: order }), &[joined])
 }
 
 /// The rows of a constant that belong to some of its channels.

@@ -2,7 +2,7 @@
 //! `cargo run --release -p lutweave-rewrite --example simplify -- [--text] [--check] [--sites] MODEL.onnx ..`
 
 use lutweave_ir::interpret;
-use lutweave_ir::op::SiteKind;
+use lutweave_ir::op::{SiteKind, Transpose};
 use lutweave_ir::{Data, Graph, Op, Tensor};
 use lutweave_onnx::{ImportOptions, import};
 use lutweave_rewrite::cleanup::{simplify, simplify_sites};
@@ -103,7 +103,7 @@ fn transposes(graph: &Graph) {
     let users = graph.users();
     for id in graph.ids() {
         let node = graph.node(id);
-        if let Op::Transpose { permutation } = &node.op {
+        if let Op::Transpose(Transpose { permutation }) = &node.op {
             let operand = graph.node(node.operands[0]);
             let users: Vec<&str> = users[id.index()].iter().map(|user| graph.node(*user).op.name()).collect();
             println!("  transpose {permutation:?} of {} `{}` for {users:?}", operand.op.name(), operand.name);

@@ -7,7 +7,7 @@
 //! Distortion is a function of the settings alone: rewriting moves sites, but neither joins two
 //! nor splits one, so that two uses of a site are charged once.
 
-use lutweave_ir::op::{Site as Mark, SiteKind, Unary};
+use lutweave_ir::op::{Dialect, Reshape, Site as Mark, SiteKind, Unary};
 use lutweave_ir::{Diagnostic, Element, Graph, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +54,7 @@ pub fn place(graph: &Graph) -> Result<Placed, Diagnostic> {
     for id in graph.ids() {
         let node = graph.node(id);
         let mut operands: Vec<NodeId> = node.operands.iter().map(|operand| marked[operand.index()]).collect();
-        if let (Op::Conv(_) | Op::DeformConv(_) | Op::Dense, Some(&w)) = (&node.op, node.operands.get(1))
+        if let (Op::Conv(_) | Op::DeformConv(_) | Op::Dense(_), Some(&w)) = (&node.op, node.operands.get(1))
             && constant[w.index()] == Some(false)
         {
             operands[1] = match weights.get(&w) {
@@ -120,7 +120,7 @@ fn constants(graph: &Graph) -> Vec<Option<bool>> {
         let own = match &node.op {
             Op::Input => None,
             Op::Constant(_) => Some(false),
-            Op::DequantizeWeights(_) | Op::Dequantize => operands().all(|own| own.is_some()).then_some(true),
+            Op::DequantizeWeights(_) | Op::Dequantize(_) => operands().all(|own| own.is_some()).then_some(true),
             _ => operands().try_fold(false, |given, own| Some(given || own?)),
         };
         constant.push(own);
@@ -137,14 +137,14 @@ fn read_by_arithmetic(graph: &Graph) -> Vec<bool> {
     for id in graph.ids() {
         let node = graph.node(id);
         on_grid[id.index()] = match &node.op {
-            Op::Dequantize | Op::DequantizeWeights(_) => true,
+            Op::Dequantize(_) | Op::DequantizeWeights(_) => true,
             Op::MaxPool(_)
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Resize { .. }
-            | Op::Transpose { .. }
-            | Op::Reshape { .. }
-            | Op::Concat { .. } => node.operands.iter().all(|operand| on_grid[operand.index()]),
+            | Op::Slice(_)
+            | Op::Select(_)
+            | Op::Resize(_)
+            | Op::Transpose(_)
+            | Op::Reshape(_)
+            | Op::Concat(_) => node.operands.iter().all(|operand| on_grid[operand.index()]),
             _ => false,
         };
         let given = on_grid[id.index()];
@@ -162,39 +162,10 @@ fn is_clamp(op: &Op) -> bool {
 
 /// The operator computes with rounded operands on the chip.
 fn is_arithmetic(op: &Op) -> bool {
-    match op {
-        Op::Conv(_)
-        | Op::DeformConv(_)
-        | Op::Dense
-        | Op::BatchNorm { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::PRelu
-        | Op::MaxPool(_)
-        | Op::AveragePool(_)
-        | Op::ReduceMean { .. }
-        | Op::Concat { .. } => true,
-        Op::Input
-        | Op::Constant(_)
-        | Op::Slice { .. }
-        | Op::Select { .. }
-        | Op::Pad { .. }
-        | Op::Resize { .. }
-        | Op::Transpose { .. }
-        | Op::Reshape { .. }
-        | Op::Softmax { .. }
-        | Op::ArgMax { .. }
-        | Op::Site(_)
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::DequantizeWeights(_)
-        | Op::QConv(_)
-        | Op::QDeformConv(_)
-        | Op::QAveragePool(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::Table(_)
-        | Op::TopPeaks(_) => false,
+    match op.dialect() {
+        Dialect::Float => !matches!(op, Op::Softmax(_) | Op::ArgMax(_) | Op::Site(_)),
+        Dialect::Movement => matches!(op, Op::MaxPool(_) | Op::Concat(_)),
+        Dialect::Leaf | Dialect::Bridge | Dialect::Integer => false,
     }
 }
 
@@ -262,7 +233,7 @@ pub fn resolve(graph: &Graph) -> Result<Resolved, Diagnostic> {
         let node = graph.node(output);
         if matches!(node.op, Op::Site(_)) && !outputs.contains_key(&output) {
             // The name of an output is the model's.
-            let alias = Op::Reshape { shape: node.ty.shape.clone() };
+            let alias = Op::Reshape(Reshape { shape: node.ty.shape.clone() });
             let named = resolved.graph.add_typed(&node.name, alias, &[map[output.index()]], node.ty.clone())?;
             outputs.insert(output, named);
         }

@@ -1,6 +1,9 @@
 //! Random small float graphs, with channels that are dead on purpose.
 
-use lutweave_ir::op::{AveragePool, Binary, Conv, Geometry, Unary, Window};
+use lutweave_ir::op::{
+    AveragePool, BatchNorm, Binary, Concat, Conv, Dense, Geometry, MaxPool, PRelu, Pad, ReduceMean, Reshape, Resize,
+    Select, Slice, Transpose, Unary, Window,
+};
 use lutweave_ir::{Graph, NodeId, Op, Tensor, TensorType};
 
 /// What a random graph is made of.
@@ -111,7 +114,7 @@ impl Draft {
                 let window = Window { kernel: [2, 2], strides: [1, 2], dilations: [1, 1], pads: [0, 0, 1, 0] };
                 let counted_pads = self.chance(50).then_some([0, 0, 1, 0]);
                 let average = Op::AveragePool(AveragePool { window, counted_pads });
-                let op = if live || self.chance(50) { average } else { Op::MaxPool(window) };
+                let op = if live || self.chance(50) { average } else { Op::MaxPool(MaxPool { window }) };
                 self.push(op, &[x]);
             }
             4 => self.push(Op::Unary(Unary::LeakyRelu { alpha: 0.5 }), &[x]),
@@ -126,50 +129,51 @@ impl Draft {
             11 if h < 8 => {
                 let value = [0.0, 0.0, 0.5][self.below(3)];
                 let (front, back) = (self.below(2), self.below(2));
-                let op = Op::Pad { before: vec![0, 1, 0, front], after: vec![0, 0, 1, back], value };
+                let op = Op::Pad(Pad { before: vec![0, 1, 0, front], after: vec![0, 0, 1, back], value });
                 self.push(op, &[x]);
             }
             12 if c > 1 => {
                 let size = 1 + self.below(c - 1);
                 let start = self.below(c - size + 1);
-                let op = Op::Slice { starts: vec![0, 0, 0, start], sizes: vec![1, h, w, size], steps: vec![1; 4] };
+                let op =
+                    Op::Slice(Slice { starts: vec![0, 0, 0, start], sizes: vec![1, h, w, size], steps: vec![1; 4] });
                 self.push(op, &[x]);
             }
             20 => {
                 let count = 1 + self.below(c + 2);
                 let channels = (0..count).map(|_| self.below(c)).collect();
-                self.push(Op::Select { channels }, &[x]);
+                self.push(Op::Select(Select { channels }), &[x]);
             }
             13 => {
                 let parameters: Vec<NodeId> = (0..4).map(|_| self.floats(&[c], |draft| draft.weight().abs())).collect();
                 let operands = [&[x][..], &parameters].concat();
-                self.push(Op::BatchNorm { epsilon: 1e-3 }, &operands);
+                self.push(Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &operands);
             }
             14 => {
                 let slope = self.floats(&[c], Self::weight);
-                self.push(Op::PRelu, &[x, slope]);
+                self.push(Op::PRelu(PRelu), &[x, slope]);
             }
-            15 if h < 6 => self.push(Op::Resize { factors: [1, 2] }, &[x]),
+            15 if h < 6 => self.push(Op::Resize(Resize { factors: [1, 2] }), &[x]),
             16 => {
-                let flat = self.add(Op::Reshape { shape: vec![1, h * w * c] }, &[x]);
-                let turned = self.add(Op::Reshape { shape: vec![1, w, h, c] }, &[flat]);
-                self.push(Op::Transpose { permutation: vec![0, 2, 1, 3] }, &[turned]);
+                let flat = self.add(Op::Reshape(Reshape { shape: vec![1, h * w * c] }), &[x]);
+                let turned = self.add(Op::Reshape(Reshape { shape: vec![1, w, h, c] }), &[flat]);
+                self.push(Op::Transpose(Transpose { permutation: vec![0, 2, 1, 3] }), &[turned]);
             }
             17 => {
-                let first = self.add(Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[x]);
+                let first = self.add(Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[x]);
                 let factor = self.floats(&[c, 1, 1], Self::weight);
                 let scaled = self.add(Op::Binary(Binary::Mul), &[first, factor]);
-                self.push(Op::Transpose { permutation: vec![0, 2, 3, 1] }, &[scaled]);
+                self.push(Op::Transpose(Transpose { permutation: vec![0, 2, 3, 1] }), &[scaled]);
             }
             18 => {
-                let mean = self.add(Op::ReduceMean { axes: vec![1, 2], keep: true }, &[x]);
+                let mean = self.add(Op::ReduceMean(ReduceMean { axes: vec![1, 2], keep: true }), &[x]);
                 let (weights, bias) = self.weights([c, 1, 1, c]);
                 let gate = self.add(Op::Conv(Conv { geometry: Geometry::PLAIN }), &[mean, weights, bias]);
                 let gate = self.add(Op::Unary(Unary::Sigmoid), &[gate]);
                 self.push(Op::Binary(Binary::Mul), &[x, gate]);
             }
             19 => {
-                let mean = self.add(Op::ReduceMean { axes: vec![3], keep: true }, &[x]);
+                let mean = self.add(Op::ReduceMean(ReduceMean { axes: vec![3], keep: true }), &[x]);
                 self.push(Op::Binary(Binary::Sub), &[x, mean]);
             }
             _ => self.push(Op::Unary(Unary::Tanh), &[x]),
@@ -230,11 +234,11 @@ impl Draft {
         let fits = |draft: &Self, y: NodeId| draft.shape(y)[1..3] == [h, w] && draft.shape(y)[3] + c < 12;
         let others: Vec<NodeId> = self.values.iter().copied().filter(|&y| y != x && fits(self, y)).collect();
         match others.last() {
-            Some(&other) => self.push(Op::Concat { axis: 3 }, &[x, other]),
+            Some(&other) => self.push(Op::Concat(Concat { axis: 3 }), &[x, other]),
             None if self.recipe.live || c > 8 => self.push(Op::Unary(Unary::Tanh), &[x]),
             None => {
                 let constant = self.constant(Tensor::f32([1, h, w, 2], vec![0.5; h * w * 2]));
-                self.push(Op::Concat { axis: 3 }, &[constant, x]);
+                self.push(Op::Concat(Concat { axis: 3 }), &[constant, x]);
             }
         }
     }
@@ -246,9 +250,9 @@ impl Draft {
         let mut outputs = Vec::new();
         for x in unread {
             let count = self.shape(x).iter().product();
-            let flat = self.add(Op::Reshape { shape: vec![1, count] }, &[x]);
+            let flat = self.add(Op::Reshape(Reshape { shape: vec![1, count] }), &[x]);
             let weights = self.floats(&[2, count], Self::weight);
-            outputs.push(self.add(Op::Dense, &[flat, weights]));
+            outputs.push(self.add(Op::Dense(Dense), &[flat, weights]));
         }
         self.graph.set_outputs(outputs);
         self.graph

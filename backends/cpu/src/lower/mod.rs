@@ -11,6 +11,7 @@ mod window;
 
 use crate::program::{Copy, Dimension, Kernel, Location, Program, Space, Step};
 use crate::target::Capabilities;
+use lutweave_ir::op::{Concat, MaxPool, Pad, Resize, Select, Slice, Transpose};
 use lutweave_ir::range::accumulator_range;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, Node, NodeId, Op, TensorType};
 
@@ -87,36 +88,36 @@ impl<'g> Lowering<'g> {
             Op::QConv(conv) => self.convolution(id, conv),
             Op::QDeformConv(conv) => self.deformable_convolution(id, conv),
             Op::QAveragePool(pool) => self.average_pool(id, pool),
-            Op::MaxPool(window) => self.max_pool(id, window),
+            Op::MaxPool(MaxPool { window }) => self.max_pool(id, window),
             Op::QAdd(add) => self.add(id, add),
             Op::QMul(mul) => self.multiply(id, mul),
             Op::Table(table) => self.lookup(id, table),
             Op::TopPeaks(peaks) => self.top_peaks(id, peaks),
-            Op::Concat { axis } => self.concat(id, *axis),
-            Op::Slice { starts, steps, .. } => self.slice(id, starts, steps),
-            Op::Select { channels } => self.select(id, channels),
-            Op::Pad { before, value, .. } => self.pad(id, before, *value),
-            Op::Resize { factors } => self.resize(id, *factors),
-            Op::Transpose { permutation } => self.transpose(id, permutation),
-            Op::Reshape { .. } => {
+            Op::Concat(Concat { axis }) => self.concat(id, *axis),
+            Op::Slice(Slice { starts, steps, .. }) => self.slice(id, starts, steps),
+            Op::Select(Select { channels }) => self.select(id, channels),
+            Op::Pad(Pad { before, value, .. }) => self.pad(id, before, *value),
+            Op::Resize(Resize { factors }) => self.resize(id, *factors),
+            Op::Transpose(Transpose { permutation }) => self.transpose(id, permutation),
+            Op::Reshape(_) => {
                 let location = self.data(node.operands[0])?;
                 self.locations[id.index()] = Some(location);
                 Ok(())
             }
             Op::Conv(_)
             | Op::DeformConv(_)
-            | Op::Dense
-            | Op::BatchNorm { .. }
+            | Op::Dense(_)
+            | Op::BatchNorm(_)
             | Op::Unary(_)
             | Op::Binary(_)
-            | Op::PRelu
+            | Op::PRelu(_)
             | Op::Site(_)
             | Op::AveragePool(_)
-            | Op::ReduceMean { .. }
-            | Op::Softmax { .. }
-            | Op::ArgMax { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize
+            | Op::ReduceMean(_)
+            | Op::Softmax(_)
+            | Op::ArgMax(_)
+            | Op::Quantize(_)
+            | Op::Dequantize(_)
             | Op::DequantizeWeights(_) => Err(Diagnostic::error(
                 "unsupported-operator",
                 format!("the CPU backend takes integer operators only, but `{}` is not one", node.op.name()),

@@ -1,6 +1,9 @@
 //! Random small integer graphs with inputs that reach the extremes of their types.
 
-use lutweave_ir::op::{Geometry, Op, QAdd, QAveragePool, QConv, QDeformConv, QMul, Sampling, Table, TopPeaks, Window};
+use lutweave_ir::op::{
+    Concat, Geometry, MaxPool, Op, Pad, QAdd, QAveragePool, QConv, QDeformConv, QMul, Reshape, Resize, Sampling,
+    Select, Slice, Table, TopPeaks, Transpose, Window,
+};
 use lutweave_ir::{Element, Graph, NodeId, Requantize, Tensor, TensorType};
 
 /// Choices made from a list of numbers, so that a shorter list is a simpler graph.
@@ -142,7 +145,7 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
             let pool = QAveragePool { window, pad_value, bias, requantize, element };
             graph.add(name, Op::QAveragePool(pool), &[x]).ok()
         }
-        5 => graph.add(name, Op::MaxPool(choices.window(true)), &[x]).ok(),
+        5 => graph.add(name, Op::MaxPool(MaxPool { window: choices.window(true) }), &[x]).ok(),
         6 | 7 => {
             let other = second(graph, choices, values, x, name);
             binary(graph, choices, x, other, name)
@@ -158,8 +161,8 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
             let other = choices.pick(values);
             let operands = if choices.below(2) == 0 { vec![x, other, x] } else { vec![other, x] };
             graph
-                .add(name, Op::Concat { axis }, &operands)
-                .or_else(|_| graph.add(name, Op::Concat { axis }, &[x, x]))
+                .add(name, Op::Concat(Concat { axis }), &operands)
+                .or_else(|_| graph.add(name, Op::Concat(Concat { axis }), &[x, x]))
                 .ok()
         }
         10 => {
@@ -168,7 +171,7 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
             let sizes = (0..ty.shape.len())
                 .map(|axis| choices.from(1, (ty.shape[axis] - starts[axis]).div_ceil(steps[axis])))
                 .collect();
-            graph.add(name, Op::Slice { starts, sizes, steps }, &[x]).ok()
+            graph.add(name, Op::Slice(Slice { starts, sizes, steps }), &[x]).ok()
         }
         11 => {
             let channels = ty.shape.last().copied().unwrap_or(1);
@@ -178,7 +181,7 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
             let channels = (0..count)
                 .map(|at| if at % 4 < runs { (start + runs * at) % channels } else { choices.below(channels) })
                 .collect();
-            graph.add(name, Op::Select { channels }, &[x]).ok()
+            graph.add(name, Op::Select(Select { channels }), &[x]).ok()
         }
         12 => {
             let amounts = |choices: &mut Choices| -> Vec<usize> {
@@ -186,22 +189,22 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
             };
             let (before, after) = (amounts(choices), amounts(choices));
             let value = choices.value(range) as f32;
-            graph.add(name, Op::Pad { before, after, value }, &[x]).ok()
+            graph.add(name, Op::Pad(Pad { before, after, value }), &[x]).ok()
         }
         13 => {
             let factors = [choices.from(1, 3), choices.from(1, 3)];
-            graph.add(name, Op::Resize { factors }, &[x]).ok().filter(|&id| graph.node(id).ty.count() < 20_000)
+            graph.add(name, Op::Resize(Resize { factors }), &[x]).ok().filter(|&id| graph.node(id).ty.count() < 20_000)
         }
         _ => {
             if choices.below(2) == 0 {
                 let mut permutation: Vec<usize> = (0..ty.shape.len()).collect();
                 let rotation = choices.from(1, 2);
                 permutation[1..].rotate_left(rotation);
-                graph.add(name, Op::Transpose { permutation }, &[x]).ok()
+                graph.add(name, Op::Transpose(Transpose { permutation }), &[x]).ok()
             } else {
                 let [_, h, w, c] = ty.shape[..] else { return None };
                 let shape = choices.pick(&[[1, 1, 1, h * w * c], [1, w, h, c], [1, 1, h * w, c]]).to_vec();
-                graph.add(name, Op::Reshape { shape }, &[x]).ok()
+                graph.add(name, Op::Reshape(Reshape { shape }), &[x]).ok()
             }
         }
     }

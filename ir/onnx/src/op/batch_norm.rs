@@ -4,6 +4,7 @@ use super::matmul::axis_last;
 use super::{Imported, one};
 use crate::import::Importer;
 use crate::node::Node;
+use lutweave_ir::op::BatchNorm;
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// `BatchNormalization`: operands `x [n,c,..]`, scale, bias, mean and variance `[c]`.
@@ -27,7 +28,7 @@ pub fn batch_normalization(importer: &mut Importer, node: &Node) -> Imported {
         let value = node.parameter(index, what)?;
         operands.push(importer.node(&value)?);
     }
-    one(importer, |importer| channels_last(importer, Op::BatchNorm { epsilon }, operands, rank))
+    one(importer, |importer| channels_last(importer, Op::BatchNorm(BatchNorm { epsilon }), operands, rank))
 }
 
 fn channels_last(

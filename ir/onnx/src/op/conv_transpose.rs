@@ -12,7 +12,7 @@ use crate::import::Importer;
 use crate::literal::Literal;
 use crate::node::Node;
 use crate::value::Value;
-use lutweave_ir::op::{Conv, Geometry};
+use lutweave_ir::op::{Concat, Conv, Geometry, Select};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// No dilation or padding may be larger.
@@ -237,7 +237,7 @@ impl Taps<'_> {
             let part = importer.reshape(part, &wide)?;
             parts.push(range(importer, part, 2, 0, columns.output, 1)?);
         }
-        let joined = if parts.len() == 1 { parts[0] } else { importer.emit(Op::Concat { axis: 2 }, &parts)? };
+        let joined = if parts.len() == 1 { parts[0] } else { importer.emit(Op::Concat(Concat { axis: 2 }), &parts)? };
         let tall = [batch, rows.positions() * rows.stride, columns.output, outputs];
         let joined = importer.reshape(joined, &tall)?;
         range(importer, joined, 1, 0, rows.output, 1)
@@ -317,7 +317,7 @@ impl Taps<'_> {
         let operands = [image, importer.node_as(&weights, "weights")?, importer.node_as(&biases, "bias")?];
         let mut y = importer.emit(Op::Conv(Conv { geometry }), &operands)?;
         if self.groups > 1 && phases > 1 {
-            y = importer.emit(Op::Select { channels: ordered }, &[y])?;
+            y = importer.emit(Op::Select(Select { channels: ordered }), &[y])?;
         }
         let y = range(importer, y, 1, 0, self.rows.positions(), 1)?;
         range(importer, y, 2, 0, self.columns.positions(), 1)

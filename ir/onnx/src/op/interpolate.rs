@@ -6,7 +6,7 @@ use super::conv_transpose::{Axis, MAX_STRIDE, Taps};
 use super::select::range;
 use crate::import::Importer;
 use crate::node::Node;
-use lutweave_ir::op::{AveragePool, Window};
+use lutweave_ir::op::{AveragePool, Concat, Window};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// How far a coordinate may be from where it is meant to be: scales are written as binary32.
@@ -172,7 +172,7 @@ impl Triangle {
         if self.copies[1] > 0 {
             parts.push(range(importer, image, axis, end, 1, 1)?);
         }
-        if parts.len() == 1 { Ok(image) } else { importer.emit(Op::Concat { axis }, &parts) }
+        if parts.len() == 1 { Ok(image) } else { importer.emit(Op::Concat(Concat { axis }), &parts) }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::layout::inverse;
 use crate::literal::{Literal, strides};
 use crate::node::Node;
 use crate::value::Value;
-use lutweave_ir::op::Binary;
+use lutweave_ir::op::{Binary, Dense, Slice};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// Most matrices that a stack of constant matrices is taken apart into.
@@ -122,7 +122,7 @@ fn stacked(importer: &mut Importer, node: &Node, x: NodeId, b: &Value) -> Result
         }
         let mut sizes = vec![1; rank];
         sizes[rank - 2..].copy_from_slice(&[rows, inner]);
-        let part = importer.emit(Op::Slice { starts, sizes, steps: vec![1; rank] }, &[x])?;
+        let part = importer.emit(Op::Slice(Slice { starts, sizes, steps: vec![1; rank] }), &[x])?;
         let part = importer.reshape(part, &[rows, inner])?;
         let positions: Vec<usize> = (first..first + k * n).collect();
         let matrix = literal.taken(vec![k, n], &positions).map_err(|message| node.invalid(message))?;
@@ -152,7 +152,7 @@ pub fn dense(importer: &mut Importer, x: NodeId, weights: &Value, bias: Option<&
     if let Some(bias) = bias {
         operands.push(importer.node_as(bias, "bias")?);
     }
-    importer.emit(Op::Dense, &operands)
+    importer.emit(Op::Dense(Dense), &operands)
 }
 
 fn with_columns(weights: &Value, outputs: usize, inputs: usize, columns: &[i64]) -> Option<Value> {

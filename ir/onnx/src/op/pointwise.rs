@@ -4,7 +4,7 @@ use super::{Imported, one};
 use crate::import::Importer;
 use crate::literal::Literal;
 use crate::node::Node;
-use lutweave_ir::op::{Binary, Unary};
+use lutweave_ir::op::{Binary, PRelu, Unary};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// An operator that is one function of one real.
@@ -70,7 +70,7 @@ pub fn gelu(importer: &mut Importer, node: &Node) -> Imported {
 pub fn prelu(importer: &mut Importer, node: &Node) -> Imported {
     let x = importer.float(node, 0)?;
     let slope = importer.float(node, 1)?;
-    one(importer, |importer| importer.broadcast(Op::PRelu, x, slope))
+    one(importer, |importer| importer.broadcast(Op::PRelu(PRelu), x, slope))
 }
 
 /// An operator that joins two or more operands by one function.

@@ -4,7 +4,7 @@ use super::window::Sliding;
 use super::{Imported, one};
 use crate::import::Importer;
 use crate::node::Node;
-use lutweave_ir::op::{AveragePool, Window};
+use lutweave_ir::op::{AveragePool, MaxPool, ReduceMean, Window};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// `MaxPool`.
@@ -13,7 +13,7 @@ pub fn max_pool(importer: &mut Importer, node: &Node) -> Imported {
         return Err(node.unsupported("the indices of the maxima are asked for", "leave the second output out"));
     }
     let x = importer.node(node.operand(0)?)?;
-    windowed(importer, node, x, |sliding| Op::MaxPool(sliding.window()))
+    windowed(importer, node, x, |sliding| Op::MaxPool(MaxPool { window: sliding.window() }))
 }
 
 /// `AveragePool`.
@@ -50,7 +50,7 @@ pub fn global_average_pool(importer: &mut Importer, node: &Node) -> Imported {
 pub fn global_mean(importer: &mut Importer, node: &Node, x: NodeId) -> Result<NodeId, Diagnostic> {
     let rank = importer.shape(x).len();
     let image = importer.image(node, x)?;
-    let y = importer.emit(Op::ReduceMean { axes: vec![1, 2], keep: true }, &[image])?;
+    let y = importer.emit(Op::ReduceMean(ReduceMean { axes: vec![1, 2], keep: true }), &[image])?;
     importer.model_layout(y, rank)
 }
 
@@ -62,7 +62,7 @@ pub fn global_max_pool(importer: &mut Importer, node: &Node) -> Imported {
     let kernel = [importer.shape(image)[1], importer.shape(image)[2]];
     one(importer, |importer| {
         let window = Window { kernel, strides: [1, 1], dilations: [1, 1], pads: [0; 4] };
-        let y = importer.emit(Op::MaxPool(window), &[image])?;
+        let y = importer.emit(Op::MaxPool(MaxPool { window }), &[image])?;
         importer.model_layout(y, rank)
     })
 }

@@ -9,7 +9,7 @@ use super::{Imported, one};
 use crate::import::Importer;
 use crate::node::Node;
 use crate::value::{Value, Weights};
-use lutweave_ir::op::{Binary, Unary};
+use lutweave_ir::op::{Binary, Quantize, ReduceMean, Unary};
 use lutweave_ir::{Diagnostic, NodeId, Op, Quantization};
 
 /// The reals behind an operand whose scale and zero point follow it.
@@ -36,7 +36,7 @@ fn integers(importer: &mut Importer, node: &Node, y: NodeId, scale: usize) -> Re
     let affine = Affine::read(node, scale, scale + 1)?;
     let quantization = affine.single(node)?;
     let element = affine.kind.and_then(crate::literal::Kind::element).unwrap_or(lutweave_ir::Element::U8);
-    importer.pointwise(Op::Quantize { element, quantization }, y)
+    importer.pointwise(Op::Quantize(Quantize { element, quantization }), y)
 }
 
 /// Constant weights of a convolution or product, one scale for all or one per index of `axis`.
@@ -167,7 +167,7 @@ pub fn global_average_pool(importer: &mut Importer, node: &Node) -> Imported {
             importer.per_axis(x, |order| {
                 let mut axes: Vec<usize> = (1..rank - 1).map(|axis| order.place(axis)).collect();
                 axes.sort_unstable();
-                Op::ReduceMean { axes, keep: true }
+                Op::ReduceMean(ReduceMean { axes, keep: true })
             })?
         } else {
             pool::global_mean(importer, node, x)?

@@ -5,7 +5,7 @@ use crate::import::Importer;
 use crate::literal::{Kind, Literal, strides};
 use crate::node::Node;
 use crate::value::{Value, Weights};
-use lutweave_ir::op::Binary;
+use lutweave_ir::op::{Binary, Dequantize, Quantize};
 use lutweave_ir::{Diagnostic, NodeId, Op, Quantization};
 
 /// Scales and zero points from constant operands.
@@ -107,7 +107,7 @@ pub fn quantize(importer: &mut Importer, node: &Node) -> Imported {
             let x = importer.node(operand)?;
             importer.require_float(node, x)?;
             let quantization = affine.single(node)?;
-            one(importer, |importer| importer.pointwise(Op::Quantize { element, quantization }, x))
+            one(importer, |importer| importer.pointwise(Op::Quantize(Quantize { element, quantization }), x))
         }
     }
 }
@@ -160,10 +160,10 @@ impl Importer {
             return Err(self.error("invalid-node", "the operand must be integers"));
         }
         match self.ty(x).quantization {
-            Some(given) if given == quantization => self.pointwise(Op::Dequantize, x),
+            Some(given) if given == quantization => self.pointwise(Op::Dequantize(Dequantize), x),
             Some(given) => {
                 // s2 (q - z2) = s2 / s1 * (s1 (q - z1)) + s2 (z1 - z2)
-                let real = self.pointwise(Op::Dequantize, x)?;
+                let real = self.pointwise(Op::Dequantize(Dequantize), x)?;
                 let ratio = f64::from(quantization.scale) / f64::from(given.scale);
                 let real = super::pointwise::scale(self, real, ratio as f32)?;
                 let distance = i64::from(given.zero_point) - i64::from(quantization.zero_point);

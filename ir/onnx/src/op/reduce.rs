@@ -3,6 +3,7 @@
 use super::{Imported, one};
 use crate::import::Importer;
 use crate::node::Node;
+use lutweave_ir::op::{ArgMax, ReduceMean, Softmax};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// `ReduceMean`, axes in an attribute (before operator set 18) or an operand.
@@ -23,7 +24,7 @@ pub fn reduce_mean(importer: &mut Importer, node: &Node) -> Imported {
         let y = importer.per_axis(x, |order| {
             let mut inner: Vec<usize> = axes.iter().map(|&axis| order.place(axis)).collect();
             inner.sort_unstable();
-            Op::ReduceMean { axes: inner, keep: true }
+            Op::ReduceMean(ReduceMean { axes: inner, keep: true })
         })?;
         if keep {
             return Ok(y);
@@ -56,7 +57,7 @@ pub fn softmax(importer: &mut Importer, node: &Node) -> Imported {
 }
 
 fn along(importer: &mut Importer, x: NodeId, axis: usize) -> Result<NodeId, Diagnostic> {
-    importer.per_axis(x, |order| Op::Softmax { axis: order.place(axis) })
+    importer.per_axis(x, |order| Op::Softmax(Softmax { axis: order.place(axis) }))
 }
 
 /// `ArgMax`.
@@ -67,7 +68,7 @@ pub fn argmax(importer: &mut Importer, node: &Node) -> Imported {
     let keep = node.int("keepdims").unwrap_or(1) != 0;
     let last = node.flag("select_last_index");
     one(importer, |importer| {
-        let y = importer.per_axis(x, |order| Op::ArgMax { axis: order.place(axis), keep: true, last })?;
+        let y = importer.per_axis(x, |order| Op::ArgMax(ArgMax { axis: order.place(axis), keep: true, last }))?;
         if keep {
             return Ok(y);
         }

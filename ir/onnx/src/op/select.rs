@@ -5,6 +5,7 @@ use crate::import::Importer;
 use crate::literal::Literal;
 use crate::node::Node;
 use crate::value::Value;
+use lutweave_ir::op::Pad;
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// Most slices that a gather is taken apart into.
@@ -273,7 +274,8 @@ pub fn pad(importer: &mut Importer, node: &Node) -> Imported {
         if before.iter().chain(&after).all(|&pad| pad == 0) {
             return Ok(y);
         }
-        importer.per_axis(y, |order| Op::Pad { before: order.arrange(&before), after: order.arrange(&after), value })
+        importer
+            .per_axis(y, |order| Op::Pad(Pad { before: order.arrange(&before), after: order.arrange(&after), value }))
     })
 }
 

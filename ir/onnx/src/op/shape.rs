@@ -159,8 +159,7 @@ pub fn cast(importer: &mut Importer, node: &Node) -> Imported {
             one(importer, |importer| importer.as_real(x, Quantization { scale: 1.0, zero_point: 0 }))
         }
         (Element::Int { bits, signed }, Some(Kind::Int { bits: wide, signed: also }))
-            if (bits, signed) == (wide, also)
-                || (matches!(importer.graph.node(x).op, Op::ArgMax { .. }) && wide >= 32) =>
+            if (bits, signed) == (wide, also) || (matches!(importer.graph.node(x).op, Op::ArgMax(_)) && wide >= 32) =>
         {
             Ok(vec![Value::Runtime(x)])
         }

@@ -96,7 +96,7 @@ fn is_whole(graph: &Graph, id: NodeId) -> bool {
             whole(*lo) && whole(*hi) && is_whole(graph, node.operands[0])
         }
         Op::Unary(Unary::Relu) => is_whole(graph, node.operands[0]),
-        Op::Dequantize => {
+        Op::Dequantize(_) => {
             graph.node(node.operands[0]).ty.quantization.is_some_and(|quantization| quantization.scale == 1.0)
         }
         _ => false,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::sensitivity::measure;
 use lutweave_ir::TensorType;
-use lutweave_ir::op::{Conv, DeformConv, Geometry, Unary};
+use lutweave_ir::op::{Conv, DeformConv, Geometry, Slice, Unary};
 use lutweave_quantize::compress::WeightConfig;
 use lutweave_quantize::{NormalizedLayer, normalized_network};
 use lutweave_rewrite::cleanup::simplify;
@@ -32,7 +32,7 @@ fn network(weights: Vec<f32>, bias: Vec<f32>, filters: Vec<f32>, mask: bool) -> 
     let (w, b) = (floats(&mut graph, &[3, 3, 3, 4], filters), floats(&mut graph, &[3], vec![0.1, -0.2, 0.3]));
     let mut operands = vec![x, w, b, offsets];
     if mask {
-        let part = Op::Slice { starts: vec![0; 4], sizes: vec![1, 6, 7, 9], steps: vec![1; 4] };
+        let part = Op::Slice(Slice { starts: vec![0; 4], sizes: vec![1, 6, 7, 9], steps: vec![1; 4] });
         let part = graph.add("part", part, &[offsets]).unwrap();
         operands.push(graph.add("mask", Op::Unary(Unary::Sigmoid), &[part]).unwrap());
     }

@@ -3,7 +3,7 @@
 use super::lanes::{Lanes, ties};
 use super::layer::{Layer, frozen_value};
 use super::observe::Observed;
-use lutweave_ir::op::{AveragePool, Binary};
+use lutweave_ir::op::{AveragePool, BatchNorm, Binary, Concat, Pad, Reshape, Select, Slice};
 use lutweave_ir::{Element, Graph, NodeId, Op, Tensor};
 use std::collections::BTreeMap;
 
@@ -43,40 +43,11 @@ impl Constancy {
             let Some(seen) = observed.channel(operand, channel) else { return };
             *value = match &graph.node(id).op {
                 Op::Unary(function) => seen.saturates(*function, margin),
-                Op::Quantize { .. } => {
+                Op::Quantize(_) => {
                     let [lowest, highest] = seen.widened(margin).map(|bound| rescaled(graph, id, bound as f32));
                     (lowest == highest).then_some(lowest)
                 }
-                Op::Input
-                | Op::Constant(_)
-                | Op::Conv(_)
-                | Op::DeformConv(_)
-                | Op::Dense
-                | Op::BatchNorm { .. }
-                | Op::Binary(_)
-                | Op::PRelu
-                | Op::MaxPool(_)
-                | Op::AveragePool(_)
-                | Op::ReduceMean { .. }
-                | Op::Concat { .. }
-                | Op::Slice { .. }
-                | Op::Select { .. }
-                | Op::Pad { .. }
-                | Op::Resize { .. }
-                | Op::Transpose { .. }
-                | Op::Reshape { .. }
-                | Op::Softmax { .. }
-                | Op::ArgMax { .. }
-                | Op::Dequantize
-                | Op::Site(_)
-                | Op::DequantizeWeights(_)
-                | Op::QConv(_)
-                | Op::QDeformConv(_)
-                | Op::QAveragePool(_)
-                | Op::QAdd(_)
-                | Op::QMul(_)
-                | Op::Table(_)
-                | Op::TopPeaks(_) => return,
+                _ => return,
             };
             self.observed += usize::from(value.is_some());
         }
@@ -110,14 +81,14 @@ impl Constancy {
         };
         match &node.op {
             Op::Unary(function) => map(&|_, value| function.apply(value)),
-            Op::BatchNorm { epsilon } => {
+            Op::BatchNorm(BatchNorm { epsilon }) => {
                 let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|index| frozen_value(graph, node.operands[index]));
                 map(&|c, value| {
                     let factor = scale.f32s()[c] / (variance.f32s()[c] + epsilon).sqrt();
                     (value - mean.f32s()[c]) * factor + bias.f32s()[c]
                 })
             }
-            Op::PRelu => {
+            Op::PRelu(_) => {
                 let slopes = self.aligned(graph, lanes, id, 1)?;
                 let slope = |(value, slope): (&Option<f32>, &Option<f32>)| match (value, slope) {
                     (Some(value), _) if *value >= 0.0 => Some(*value),
@@ -130,33 +101,33 @@ impl Constancy {
                 let [x, y] = [self.aligned(graph, lanes, id, 0)?, self.aligned(graph, lanes, id, 1)?];
                 Some(x.iter().zip(&y).map(|(&x, &y)| binary(*function, x, y)).collect())
             }
-            Op::MaxPool(_) | Op::Resize { .. } | Op::Transpose { .. } | Op::ReduceMean { .. } => map(&|_, value| value),
+            Op::MaxPool(_) | Op::Resize(_) | Op::Transpose(_) | Op::ReduceMean(_) => map(&|_, value| value),
             Op::AveragePool(AveragePool { counted_pads, .. }) => {
                 let counts = counted_pads.is_some_and(|pads| pads != [0; 4]);
                 let kept = operand.iter().map(|value| value.filter(|&value| value == 0.0 || !counts));
                 same.then(|| kept.collect())
             }
-            Op::Quantize { .. } | Op::Dequantize => {
+            Op::Quantize(_) | Op::Dequantize(_) => {
                 let mapped = operand.iter().map(|value| value.map(|value| rescaled(graph, id, value)));
                 same.then(|| mapped.collect())
             }
-            Op::Slice { starts, steps, .. } => {
+            Op::Slice(Slice { starts, steps, .. }) => {
                 let axis = own.axis;
                 let chosen = operand.iter().copied().skip(starts[axis]).step_by(steps[axis]);
                 Some(chosen.take(own.classes.len()).collect())
             }
-            Op::Select { channels } if own.axis + 1 == node.ty.shape.len() => {
+            Op::Select(Select { channels }) if own.axis + 1 == node.ty.shape.len() => {
                 Some(channels.iter().map(|&channel| operand.get(channel).copied().flatten()).collect())
             }
-            Op::Select { .. } => map(&|_, value| value),
-            Op::Pad { before, after, value } => {
+            Op::Select(_) => map(&|_, value| value),
+            Op::Pad(Pad { before, after, value }) => {
                 let axis = own.axis;
                 let elsewhere = (0..before.len()).any(|other| other != axis && before[other] + after[other] > 0);
                 let kept = operand.iter().map(|known| known.filter(|known| known == value || !elsewhere));
                 let border = |count| std::iter::repeat_n(Some(*value), count);
                 Some(border(before[axis]).chain(kept).chain(border(after[axis])).collect())
             }
-            Op::Concat { axis } => {
+            Op::Concat(Concat { axis }) => {
                 let mut joined: Vec<Option<f32>> = Vec::new();
                 for (position, &operand) in node.operands.iter().enumerate() {
                     let part = match lanes.constants.get(&(id, position)) {
@@ -173,7 +144,7 @@ impl Constancy {
                 }
                 (joined.len() == own.classes.len()).then_some(joined)
             }
-            Op::Reshape { shape } => {
+            Op::Reshape(Reshape { shape }) => {
                 let source = lanes.of(first)?;
                 let old = &graph.node(first).ty.shape;
                 let inner = |shape: &[usize], axis: usize| (shape[axis], shape[axis + 1..].iter().product());
@@ -184,22 +155,7 @@ impl Constancy {
                 });
                 Some(tied.collect())
             }
-            Op::Input
-            | Op::Constant(_)
-            | Op::Conv(_)
-            | Op::DeformConv(_)
-            | Op::Dense
-            | Op::Softmax { .. }
-            | Op::ArgMax { .. }
-            | Op::Site(_)
-            | Op::DequantizeWeights(_)
-            | Op::QConv(_)
-            | Op::QDeformConv(_)
-            | Op::QAveragePool(_)
-            | Op::QAdd(_)
-            | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_) => None,
+            _ => None,
         }
     }
 

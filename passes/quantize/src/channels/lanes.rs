@@ -5,6 +5,7 @@
 //! their operands. Tied lanes form a class, and only a whole class can be removed. What cannot
 //! be seen through pins its lanes.
 
+use lutweave_ir::op::{ArgMax, Concat, Pad, ReduceMean, Reshape, Select, Slice, Softmax, Transpose};
 use lutweave_ir::{Graph, NodeId, Op};
 use std::collections::BTreeMap;
 
@@ -143,46 +144,29 @@ impl Analysis<'_> {
                 1 => self.layer(id),
                 groups => self.grouped(id, groups),
             },
-            Op::Dense if others_frozen => self.layer(id),
-            Op::BatchNorm { .. } if others_frozen => self.same(id, 0, |axis| (axis == last).then_some(axis)),
-            Op::PRelu if others_frozen => self.same(id, 0, Some),
+            Op::Dense(_) if others_frozen => self.layer(id),
+            Op::BatchNorm(_) if others_frozen => self.same(id, 0, |axis| (axis == last).then_some(axis)),
+            Op::PRelu(_) if others_frozen => self.same(id, 0, Some),
             Op::Binary(_) => self.binary(id),
-            Op::Unary(_) | Op::Quantize { .. } | Op::Dequantize => self.same(id, 0, Some),
-            Op::MaxPool(_) | Op::AveragePool(_) | Op::Resize { .. } => {
-                self.same(id, 0, |axis| (axis == 3).then_some(axis))
-            }
-            Op::Softmax { axis: reduced } => self.same(id, 0, |axis| (axis != *reduced).then_some(axis)),
-            Op::ReduceMean { axes, keep } => self.same(id, 0, |axis| {
+            Op::Unary(_) | Op::Quantize(_) | Op::Dequantize(_) => self.same(id, 0, Some),
+            Op::MaxPool(_) | Op::AveragePool(_) | Op::Resize(_) => self.same(id, 0, |axis| (axis == 3).then_some(axis)),
+            Op::Softmax(Softmax { axis: reduced }) => self.same(id, 0, |axis| (axis != *reduced).then_some(axis)),
+            Op::ReduceMean(ReduceMean { axes, keep }) => self.same(id, 0, |axis| {
                 let before = axes.iter().filter(|&&reduced| reduced < axis).count();
                 (!axes.contains(&axis)).then_some(if *keep { axis } else { axis - before })
             }),
-            Op::ArgMax { axis: reduced, keep, .. } => self.same(id, 0, |axis| {
+            Op::ArgMax(ArgMax { axis: reduced, keep, .. }) => self.same(id, 0, |axis| {
                 (axis != *reduced).then_some(if *keep || *reduced > axis { axis } else { axis - 1 })
             }),
-            Op::Transpose { permutation } => {
+            Op::Transpose(Transpose { permutation }) => {
                 self.same(id, 0, |axis| permutation.iter().position(|&source| source == axis))
             }
-            Op::Concat { axis } => self.concat(id, *axis),
-            Op::Slice { starts, sizes, steps } => self.slice(id, starts, sizes, steps),
-            Op::Select { channels } => self.select(id, channels),
-            Op::Pad { before, after, .. } => self.pad(id, before, after),
-            Op::Reshape { shape } => self.reshape(id, shape),
-            Op::Input
-            | Op::Constant(_)
-            | Op::Conv(_)
-            | Op::DeformConv(_)
-            | Op::Dense
-            | Op::BatchNorm { .. }
-            | Op::PRelu
-            | Op::Site(_)
-            | Op::DequantizeWeights(_)
-            | Op::QConv(_)
-            | Op::QDeformConv(_)
-            | Op::QAveragePool(_)
-            | Op::QAdd(_)
-            | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_) => self.opaque(id),
+            Op::Concat(Concat { axis }) => self.concat(id, *axis),
+            Op::Slice(Slice { starts, sizes, steps }) => self.slice(id, starts, sizes, steps),
+            Op::Select(Select { channels }) => self.select(id, channels),
+            Op::Pad(Pad { before, after, .. }) => self.pad(id, before, after),
+            Op::Reshape(Reshape { shape }) => self.reshape(id, shape),
+            _ => self.opaque(id),
         }
     }
 

@@ -67,37 +67,8 @@ pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, Layer> {
         let node = graph.node(id);
         let (groups, padded) = match &node.op {
             Op::Conv(conv) => (conv.geometry.groups, conv.geometry.pads != [0; 4]),
-            Op::Dense => (1, false),
-            Op::Input
-            | Op::Constant(_)
-            | Op::DeformConv(_)
-            | Op::BatchNorm { .. }
-            | Op::Unary(_)
-            | Op::Binary(_)
-            | Op::PRelu
-            | Op::MaxPool(_)
-            | Op::AveragePool(_)
-            | Op::ReduceMean { .. }
-            | Op::Concat { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Pad { .. }
-            | Op::Resize { .. }
-            | Op::Transpose { .. }
-            | Op::Reshape { .. }
-            | Op::Softmax { .. }
-            | Op::ArgMax { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize
-            | Op::Site(_)
-            | Op::DequantizeWeights(_)
-            | Op::QConv(_)
-            | Op::QDeformConv(_)
-            | Op::QAveragePool(_)
-            | Op::QAdd(_)
-            | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_) => continue,
+            Op::Dense(_) => (1, false),
+            _ => continue,
         };
         let axis = node.ty.shape.len() - 1;
         let reads_channels = lanes.of(node.operands[0]).is_some_and(|channels| channels.axis == axis);

@@ -3,7 +3,7 @@
 use super::constancy::Constancy;
 use super::lanes::{Channels, Lanes};
 use super::layer::{Layer, frozen_value};
-use lutweave_ir::op::{Conv, DequantizeWeights};
+use lutweave_ir::op::{Conv, DequantizeWeights, Pad, Reshape, Select, Slice};
 use lutweave_ir::{Data, Diagnostic, Graph, NodeId, Op, Tensor, TensorType};
 use std::collections::{BTreeMap, HashSet};
 
@@ -107,24 +107,24 @@ impl Rebuild<'_> {
                 geometry.groups = geometry.groups * stay(&operand.classes) / operand.classes.len();
                 Op::Conv(Conv { geometry })
             }
-            (Op::Slice { starts, steps, .. }, Some(channels), Some(operand)) => {
+            (Op::Slice(Slice { starts, steps, .. }), Some(channels), Some(operand)) => {
                 let mut starts = starts.clone();
                 starts[channels.axis] = stay(&operand.classes[..starts[channels.axis]]);
-                Op::Slice { starts, sizes: ty.shape.clone(), steps: steps.clone() }
+                Op::Slice(Slice { starts, sizes: ty.shape.clone(), steps: steps.clone() })
             }
-            (Op::Select { channels: selected }, Some(own), Some(operand)) if own.axis + 1 == ty.shape.len() => {
+            (Op::Select(Select { channels: selected }), Some(own), Some(operand)) if own.axis + 1 == ty.shape.len() => {
                 let stays = |&channel: &usize| self.needed[operand.classes[channel]];
                 let place = |&channel: &usize| stay(&operand.classes[..channel]);
-                Op::Select { channels: selected.iter().filter(|channel| stays(channel)).map(place).collect() }
+                Op::Select(Select { channels: selected.iter().filter(|channel| stays(channel)).map(place).collect() })
             }
-            (Op::Pad { before, after, value }, Some(channels), Some(_)) => {
+            (Op::Pad(Pad { before, after, value }), Some(channels), Some(_)) => {
                 let (axis, count) = (channels.axis, channels.classes.len());
                 let (mut before, mut after) = (before.clone(), after.clone());
                 after[axis] = stay(&channels.classes[count - after[axis]..]);
                 before[axis] = stay(&channels.classes[..before[axis]]);
-                Op::Pad { before, after, value: *value }
+                Op::Pad(Pad { before, after, value: *value })
             }
-            (Op::Reshape { .. }, _, _) => Op::Reshape { shape: ty.shape.clone() },
+            (Op::Reshape(_), _, _) => Op::Reshape(Reshape { shape: ty.shape.clone() }),
             (op, _, _) => op.clone(),
         }
     }
@@ -152,43 +152,16 @@ impl Rebuild<'_> {
         let shape = &self.source.node(node.operands[position]).ty.shape;
         let Some((axis, kept)) = self.kept(id) else { return Vec::new() };
         match &node.op {
-            Op::BatchNorm { .. } => vec![(0, kept)],
-            Op::Binary(_) | Op::PRelu => match (axis + shape.len()).checked_sub(node.ty.shape.len()) {
+            Op::BatchNorm(_) => vec![(0, kept)],
+            Op::Binary(_) | Op::PRelu(_) => match (axis + shape.len()).checked_sub(node.ty.shape.len()) {
                 Some(own) if shape[own] == node.ty.shape[axis] => vec![(own, kept)],
                 Some(_) | None => Vec::new(),
             },
-            Op::Concat { .. } => {
+            Op::Concat(_) => {
                 let channels = self.lanes.constants.get(&(id, position));
                 channels.map_or_else(Vec::new, |channels| vec![(channels.axis, self::kept(channels, self.needed))])
             }
-            Op::Input
-            | Op::Constant(_)
-            | Op::Conv(_)
-            | Op::DeformConv(_)
-            | Op::Dense
-            | Op::Unary(_)
-            | Op::MaxPool(_)
-            | Op::AveragePool(_)
-            | Op::ReduceMean { .. }
-            | Op::Slice { .. }
-            | Op::Select { .. }
-            | Op::Pad { .. }
-            | Op::Resize { .. }
-            | Op::Transpose { .. }
-            | Op::Reshape { .. }
-            | Op::Softmax { .. }
-            | Op::ArgMax { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize
-            | Op::Site(_)
-            | Op::DequantizeWeights(_)
-            | Op::QConv(_)
-            | Op::QDeformConv(_)
-            | Op::QAveragePool(_)
-            | Op::QAdd(_)
-            | Op::QMul(_)
-            | Op::Table(_)
-            | Op::TopPeaks(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 use super::{Keep, Options, Removed, classes, prune, remove_dead};
 use lutweave_ir::interpret::run;
-use lutweave_ir::op::{Binary, Conv, DequantizeWeights, Geometry, Unary};
+use lutweave_ir::op::{Binary, Conv, Dense, Dequantize, DequantizeWeights, Geometry, Quantize, Reshape, Unary};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
 use lutweave_testing::channels::{Recipe, random_graph, random_inputs};
 use lutweave_testing::property::cases;
@@ -163,8 +163,8 @@ fn a_channel_that_always_quantizes_to_zero_never_fires() {
     let x = graph.input("x", TensorType::f32([1, 4, 4, 1]));
     let y = conv(&mut graph, "first", x, 1, false, &[&[1.0], &[1.0]], &[0.0, -10.0]);
     let quantization = Quantization { scale: 0.01, zero_point: -128 };
-    let y = add(&mut graph, "q", Op::Quantize { element: Element::I8, quantization }, &[y]);
-    let y = add(&mut graph, "dq", Op::Dequantize, &[y]);
+    let y = add(&mut graph, "q", Op::Quantize(Quantize { element: Element::I8, quantization }), &[y]);
+    let y = add(&mut graph, "dq", Op::Dequantize(Dequantize), &[y]);
     let y = conv(&mut graph, "second", y, 3, true, &[&[1.0, 1.0]], &[0.0]);
     graph.set_outputs(vec![y]);
     let removed = remove_dead(&graph, &samples(&graph, 8), &Options::default()).expect("removes");
@@ -217,7 +217,7 @@ fn integers_of_a_quantized_model_stay_integers() {
         let integers = graph.constant(&format!("{name}.q"), Tensor::int(shape, integers), ty);
         let op = Op::DequantizeWeights(DequantizeWeights { axis: 0, zero_points: vec![0; scales.len()], scales });
         let weights = add(&mut graph, &format!("{name}.w"), op, &[integers]);
-        add(&mut graph, name, Op::Dense, &[x, weights])
+        add(&mut graph, name, Op::Dense(Dense), &[x, weights])
     };
     let y = dense("first", x, &[1, 2, 0, 0, 3, 4], 3, vec![0.5, 0.25, 0.125]);
     let y = dense("second", y, &[5, 6, 7], 1, vec![0.5]);
@@ -352,10 +352,10 @@ fn nothing_is_left_to_remove() {
     let mut graph = Graph::new("one channel");
     let x = graph.input("x", TensorType::f32([1, 2, 2, 1]));
     let y = conv(&mut graph, "first", x, 1, false, &[&[1.0], &[0.0]], &[0.0, 2.0]);
-    let flat = add(&mut graph, "flat", Op::Reshape { shape: vec![1, 8] }, &[y]);
+    let flat = add(&mut graph, "flat", Op::Reshape(Reshape { shape: vec![1, 8] }), &[y]);
     let shape = [1, 8];
     let weights = graph.constant("w", Tensor::f32(shape, vec![1.0; 8]), TensorType::f32(shape));
-    let y = add(&mut graph, "second", Op::Dense, &[flat, weights]);
+    let y = add(&mut graph, "second", Op::Dense(Dense), &[flat, weights]);
     graph.set_outputs(vec![y]);
     let removed = remove_dead(&graph, &[], &Options::default()).unwrap();
     assert_eq!([channels(&removed, "first"), channels(&removed, "second")], [[1, 1], [4, 1]]);

@@ -1,7 +1,7 @@
 //! Deformable layers: whole offsets within reach, weights rounded on what the taps really read.
 
 use super::*;
-use lutweave_ir::op::{DeformConv, QDeformConv, Sampling};
+use lutweave_ir::op::{Concat, DeformConv, QDeformConv, Sampling, Slice};
 
 /// How a test's deformable layer reads.
 #[derive(Clone, Copy, Debug)]
@@ -227,7 +227,7 @@ fn what_the_chip_lacks_is_refused_with_a_remedy() {
         conv.modulated = true;
         let mask = graph.add(
             "mask",
-            Op::Slice { starts: vec![0; 4], sizes: vec![1, 7, 9, 9], steps: vec![1; 4] },
+            Op::Slice(Slice { starts: vec![0; 4], sizes: vec![1, 7, 9, 9], steps: vec![1; 4] }),
             &[operands[3]],
         );
         operands.push(mask.unwrap());
@@ -235,7 +235,7 @@ fn what_the_chip_lacks_is_refused_with_a_remedy() {
     assert_eq!(masked, "unsupported-mask");
     let grouped = refused(&|conv, operands, graph| {
         conv.sampling = Sampling::Free { offset_groups: 2 };
-        operands[3] = graph.add("twice", Op::Concat { axis: 3 }, &[operands[3], operands[3]]).unwrap();
+        operands[3] = graph.add("twice", Op::Concat(Concat { axis: 3 }), &[operands[3], operands[3]]).unwrap();
     });
     assert_eq!(grouped, "unsupported-offset-groups");
     let still = refused(&|_, operands, graph| operands[3] = constant(graph, Random(7).tensor(&[1, 7, 9, 18], 1.0)));

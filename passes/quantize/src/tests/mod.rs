@@ -1,7 +1,10 @@
 //! Whole graphs through quantization, against the float graph and against the model's own scales.
 
 use super::*;
-use lutweave_ir::op::{AveragePool, Binary, Conv, DequantizeWeights, Geometry, Unary, Window};
+use lutweave_ir::op::{
+    AveragePool, Binary, Concat, Conv, Dense, Dequantize, DequantizeWeights, Geometry, MaxPool, PRelu, Quantize,
+    ReduceMean, Reshape, Slice, Softmax, Transpose, Unary, Window,
+};
 use lutweave_ir::{Quantization, TensorType, interpret};
 use lutweave_testing::property::cases;
 use proptest::prelude::*;
@@ -82,12 +85,12 @@ fn random_graph(seed: u64) -> (Graph, Vec<usize>) {
             2 => {
                 let y = conv(&mut graph, random, x, channels, 2);
                 let z = graph.add("relu", Op::Unary(Unary::Relu), &[y]).unwrap();
-                graph.add("concat", Op::Concat { axis: 3 }, &[z, before]).unwrap()
+                graph.add("concat", Op::Concat(Concat { axis: 3 }), &[z, before]).unwrap()
             }
             3 => {
                 let slopes = random.tensor(&[channels], 0.5);
                 let slopes = constant(&mut graph, slopes);
-                graph.add("prelu", Op::PRelu, &[x, slopes]).unwrap()
+                graph.add("prelu", Op::PRelu(PRelu), &[x, slopes]).unwrap()
             }
             4 => {
                 let s = graph.add("sigmoid", Op::Unary(Unary::Sigmoid), &[x]).unwrap();
@@ -95,13 +98,13 @@ fn random_graph(seed: u64) -> (Graph, Vec<usize>) {
             }
             5 => {
                 let y = conv(&mut graph, random, x, channels, 1);
-                let m = graph.add("mean", Op::ReduceMean { axes: vec![1, 2], keep: true }, &[y]).unwrap();
+                let m = graph.add("mean", Op::ReduceMean(ReduceMean { axes: vec![1, 2], keep: true }), &[y]).unwrap();
                 let s = graph.add("gate", Op::Unary(Unary::Sigmoid), &[m]).unwrap();
                 graph.add("scale", Op::Binary(Binary::Mul), &[s, before]).unwrap()
             }
             6 => {
                 let window = Window { kernel: [2, 2], strides: [1, 1], dilations: [1, 1], pads: [1, 1, 0, 0] };
-                graph.add("pool", Op::MaxPool(window), &[x]).unwrap()
+                graph.add("pool", Op::MaxPool(MaxPool { window }), &[x]).unwrap()
             }
             7 => {
                 let window = Window { kernel: [2, 2], strides: [1, 1], dilations: [1, 1], pads: [0; 4] };
@@ -134,11 +137,11 @@ fn random_graph(seed: u64) -> (Graph, Vec<usize>) {
         }
     }
     let count = graph.node(x).ty.count();
-    let flat = graph.add("flat", Op::Reshape { shape: vec![1, count] }, &[x]).unwrap();
+    let flat = graph.add("flat", Op::Reshape(Reshape { shape: vec![1, count] }), &[x]).unwrap();
     let weights = random.tensor(&[5, count], 1.0 / (count as f32).sqrt());
     let w = constant(&mut graph, weights);
-    let dense = graph.add("dense", Op::Dense, &[flat, w]).unwrap();
-    let softmax = graph.add("softmax", Op::Softmax { axis: 1 }, &[dense]).unwrap();
+    let dense = graph.add("dense", Op::Dense(Dense), &[flat, w]).unwrap();
+    let softmax = graph.add("softmax", Op::Softmax(Softmax { axis: 1 }), &[dense]).unwrap();
     graph.set_outputs(vec![dense, softmax]);
     (graph, shape)
 }
@@ -243,7 +246,7 @@ fn given_graph(seed: u64) -> (Graph, TensorType) {
     let quantization = Quantization { scale: 0.02 + random.real().abs(), zero_point: any_zero_point(random, element) };
     let ty = TensorType::int([1, 5, 4, 4], element).quantized(quantization);
     let input = graph.input("x", ty.clone());
-    let x = graph.add("dx", Op::Dequantize, &[input]).unwrap();
+    let x = graph.add("dx", Op::Dequantize(Dequantize), &[input]).unwrap();
     let (_, hi) = element.range().unwrap();
     let size = quantization.scale * hi as f32;
     let (y, spread) = match random.below(6) {
@@ -256,10 +259,10 @@ fn given_graph(seed: u64) -> (Graph, TensorType) {
             (graph.add("conv", op, &[x, w, b]).unwrap(), size * 2.0)
         }
         2 => {
-            let flat = graph.add("flat", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[x]).unwrap();
-            let flat = graph.add("flat", Op::Reshape { shape: vec![1, 80] }, &[flat]).unwrap();
+            let flat = graph.add("flat", Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[x]).unwrap();
+            let flat = graph.add("flat", Op::Reshape(Reshape { shape: vec![1, 80] }), &[flat]).unwrap();
             let w = given_weights(&mut graph, random, &[6, 80], 0.2);
-            let dense = graph.add("dense", Op::Dense, &[flat, w]).unwrap();
+            let dense = graph.add("dense", Op::Dense(Dense), &[flat, w]).unwrap();
             let bias = random.tensor(&[6], size);
             let b = constant(&mut graph, bias);
             (graph.add("biased", Op::Binary(Binary::Add), &[dense, b]).unwrap(), size * 4.0)
@@ -269,8 +272,9 @@ fn given_graph(seed: u64) -> (Graph, TensorType) {
             (graph.add("mean", Op::AveragePool(AveragePool { window, counted_pads: None }), &[x]).unwrap(), size)
         }
         4 => {
-            let half =
-                |channel| Op::Slice { starts: vec![0, 0, 0, channel], sizes: vec![1, 5, 4, 2], steps: vec![1; 4] };
+            let half = |channel| {
+                Op::Slice(Slice { starts: vec![0, 0, 0, channel], sizes: vec![1, 5, 4, 2], steps: vec![1; 4] })
+            };
             let a = graph.add("a", half(0), &[x]).unwrap();
             let b = graph.add("b", half(2), &[x]).unwrap();
             let op = [Binary::Add, Binary::Sub, Binary::Mul][random.below(3)];
@@ -289,7 +293,7 @@ fn given_graph(seed: u64) -> (Graph, TensorType) {
     };
     let element = any_element(random);
     let quantization = Quantization { scale: spread / 200.0, zero_point: any_zero_point(random, element) };
-    let q = graph.add("q", Op::Quantize { element, quantization }, &[y]).unwrap();
+    let q = graph.add("q", Op::Quantize(Quantize { element, quantization }), &[y]).unwrap();
     graph.set_outputs(vec![q]);
     (graph, ty)
 }
@@ -303,9 +307,9 @@ fn all_faults_are_reported_together() {
         graph.add(name, Op::Conv(Conv { geometry: geometry([0; 4], [1, 1], 1) }), &[x, w]).unwrap()
     };
     let a = layer(&mut graph, "a", x);
-    let softmax = graph.add("attention", Op::Softmax { axis: 3 }, &[a]).unwrap();
+    let softmax = graph.add("attention", Op::Softmax(Softmax { axis: 3 }), &[a]).unwrap();
     let b = layer(&mut graph, "b", softmax);
-    let turned = graph.add("turned", Op::Transpose { permutation: vec![0, 2, 1, 3] }, &[a]).unwrap();
+    let turned = graph.add("turned", Op::Transpose(Transpose { permutation: vec![0, 2, 1, 3] }), &[a]).unwrap();
     let c = layer(&mut graph, "c", turned);
     let quotient = graph.add("quotient", Op::Binary(Binary::Div), &[b, c]).unwrap();
     let d = layer(&mut graph, "d", quotient);
@@ -330,15 +334,15 @@ fn a_channel_shuffle_is_exact() {
     let mut graph = Graph::new("shuffle");
     let ty = TensorType::int([1, 3, 2, 6], Element::I8).quantized(Quantization { scale: 0.1, zero_point: -7 });
     let input = graph.input("x", ty);
-    let x = graph.add("d", Op::Dequantize, &[input]).unwrap();
-    let x = graph.add("split", Op::Reshape { shape: vec![1, 3, 2, 2, 3] }, &[x]).unwrap();
-    let x = graph.add("swap", Op::Transpose { permutation: vec![0, 1, 2, 4, 3] }, &[x]).unwrap();
-    let x = graph.add("join", Op::Reshape { shape: vec![1, 3, 2, 6] }, &[x]).unwrap();
+    let x = graph.add("d", Op::Dequantize(Dequantize), &[input]).unwrap();
+    let x = graph.add("split", Op::Reshape(Reshape { shape: vec![1, 3, 2, 2, 3] }), &[x]).unwrap();
+    let x = graph.add("swap", Op::Transpose(Transpose { permutation: vec![0, 1, 2, 4, 3] }), &[x]).unwrap();
+    let x = graph.add("join", Op::Reshape(Reshape { shape: vec![1, 3, 2, 6] }), &[x]).unwrap();
     let quantization = Quantization { scale: 0.1, zero_point: -7 };
-    let q = graph.add("q", Op::Quantize { element: Element::I8, quantization }, &[x]).unwrap();
+    let q = graph.add("q", Op::Quantize(Quantize { element: Element::I8, quantization }), &[x]).unwrap();
     graph.set_outputs(vec![q]);
     let quantized = quantize(&graph, &[], &QuantizeOptions::default()).unwrap();
-    assert!(quantized.graph.nodes().iter().any(|node| matches!(node.op, Op::Select { .. })));
+    assert!(quantized.graph.nodes().iter().any(|node| matches!(node.op, Op::Select(_))));
     let input = Tensor::int([1, 3, 2, 6], (0..36).map(|i| i * 7 - 128).collect::<Vec<_>>());
     let real = interpret::run(&graph, std::slice::from_ref(&input)).unwrap();
     assert_eq!(interpret::run(&quantized.graph, &[input]).unwrap(), real);
@@ -366,11 +370,11 @@ fn wide_activations_are_refused() {
         let mut graph = Graph::new("wide");
         let input = if quantized_by_model {
             let input = graph.input("x", TensorType::f32([1, 2, 2, 3]));
-            graph.add("q", Op::Quantize { element: wide, quantization }, &[input]).unwrap()
+            graph.add("q", Op::Quantize(Quantize { element: wide, quantization }), &[input]).unwrap()
         } else {
             graph.input("x", TensorType::int([1, 2, 2, 3], wide).quantized(quantization))
         };
-        let x = graph.add("d", Op::Dequantize, &[input]).unwrap();
+        let x = graph.add("d", Op::Dequantize(Dequantize), &[input]).unwrap();
         let x = graph.add("tanh", Op::Unary(Unary::Tanh), &[x]).unwrap();
         graph.set_outputs(vec![x]);
         let fault = quantize(&graph, &samples(&[1, 2, 2, 3], 5, 4), &QuantizeOptions::default()).unwrap_err();
@@ -391,7 +395,7 @@ fn sums_before_the_first_rounding_are_exact_enough() {
     let half = Quantization { scale: 0.5, zero_point: 0 };
     let ty = TensorType::int([1, 4, 4, 3], u4).quantized(half);
     let input = graph.input("x", ty);
-    let x = graph.add("d", Op::Dequantize, &[input]).unwrap();
+    let x = graph.add("d", Op::Dequantize(Dequantize), &[input]).unwrap();
     let q = Tensor::int([3, 1, 1, 3], random.ints(9, -8, 7));
     let q = graph.constant("q", q, TensorType::int([3, 1, 1, 3], Element::I4));
     let scales = DequantizeWeights { axis: 0, scales: vec![0.0625], zero_points: vec![0] };
@@ -399,7 +403,7 @@ fn sums_before_the_first_rounding_are_exact_enough() {
     let y = graph.add("conv", Op::Conv(Conv { geometry: geometry([0; 4], [1, 1], 1) }), &[x, w]).unwrap();
     let y = graph.add("sum", Op::Binary(Binary::Add), &[y, x]).unwrap();
     let y = graph.add("relu", Op::Unary(Unary::Relu), &[y]).unwrap();
-    let y = graph.add("out", Op::Quantize { element: u4, quantization: half }, &[y]).unwrap();
+    let y = graph.add("out", Op::Quantize(Quantize { element: u4, quantization: half }), &[y]).unwrap();
     graph.set_outputs(vec![y]);
     let quantized = quantize(&graph, &[], &QuantizeOptions::default()).unwrap();
     let mut different = 0;
@@ -427,7 +431,7 @@ fn joined_values_share_one_scale() {
         graph.add("branch", Op::Conv(Conv { geometry: geometry([0; 4], [1, 1], 1) }), &[x, w]).unwrap()
     };
     let (a, b) = (branch(&mut graph, random, 0.5), branch(&mut graph, random, 2.0));
-    let joined = graph.add("joined", Op::Concat { axis: 3 }, &[a, b]).unwrap();
+    let joined = graph.add("joined", Op::Concat(Concat { axis: 3 }), &[a, b]).unwrap();
     let weights = random.tensor(&[5, 1, 1, 6], 0.5);
     let w = constant(&mut graph, weights);
     let y = graph.add("last", Op::Conv(Conv { geometry: geometry([0; 4], [1, 1], 1) }), &[joined, w]).unwrap();
@@ -437,7 +441,7 @@ fn joined_values_share_one_scale() {
     let grids: Vec<_> = nodes
         .iter()
         .filter(|node| {
-            matches!(node.op, Op::Concat { .. }) || node.name.starts_with("branch") && matches!(node.op, Op::QConv(_))
+            matches!(node.op, Op::Concat(_)) || node.name.starts_with("branch") && matches!(node.op, Op::QConv(_))
         })
         .map(|node| node.ty.quantization)
         .collect();

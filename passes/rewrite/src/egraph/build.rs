@@ -3,6 +3,7 @@
 use super::term::{Term, name};
 use super::typing::{EGraph, Facts, Typing};
 use egg::Id;
+use lutweave_ir::op::{Reshape, Slice, Transpose};
 use lutweave_ir::{Element, Graph, Op, Quantization, Tensor, TensorType};
 
 /// Constants of up to this many elements are computed when they are added, so that equal values
@@ -79,7 +80,7 @@ impl Build for EGraph {
         let source = self.terms(x, "reshape").map(|term| term.children[0]).next().unwrap_or(x);
         match [x, source].into_iter().find(|&id| self.shape(id) == shape) {
             Some(known) => Some(known),
-            None => self.add_op(Op::Reshape { shape: shape.to_vec() }, &[source]),
+            None => self.add_op(Op::Reshape(Reshape { shape: shape.to_vec() }), &[source]),
         }
     }
 
@@ -90,7 +91,7 @@ impl Build for EGraph {
         // Not a transpose of a transpose: inverse rules would pile them up without end on large
         // constants, which have no value until extraction.
         let inner = self.terms(x, "transpose").find_map(|term| match self.op(term)? {
-            Op::Transpose { permutation } => Some((term.children[0], permutation.clone())),
+            Op::Transpose(Transpose { permutation }) => Some((term.children[0], permutation.clone())),
             _ => None,
         });
         let (source, permutation) = match inner {
@@ -100,7 +101,7 @@ impl Build for EGraph {
         if permutation.is_sorted() {
             return Some(source);
         }
-        self.add_op(Op::Transpose { permutation }, &[source])
+        self.add_op(Op::Transpose(Transpose { permutation }), &[source])
     }
 }
 
@@ -136,9 +137,9 @@ fn add_term(egraph: &mut EGraph, term: Term, eager: bool) -> Id {
 /// would otherwise grow without end.
 fn normal_form(op: Op) -> Op {
     match op {
-        Op::Slice { starts, sizes, mut steps } => {
+        Op::Slice(Slice { starts, sizes, mut steps }) => {
             steps.iter_mut().zip(&sizes).filter(|(_, size)| **size == 1).for_each(|(step, _)| *step = 1);
-            Op::Slice { starts, sizes, steps }
+            Op::Slice(Slice { starts, sizes, steps })
         }
         other => other,
     }
@@ -176,7 +177,7 @@ fn encode_into(mut egraph: EGraph, graph: &Graph) -> Encoded {
             Op::Input => (name::INPUT, egraph.analysis.input(node.ty.clone())),
             Op::Constant(value) => (name::CONSTANT, egraph.analysis.constant(value.clone(), node.ty.clone())),
             op => {
-                if matches!(op, Op::Conv(_) | Op::Dense) && children.len() == 2 {
+                if matches!(op, Op::Conv(_) | Op::Dense(_)) && children.len() == 2 {
                     let outputs = node.ty.shape.last().copied().unwrap_or(1);
                     let zeros = Tensor::f32([outputs], vec![0.0; outputs]);
                     children.push(egraph.add_constant(zeros, TensorType::f32([outputs])));

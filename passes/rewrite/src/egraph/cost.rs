@@ -2,7 +2,7 @@
 
 use super::term::{Term, name};
 use super::typing::{EGraph, Facts};
-use lutweave_ir::op::{AveragePool, QAveragePool, Window};
+use lutweave_ir::op::{AveragePool, MaxPool, QAveragePool, ReduceMean, Window};
 use lutweave_ir::{Op, TensorType};
 
 /// Charged for a transpose, up to three times, on top of its elements: a stream has to be stored to be reordered.
@@ -34,8 +34,8 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
     let operand = types.first().map_or(0, |ty| ty.count() as u64);
     match op {
         Op::Input | Op::Constant(_) => 0,
-        Op::Conv(_) | Op::DeformConv(_) | Op::QConv(_) | Op::QDeformConv(_) | Op::Dense => op.macs(&ty, &types) + 1,
-        Op::BatchNorm { .. } => 4 * count + 1,
+        Op::Conv(_) | Op::DeformConv(_) | Op::QConv(_) | Op::QDeformConv(_) | Op::Dense(_) => op.macs(&ty, &types) + 1,
+        Op::BatchNorm(_) => 4 * count + 1,
         Op::Unary(_) | Op::Table(_) => {
             let clamp = matches!(term.name, "relu" | "clip" | "leaky_relu");
             if clamp && follows_linear(egraph, term) {
@@ -46,25 +46,25 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
                 TABLE_ELEMENT * count + 1
             }
         }
-        Op::PRelu => TABLE_ELEMENT * count + 1,
+        Op::PRelu(_) => TABLE_ELEMENT * count + 1,
         Op::Binary(_) | Op::QAdd(_) | Op::QMul(_) => 2 * count + 1,
-        Op::MaxPool(window)
+        Op::MaxPool(MaxPool { window })
         | Op::AveragePool(AveragePool { window, .. })
         | Op::QAveragePool(QAveragePool { window, .. }) => count * taps(window) + 1,
-        Op::ReduceMean { axes, .. } => {
+        Op::ReduceMean(ReduceMean { axes, .. }) => {
             let stored = types.first().is_some_and(|ty| !streams(ty, axes));
             2 * operand + 1 + if stored { STORED_MEAN } else { 0 }
         }
-        Op::Concat { .. } | Op::Pad { .. } | Op::Resize { .. } => count + 1,
+        Op::Concat(_) | Op::Pad(_) | Op::Resize(_) => count + 1,
         // What is cut off has to be read all the same.
-        Op::Slice { .. } => 2 * operand + 1,
+        Op::Slice(_) => 2 * operand + 1,
         // A pixel is kept, so a selection is dearer than a slice.
-        Op::Select { .. } => 3 * operand.max(count) + 1,
-        Op::Transpose { .. } => TRANSPOSE * remoteness(egraph, term) + TRANSPOSE_ELEMENT * count,
+        Op::Select(_) => 3 * operand.max(count) + 1,
+        Op::Transpose(_) => TRANSPOSE * remoteness(egraph, term) + TRANSPOSE_ELEMENT * count,
         Op::Site(_) => count + 1,
-        Op::Reshape { .. } => remoteness(egraph, term),
-        Op::Softmax { .. } | Op::ArgMax { .. } | Op::TopPeaks(_) => TABLE_ELEMENT * operand + 1,
-        Op::Quantize { .. } | Op::Dequantize | Op::DequantizeWeights(_) => count + 1,
+        Op::Reshape(_) => remoteness(egraph, term),
+        Op::Softmax(_) | Op::ArgMax(_) | Op::TopPeaks(_) => TABLE_ELEMENT * operand + 1,
+        Op::Quantize(_) | Op::Dequantize(_) | Op::DequantizeWeights(_) => count + 1,
     }
 }
 

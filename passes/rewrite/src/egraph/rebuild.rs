@@ -5,7 +5,7 @@ use super::extract::Choice;
 use super::term::{Term, name};
 use super::typing::Facts;
 use egg::Id;
-use lutweave_ir::op::Binary;
+use lutweave_ir::op::{Binary, Reshape};
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -159,7 +159,7 @@ impl Rebuild<'_> {
             return Ok(node);
         }
         let ty = found.ty.clone();
-        self.graph.add_typed(wanted, Op::Reshape { shape: ty.shape.clone() }, &[node], ty)
+        self.graph.add_typed(wanted, Op::Reshape(Reshape { shape: ty.shape.clone() }), &[node], ty)
     }
 }
 

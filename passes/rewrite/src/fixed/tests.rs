@@ -1,7 +1,7 @@
 use super::{LOWERING, cost, simplify, simplify_integer};
 use crate::rules::rule_table;
 use lutweave_ir::interpret::run;
-use lutweave_ir::op::{Conv, Geometry, Unary};
+use lutweave_ir::op::{BatchNorm, Conv, Geometry, Reshape, Transpose, Unary};
 use lutweave_ir::{Element, Graph, Op, Tensor, TensorType};
 use lutweave_testing::channels::{Recipe, random_graph, random_inputs};
 use lutweave_testing::property::cases;
@@ -18,11 +18,11 @@ fn channels_first() -> Graph {
     let weights = constant(&[2, 1, 1, 3]);
     let parameters: Vec<_> = (0..4).map(|_| constant(&[2])).collect();
     let mut add = |name: &str, op: Op, operands: &[_]| graph.add(name, op, operands).expect("fits");
-    let first = add("first", Op::Transpose { permutation: vec![0, 2, 3, 1] }, &[x]);
+    let first = add("first", Op::Transpose(Transpose { permutation: vec![0, 2, 3, 1] }), &[x]);
     let conv = add("conv", Op::Conv(Conv { geometry: Geometry::PLAIN }), &[first, weights]);
-    let back = add("back", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[conv]);
-    let again = add("again", Op::Transpose { permutation: vec![0, 2, 3, 1] }, &[back]);
-    let norm = add("norm", Op::BatchNorm { epsilon: 1e-5 }, &[&[again][..], &parameters].concat());
+    let back = add("back", Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[conv]);
+    let again = add("again", Op::Transpose(Transpose { permutation: vec![0, 2, 3, 1] }), &[back]);
+    let norm = add("norm", Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[&[again][..], &parameters].concat());
     let y = add("y", Op::Unary(Unary::Relu), &[norm]);
     graph.set_outputs(vec![y]);
     graph
@@ -52,9 +52,9 @@ fn rules_that_come_last_are_rules() {
 fn integer_rules_apply_to_integer_graphs() {
     let mut graph = Graph::new("integers");
     let x = graph.input("x", TensorType::int([1, 2, 3], Element::I8));
-    let a = graph.add("a", Op::Transpose { permutation: vec![0, 2, 1] }, &[x]).expect("fits");
-    let b = graph.add("b", Op::Transpose { permutation: vec![0, 2, 1] }, &[a]).expect("fits");
-    let y = graph.add("y", Op::Reshape { shape: vec![6] }, &[b]).expect("fits");
+    let a = graph.add("a", Op::Transpose(Transpose { permutation: vec![0, 2, 1] }), &[x]).expect("fits");
+    let b = graph.add("b", Op::Transpose(Transpose { permutation: vec![0, 2, 1] }), &[a]).expect("fits");
+    let y = graph.add("y", Op::Reshape(Reshape { shape: vec![6] }), &[b]).expect("fits");
     graph.set_outputs(vec![y]);
     let simplified = simplify_integer(&graph).expect("simplifies");
     assert_eq!(operators(&simplified.graph), ["input", "reshape"]);

@@ -4,7 +4,7 @@ use super::per_channel;
 use crate::egraph::build::is_float;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
-use lutweave_ir::op::{Binary, Conv, Geometry, Unary};
+use lutweave_ir::op::{BatchNorm, Binary, Conv, Geometry, Unary};
 use lutweave_ir::{Op, Tensor, TensorType};
 
 const RECIPROCALS_ARE_FINITE: Guard = Guard {
@@ -223,7 +223,7 @@ pub const RULES: &[RuleSpec] = &[
 ];
 
 fn batch_norm(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let &Op::BatchNorm { epsilon } = super::op(egraph, found, 0)? else { return None };
+    let &Op::BatchNorm(BatchNorm { epsilon }) = super::op(egraph, found, 0)? else { return None };
     let [x, scale, bias, mean, variance] = found.vars();
     let epsilon = egraph.add_constant(Tensor::f32([1], vec![epsilon]), TensorType::f32([1]));
     let variance = egraph.add_op(Op::Binary(Binary::Add), &[variance, epsilon])?;

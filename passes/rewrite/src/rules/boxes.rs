@@ -5,6 +5,7 @@ use super::reshape::groups;
 use crate::egraph::{Build, EGraph, Facts, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
+use lutweave_ir::op::{Concat, Pad, Slice};
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
@@ -24,7 +25,7 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(reshape (pad ?x))",
         why: "axes of extent 1 that come and go do not matter to the other axes",
         apply: |egraph, found| {
-            let Op::Pad { before, after, value } = op(egraph, found, 0)?.clone() else { return None };
+            let Op::Pad(Pad { before, after, value }) = op(egraph, found, 0)?.clone() else { return None };
             let [x] = found.vars();
             let (own, reshaped) = (egraph.shape(x).to_vec(), egraph.shape(found.terms[0].children[0]).to_vec());
             let axes = same_axes(&own, &reshaped)?;
@@ -37,7 +38,7 @@ pub const RULES: &[RuleSpec] = &[
                 (new_before[axis], new_after[axis]) = (before[other], after[other]);
             }
             let shape = egraph.shape(found.root).to_vec();
-            let y = egraph.add_op(Op::Pad { before: new_before, after: new_after, value }, &[x])?;
+            let y = egraph.add_op(Op::Pad(Pad { before: new_before, after: new_after, value }), &[x])?;
             egraph.reshaped(y, &shape)
         },
         ..RuleSpec::PLAIN
@@ -65,7 +66,7 @@ fn same_axes(a: &[usize], b: &[usize]) -> Option<Vec<(usize, usize)>> {
 type Run = (usize, usize, usize);
 
 fn slice_reshape(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let Op::Slice { starts, sizes, steps } = op(egraph, found, 0)?.clone() else { return None };
+    let Op::Slice(Slice { starts, sizes, steps }) = op(egraph, found, 0)?.clone() else { return None };
     let [x] = found.vars();
     let own = egraph.shape(x).to_vec();
     let reshaped = egraph.shape(found.terms[0].children[0]).to_vec();
@@ -87,11 +88,11 @@ fn slice_reshape(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         };
     }
     let shape = egraph.shape(found.root).to_vec();
-    let inside = Op::Slice {
+    let inside = Op::Slice(Slice {
         starts: runs.iter().map(|run| run.0).collect(),
         sizes: runs.iter().map(|run| run.1).collect(),
         steps: runs.iter().map(|run| run.2).collect(),
-    };
+    });
     let y = egraph.add_op(inside, &[x])?;
     egraph.reshaped(y, &shape)
 }
@@ -108,7 +109,7 @@ fn split_run(outer: Run, inner: Run, extent: usize) -> Option<Run> {
 }
 
 fn concat_reshape(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let &Op::Concat { axis } = op(egraph, found, 0)? else { return None };
+    let &Op::Concat(Concat { axis }) = op(egraph, found, 0)? else { return None };
     let parts = found.terms[0].children.clone();
     let image = |egraph: &EGraph, part: Id| {
         let mut sources = egraph.terms(part, "reshape").map(|term| egraph.shape(term.children[0]).to_vec());
@@ -129,6 +130,6 @@ fn concat_reshape(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         own[joined] = egraph.shape(part)[axis];
         operands.push(egraph.reshaped(part, &own)?);
     }
-    let y = egraph.add_op(Op::Concat { axis: joined }, &operands)?;
+    let y = egraph.add_op(Op::Concat(Concat { axis: joined }), &operands)?;
     egraph.reshaped(y, &shape)
 }

@@ -4,7 +4,7 @@ use super::fold::{PADDED_WITH_ZERO, add_pads, scale_inputs, spatial_pads};
 use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
-use lutweave_ir::op::{Binary, Conv, DeformConv, Geometry, Sampling};
+use lutweave_ir::op::{Binary, Conv, DeformConv, Geometry, ReduceMean, Sampling};
 use lutweave_ir::{Op, Tensor};
 
 const MASK_IS_STILL: Guard = Guard {
@@ -272,7 +272,7 @@ fn one_distance(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         let inner = |pad: usize| pad.checked_sub(centre);
         let [top, left, bottom, right] = geometry.pads;
         geometry.pads = [inner(top)?, inner(left)?, inner(bottom)?, inner(right)?];
-        let mean = egraph.add_op(Op::ReduceMean { axes: vec![1, 2], keep: true }, &[w])?;
+        let mean = egraph.add_op(Op::ReduceMean(ReduceMean { axes: vec![1, 2], keep: true }), &[w])?;
         let count = egraph.add_floats(&[1], vec![(side * side) as f32])?;
         let sum = egraph.add_op(Op::Binary(Binary::Mul), &[mean, count])?;
         return egraph.add_op(Op::Conv(Conv { geometry }), &[x, sum, b]);

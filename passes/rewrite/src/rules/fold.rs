@@ -4,7 +4,7 @@ use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
-use lutweave_ir::op::{Binary, Conv, Geometry};
+use lutweave_ir::op::{Binary, Conv, Dense, Geometry, Pad};
 
 pub(super) const NO_PADDING: Guard = Guard {
     name: "the convolution has no padding",
@@ -28,7 +28,7 @@ pub(super) const INNER_HAS_NO_PADDING: Guard = Guard {
 
 pub(super) const PADDED_WITH_ZERO: Guard = Guard {
     name: "the padding is 0",
-    holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad { value: 0.0, .. })),
+    holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad(Pad { value: 0.0, .. }))),
 };
 
 const POSITIVE_SCALE: Guard = Guard {
@@ -124,7 +124,7 @@ pub const RULES: &[RuleSpec] = &[
         apply: |egraph, found| {
             let [x, v, a, w, b] = found.vars();
             let (w, b) = product(egraph, [v, a], [w, b])?;
-            egraph.add_op(Op::Dense, &[x, w, b])
+            egraph.add_op(Op::Dense(Dense), &[x, w, b])
         },
         ..RuleSpec::PLAIN
     },
@@ -171,7 +171,7 @@ pub(super) fn geometry<'a>(egraph: &'a EGraph, found: &Match, position: usize) -
 /// The padding (top, left, bottom, right) of a pad of height and width only.
 pub(super) fn spatial_pads(pad: &Op) -> Option<[usize; 4]> {
     match pad {
-        Op::Pad { before, after, .. } => match (&before[..], &after[..]) {
+        Op::Pad(Pad { before, after, .. }) => match (&before[..], &after[..]) {
             (&[0, top, left, 0], &[0, bottom, right, 0]) => Some([top, left, bottom, right]),
             (_, _) => None,
         },
@@ -215,7 +215,7 @@ pub(super) fn response(egraph: &mut EGraph, layer: &Op, h: Id, w: Id, b: Id) -> 
         }
         _ => {
             let row = egraph.reshaped(h, &[1, inputs])?;
-            egraph.add_op(Op::Dense, &[row, w, b])?
+            egraph.add_op(Op::Dense(Dense), &[row, w, b])?
         }
     };
     egraph.reshaped(answer, &[outputs])
@@ -229,9 +229,9 @@ fn product(egraph: &mut EGraph, [v, a]: [Id; 2], [w, b]: [Id; 2]) -> Option<(Id,
     }
     let zeros = egraph.add_floats(&[inputs], vec![0.0; inputs])?;
     let columns = egraph.transposed(v, &[1, 0])?;
-    let matrix = egraph.add_op(Op::Dense, &[w, columns, zeros])?;
+    let matrix = egraph.add_op(Op::Dense(Dense), &[w, columns, zeros])?;
     let row = egraph.reshaped(a, &[1, hidden])?;
-    let bias = egraph.add_op(Op::Dense, &[row, w, b])?;
+    let bias = egraph.add_op(Op::Dense(Dense), &[row, w, b])?;
     let bias = egraph.reshaped(bias, &[outputs])?;
     Some((matrix, bias))
 }

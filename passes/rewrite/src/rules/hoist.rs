@@ -5,7 +5,7 @@ use super::{op, permutation};
 use crate::egraph::term::name;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec, Term};
 use egg::Id;
-use lutweave_ir::op::Binary;
+use lutweave_ir::op::{Binary, Concat, Dequantize, Pad, Quantize, Slice};
 use lutweave_ir::{Element, Op};
 
 /// The rules.
@@ -41,12 +41,12 @@ pub const RULES: &[RuleSpec] = &[
         why: "the border is quantized like the rest",
         apply: |egraph, found| {
             let quantize = op(egraph, found, 0)?.clone();
-            let &Op::Quantize { element, quantization } = &quantize else { return None };
-            let Op::Pad { before, after, value } = op(egraph, found, 1)?.clone() else { return None };
+            let &Op::Quantize(Quantize { element, quantization }) = &quantize else { return None };
+            let Op::Pad(Pad { before, after, value }) = op(egraph, found, 1)?.clone() else { return None };
             let (lo, hi) = narrow_range(element)?;
             let value = quantization.quantize(value, lo, hi) as f32;
             let q = egraph.add_op(quantize, &found.vars::<1>())?;
-            egraph.add_op(Op::Pad { before, after, value }, &[q])
+            egraph.add_op(Op::Pad(Pad { before, after, value }), &[q])
         },
         ..RuleSpec::PLAIN
     },
@@ -57,12 +57,12 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(pad[real value] (dequantize ?q))",
         why: "the border is dequantized like the rest; the zero point becomes the 0 of a convolution's padding",
         apply: |egraph, found| {
-            let Op::Pad { before, after, value } = op(egraph, found, 1)?.clone() else { return None };
+            let Op::Pad(Pad { before, after, value }) = op(egraph, found, 1)?.clone() else { return None };
             let [q] = found.vars();
             narrow_range(egraph.ty(q)?.element)?;
             let value = egraph.ty(q)?.quantization?.dequantize(value as i32);
-            let x = egraph.add_op(Op::Dequantize, &[q])?;
-            egraph.add_op(Op::Pad { before, after, value }, &[x])
+            let x = egraph.add_op(Op::Dequantize(Dequantize), &[q])?;
+            egraph.add_op(Op::Pad(Pad { before, after, value }), &[x])
         },
         ..RuleSpec::PLAIN
     },
@@ -106,11 +106,13 @@ fn hoist_transpose(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         return hoist_affine(egraph, &outer, &term);
     }
     let moved = match egraph.op(&term)? {
-        Op::Slice { starts, sizes, steps } => {
-            Op::Slice { starts: permuted(starts), sizes: permuted(sizes), steps: permuted(steps) }
+        Op::Slice(Slice { starts, sizes, steps }) => {
+            Op::Slice(Slice { starts: permuted(starts), sizes: permuted(sizes), steps: permuted(steps) })
         }
-        Op::Pad { before, after, value } => Op::Pad { before: permuted(before), after: permuted(after), value: *value },
-        Op::Concat { axis } => Op::Concat { axis: outer.iter().position(|other| other == axis)? },
+        Op::Pad(Pad { before, after, value }) => {
+            Op::Pad(Pad { before: permuted(before), after: permuted(after), value: *value })
+        }
+        Op::Concat(Concat { axis }) => Op::Concat(Concat { axis: outer.iter().position(|other| other == axis)? }),
         other => other.clone(),
     };
     let stated = egraph.ty(found.root)?.quantization;

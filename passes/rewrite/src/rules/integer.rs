@@ -3,7 +3,7 @@
 use super::fold::{add_pads, spatial_pads};
 use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
-use lutweave_ir::op::{QConv, Table};
+use lutweave_ir::op::{Pad, QConv, Table};
 use lutweave_ir::{Op, Requantize};
 
 /// The rules.
@@ -126,7 +126,9 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[Guard {
             name: "both pad with the same value",
             holds: |egraph, found| match (op(egraph, found, 0), op(egraph, found, 1)) {
-                (Some(Op::QConv(conv)), Some(Op::Pad { value, .. })) => f64::from(conv.pad_value) == f64::from(*value),
+                (Some(Op::QConv(conv)), Some(Op::Pad(Pad { value, .. }))) => {
+                    f64::from(conv.pad_value) == f64::from(*value)
+                }
                 (_, _) => false,
             },
         }],

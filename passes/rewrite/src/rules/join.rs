@@ -6,7 +6,7 @@ use crate::egraph::term::name;
 use crate::egraph::{Build, EGraph, Facts, Match, RuleClass, RuleSpec, Term};
 use egg::Id;
 use lutweave_ir::Op;
-use lutweave_ir::op::{Conv, Geometry};
+use lutweave_ir::op::{Concat, Conv, Geometry, Slice};
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
@@ -84,7 +84,7 @@ fn run_of_layers(egraph: &EGraph, parts: &[Id]) -> Option<(usize, Vec<Layer>)> {
 }
 
 fn concat_convs(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let &Op::Concat { axis } = op(egraph, found, 0)? else { return None };
+    let &Op::Concat(Concat { axis }) = op(egraph, found, 0)? else { return None };
     let parts = found.terms[0].children.clone();
     if axis != 3 || egraph.shape(found.root).len() != 4 {
         return None;
@@ -93,8 +93,8 @@ fn concat_convs(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let Layer { x, geometry, .. } = run[0];
     let weights: Vec<Id> = run.iter().map(|layer| layer.w).collect();
     let biases: Vec<Id> = run.iter().map(|layer| layer.b).collect();
-    let w = egraph.add_op(Op::Concat { axis: 0 }, &weights)?;
-    let b = egraph.add_op(Op::Concat { axis: 0 }, &biases)?;
+    let w = egraph.add_op(Op::Concat(Concat { axis: 0 }), &weights)?;
+    let b = egraph.add_op(Op::Concat(Concat { axis: 0 }), &biases)?;
     let joined = egraph.add_op(Op::Conv(Conv { geometry }), &[x, w, b])?;
     if run.len() == parts.len() {
         return Some(joined);
@@ -102,14 +102,14 @@ fn concat_convs(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let mut rest = parts[..start].to_vec();
     rest.push(joined);
     rest.extend(&parts[start + run.len()..]);
-    egraph.add_op(Op::Concat { axis }, &rest)
+    egraph.add_op(Op::Concat(Concat { axis }), &rest)
 }
 
 fn concat_unary(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let joined = op(egraph, found, 0)?.clone();
     let parts = &found.terms[0].children;
     let first = *parts.first()?;
-    if !matches!(joined, Op::Concat { axis: 3 }) {
+    if !matches!(joined, Op::Concat(Concat { axis: 3 })) {
         return None;
     }
     let mut functions = egraph[first].nodes.iter().filter_map(|term| match egraph.op(term)? {
@@ -165,10 +165,10 @@ fn convs_of_one_input(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let start = layers[..place].iter().map(|(_, layer)| egraph.shape(layer.w)[0]).sum();
     let weights: Vec<Id> = layers.iter().map(|(_, layer)| layer.w).collect();
     let biases: Vec<Id> = layers.iter().map(|(_, layer)| layer.b).collect();
-    let w = egraph.add_op(Op::Concat { axis: 0 }, &weights)?;
-    let b = egraph.add_op(Op::Concat { axis: 0 }, &biases)?;
+    let w = egraph.add_op(Op::Concat(Concat { axis: 0 }), &weights)?;
+    let b = egraph.add_op(Op::Concat(Concat { axis: 0 }), &biases)?;
     let all = egraph.add_op(Op::Conv(Conv { geometry: own }), &[x, w, b])?;
     let mut sizes = egraph.shape(found.root).to_vec();
     sizes[3] = outputs;
-    egraph.add_op(Op::Slice { starts: vec![0, 0, 0, start], sizes, steps: vec![1; 4] }, &[all])
+    egraph.add_op(Op::Slice(Slice { starts: vec![0, 0, 0, start], sizes, steps: vec![1; 4] }), &[all])
 }

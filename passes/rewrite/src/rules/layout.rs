@@ -4,6 +4,7 @@ use super::{op, permutation};
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
+use lutweave_ir::op::{ArgMax, Concat, Dense, Pad, ReduceMean, Slice, Softmax};
 
 const MOVES_UNIT_AXES_ONLY: Guard = Guard {
     name: "only axes of extent 1 change places",
@@ -124,13 +125,13 @@ pub const RULES: &[RuleSpec] = &[
         apply: |egraph, found| {
             let inner = permutation(egraph, &found.terms[1])?.to_vec();
             let moved = match op(egraph, found, 0)? {
-                Op::Slice { starts, sizes, steps } => Op::Slice {
+                Op::Slice(Slice { starts, sizes, steps }) => Op::Slice(Slice {
                     starts: unpermuted(&inner, starts),
                     sizes: unpermuted(&inner, sizes),
                     steps: unpermuted(&inner, steps),
-                },
-                Op::Pad { before, after, value } => {
-                    Op::Pad { before: unpermuted(&inner, before), after: unpermuted(&inner, after), value: *value }
+                }),
+                Op::Pad(Pad { before, after, value }) => {
+                    Op::Pad(Pad { before: unpermuted(&inner, before), after: unpermuted(&inner, after), value: *value })
                 }
                 _ => return None,
             };
@@ -147,8 +148,8 @@ pub const RULES: &[RuleSpec] = &[
         why: "the axis is followed",
         apply: |egraph, found| {
             let inner = permutation(egraph, &found.terms[1])?.to_vec();
-            let &Op::Softmax { axis } = op(egraph, found, 0)? else { return None };
-            let y = egraph.add_op(Op::Softmax { axis: inner[axis] }, &found.vars::<1>())?;
+            let &Op::Softmax(Softmax { axis }) = op(egraph, found, 0)? else { return None };
+            let y = egraph.add_op(Op::Softmax(Softmax { axis: inner[axis] }), &found.vars::<1>())?;
             egraph.transposed(y, &inner)
         },
         ..RuleSpec::PLAIN
@@ -171,7 +172,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a matrix product sees the last axis only",
         apply: |egraph, found| {
             let inner = permutation(egraph, &found.terms[1])?.to_vec();
-            let y = egraph.add_op(Op::Dense, &found.vars::<3>())?;
+            let y = egraph.add_op(Op::Dense(Dense), &found.vars::<3>())?;
             egraph.transposed(y, &inner)
         },
         ..RuleSpec::PLAIN
@@ -239,7 +240,7 @@ fn pull_from_all(egraph: &mut EGraph, found: &Match) -> Option<Id> {
             operands.push(untransposed(egraph, child, choice)?);
         }
         let moved = match egraph.op(term)? {
-            Op::Concat { axis } => Op::Concat { axis: choice[*axis] },
+            Op::Concat(Concat { axis }) => Op::Concat(Concat { axis: choice[*axis] }),
             other => other.clone(),
         };
         let y = egraph.add_op(moved, &operands)?;
@@ -297,12 +298,14 @@ fn affine(egraph: &mut EGraph, found: &Match) -> Option<Id> {
 fn reduce(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let inner = permutation(egraph, &found.terms[1])?.to_vec();
     let (reduced, moved, keep) = match op(egraph, found, 0)? {
-        Op::ReduceMean { axes, keep } => {
+        Op::ReduceMean(ReduceMean { axes, keep }) => {
             let mut own: Vec<usize> = axes.iter().map(|&axis| inner[axis]).collect();
             own.sort_unstable();
-            (axes.clone(), Op::ReduceMean { axes: own, keep: *keep }, *keep)
+            (axes.clone(), Op::ReduceMean(ReduceMean { axes: own, keep: *keep }), *keep)
         }
-        &Op::ArgMax { axis, keep, last } => (vec![axis], Op::ArgMax { axis: inner[axis], keep, last }, keep),
+        &Op::ArgMax(ArgMax { axis, keep, last }) => {
+            (vec![axis], Op::ArgMax(ArgMax { axis: inner[axis], keep, last }), keep)
+        }
         _ => return None,
     };
     let y = egraph.add_op(moved, &found.vars::<1>())?;

@@ -5,7 +5,7 @@ use super::op;
 use crate::egraph::term::name;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
-use lutweave_ir::op::{Binary, Conv, Geometry};
+use lutweave_ir::op::{Binary, Conv, Dense, Geometry};
 use lutweave_ir::{Op, TensorType};
 
 const NO_BIAS_UNDER_PADDING: Guard = Guard {
@@ -79,7 +79,7 @@ fn product(egraph: &mut EGraph, a: Id, b: Id) -> Option<Id> {
     let &[_, columns] = egraph.shape(b) else { return None };
     let transposed = egraph.transposed(b, &[1, 0])?;
     let zeros = egraph.add_floats(&[columns], vec![0.0; columns])?;
-    egraph.add_op(Op::Dense, &[a, transposed, zeros])
+    egraph.add_op(Op::Dense(Dense), &[a, transposed, zeros])
 }
 
 /// The inner convolution of a match is a scale or a bias per channel written as a layer, which
@@ -116,7 +116,7 @@ fn merge_conv_pointwise(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let merged = product(egraph, rows, v)?;
     let merged = egraph.reshaped(merged, &[outputs, height, width, inputs])?;
     let bias = egraph.reshaped(a, &[1, hidden])?;
-    let bias = egraph.add_op(Op::Dense, &[bias, rows, b])?;
+    let bias = egraph.add_op(Op::Dense(Dense), &[bias, rows, b])?;
     let bias = egraph.reshaped(bias, &[outputs])?;
     egraph.add_op(Op::Conv(Conv { geometry }), &[x, merged, bias])
 }

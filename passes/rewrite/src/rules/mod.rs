@@ -25,6 +25,7 @@ pub mod template;
 use crate::egraph::{EGraph, Facts, Match, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
+use lutweave_ir::op::Transpose;
 use std::sync::LazyLock;
 
 const FLOAT: &[&[RuleSpec]] = &[
@@ -88,7 +89,7 @@ fn op<'a>(egraph: &'a EGraph, found: &Match, position: usize) -> Option<&'a Op> 
 /// The permutation of a transpose term.
 fn permutation<'a>(egraph: &'a EGraph, term: &crate::egraph::Term) -> Option<&'a [usize]> {
     match egraph.op(term)? {
-        Op::Transpose { permutation } => Some(permutation),
+        Op::Transpose(Transpose { permutation }) => Some(permutation),
         _ => None,
     }
 }

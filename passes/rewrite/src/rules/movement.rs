@@ -4,6 +4,7 @@ use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec, Term};
 use egg::Id;
 use lutweave_ir::Op;
+use lutweave_ir::op::{Concat, Pad, Resize, Slice};
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
@@ -14,13 +15,15 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(slice[composed] ?x)",
         why: "a box of a box is a box",
         apply: |egraph, found| {
-            let Op::Slice { starts, sizes, steps } = op(egraph, found, 0)? else { return None };
-            let Op::Slice { starts: inner_starts, steps: inner_steps, .. } = op(egraph, found, 1)? else { return None };
-            let composed = Op::Slice {
+            let Op::Slice(Slice { starts, sizes, steps }) = op(egraph, found, 0)? else { return None };
+            let Op::Slice(Slice { starts: inner_starts, steps: inner_steps, .. }) = op(egraph, found, 1)? else {
+                return None;
+            };
+            let composed = Op::Slice(Slice {
                 starts: (0..starts.len()).map(|axis| inner_starts[axis] + starts[axis] * inner_steps[axis]).collect(),
                 sizes: sizes.clone(),
                 steps: steps.iter().zip(inner_steps).map(|(step, inner)| step * inner).collect(),
-            };
+            });
             egraph.add_op(composed, &found.vars::<1>())
         },
         ..RuleSpec::PLAIN
@@ -82,16 +85,19 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[Guard {
             name: "both pad with the same value",
             holds: |egraph, found| match (op(egraph, found, 0), op(egraph, found, 1)) {
-                (Some(Op::Pad { value: outer, .. }), Some(Op::Pad { value: inner, .. })) => outer == inner,
+                (Some(Op::Pad(Pad { value: outer, .. })), Some(Op::Pad(Pad { value: inner, .. }))) => outer == inner,
                 (_, _) => false,
             },
         }],
         why: "borders of one value add up",
         apply: |egraph, found| {
-            let Op::Pad { before, after, value } = op(egraph, found, 0)? else { return None };
-            let Op::Pad { before: inner_before, after: inner_after, .. } = op(egraph, found, 1)? else { return None };
+            let Op::Pad(Pad { before, after, value }) = op(egraph, found, 0)? else { return None };
+            let Op::Pad(Pad { before: inner_before, after: inner_after, .. }) = op(egraph, found, 1)? else {
+                return None;
+            };
             let sum = |a: &[usize], b: &[usize]| a.iter().zip(b).map(|(a, b)| a + b).collect();
-            let merged = Op::Pad { before: sum(before, inner_before), after: sum(after, inner_after), value: *value };
+            let merged =
+                Op::Pad(Pad { before: sum(before, inner_before), after: sum(after, inner_after), value: *value });
             egraph.add_op(merged, &found.vars::<1>())
         },
         ..RuleSpec::PLAIN
@@ -117,7 +123,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[Guard {
             name: "the box lies inside the padding",
             holds: |egraph, found| match (op(egraph, found, 0), op(egraph, found, 1)) {
-                (Some(Op::Slice { starts, sizes, steps }), Some(Op::Pad { before, .. })) => {
+                (Some(Op::Slice(Slice { starts, sizes, steps })), Some(Op::Pad(Pad { before, .. }))) => {
                     let x = egraph.shape(found.classes[0]);
                     (0..x.len()).all(|axis| {
                         let last = starts[axis] + (sizes[axis] - 1) * steps[axis];
@@ -129,10 +135,10 @@ pub const RULES: &[RuleSpec] = &[
         }],
         why: "a border that is cut off again",
         apply: |egraph, found| {
-            let Op::Slice { starts, sizes, steps } = op(egraph, found, 0)? else { return None };
-            let Op::Pad { before, .. } = op(egraph, found, 1)? else { return None };
+            let Op::Slice(Slice { starts, sizes, steps }) = op(egraph, found, 0)? else { return None };
+            let Op::Pad(Pad { before, .. }) = op(egraph, found, 1)? else { return None };
             let starts = starts.iter().zip(before).map(|(start, before)| start.saturating_sub(*before)).collect();
-            let inside = Op::Slice { starts, sizes: sizes.clone(), steps: steps.clone() };
+            let inside = Op::Slice(Slice { starts, sizes: sizes.clone(), steps: steps.clone() });
             egraph.add_op(inside, &found.vars::<1>())
         },
         ..RuleSpec::PLAIN
@@ -144,7 +150,7 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "?x",
         guards: &[Guard {
             name: "the factors are 1",
-            holds: |egraph, found| matches!(op(egraph, found, 0), Some(Op::Resize { factors: [1, 1] })),
+            holds: |egraph, found| matches!(op(egraph, found, 0), Some(Op::Resize(Resize { factors: [1, 1] }))),
         }],
         why: "nothing is repeated",
         apply: |_, found| Some(found.classes[0]),
@@ -153,8 +159,8 @@ pub const RULES: &[RuleSpec] = &[
 ];
 
 fn slice_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let Op::Slice { starts, sizes, steps } = op(egraph, found, 0)? else { return None };
-    let &Op::Concat { axis } = op(egraph, found, 1)? else { return None };
+    let Op::Slice(Slice { starts, sizes, steps }) = op(egraph, found, 0)? else { return None };
+    let &Op::Concat(Concat { axis }) = op(egraph, found, 1)? else { return None };
     let last = starts[axis] + (sizes[axis] - 1) * steps[axis];
     let mut begin = 0;
     for &part in &found.terms[1].children {
@@ -162,7 +168,7 @@ fn slice_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         if begin <= starts[axis] && last < end {
             let mut starts = starts.clone();
             starts[axis] -= begin;
-            let inside = Op::Slice { starts, sizes: sizes.clone(), steps: steps.clone() };
+            let inside = Op::Slice(Slice { starts, sizes: sizes.clone(), steps: steps.clone() });
             return egraph.add_op(inside, &[part]);
         }
         begin = end;
@@ -173,13 +179,13 @@ fn slice_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {
 /// A part of a join as a slice of another tensor.
 fn slices<'a>(egraph: &'a EGraph, part: Id) -> impl Iterator<Item = (Id, &'a [usize], &'a [usize])> + 'a {
     egraph.terms(part, "slice").filter_map(|term: &Term| match egraph.op(term)? {
-        Op::Slice { starts, steps, .. } => Some((egraph.find(term.children[0]), &starts[..], &steps[..])),
+        Op::Slice(Slice { starts, steps, .. }) => Some((egraph.find(term.children[0]), &starts[..], &steps[..])),
         _ => None,
     })
 }
 
 fn concat_slices(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let &Op::Concat { axis } = op(egraph, found, 0)? else { return None };
+    let &Op::Concat(Concat { axis }) = op(egraph, found, 0)? else { return None };
     let parts = &found.terms[0].children;
     let shape = egraph.shape(found.root);
     let candidates: Vec<Id> = slices(egraph, *parts.first()?).map(|(source, _, _)| source).collect();
@@ -200,13 +206,13 @@ fn concat_slices(egraph: &mut EGraph, found: &Match) -> Option<Id> {
 }
 
 fn flatten_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let &Op::Concat { axis } = op(egraph, found, 0)? else { return None };
+    let &Op::Concat(Concat { axis }) = op(egraph, found, 0)? else { return None };
     let mut flat = Vec::new();
     let mut nested = false;
     for &part in &found.terms[0].children {
         let inner = egraph.terms(part, "concat").find(|term| {
             let itself = term.children.iter().any(|&child| egraph.find(child) == egraph.find(part));
-            !itself && matches!(egraph.op(term), Some(Op::Concat { axis: other }) if *other == axis)
+            !itself && matches!(egraph.op(term), Some(Op::Concat(Concat { axis: other })) if *other == axis)
         });
         match inner {
             Some(inner) => {
@@ -219,5 +225,5 @@ fn flatten_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     if !nested {
         return None;
     }
-    egraph.add_op(Op::Concat { axis }, &flat)
+    egraph.add_op(Op::Concat(Concat { axis }), &flat)
 }

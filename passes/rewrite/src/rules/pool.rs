@@ -5,7 +5,7 @@ use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
-use lutweave_ir::op::{AveragePool, Unary, Window};
+use lutweave_ir::op::{AveragePool, MaxPool, Pad, ReduceMean, Unary, Window};
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
@@ -17,7 +17,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[Guard {
             name: "the axes are height and width",
             holds: |egraph, found| match op(egraph, found, 0) {
-                Some(Op::ReduceMean { axes, .. }) => axes.iter().all(|axis| [1, 2].contains(axis)),
+                Some(Op::ReduceMean(ReduceMean { axes, .. })) => axes.iter().all(|axis| [1, 2].contains(axis)),
                 _ => false,
             },
         }],
@@ -69,7 +69,7 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(average_pool[counted padding] ?x)",
         guards: &[Guard {
             name: "the padding is 0",
-            holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad { value: 0.0, .. })),
+            holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad(Pad { value: 0.0, .. }))),
         }],
         why: "zeros around the image that count in the mean",
         apply: |egraph, found| {
@@ -93,18 +93,18 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(max_pool[pads added] (relu ?x))",
         guards: &[Guard {
             name: "the padding is 0",
-            holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad { value: 0.0, .. })),
+            holds: |egraph, found| matches!(op(egraph, found, 1), Some(Op::Pad(Pad { value: 0.0, .. }))),
         }],
         why: "among values that are not negative, 0 wins as little as no value",
         apply: |egraph, found| {
             let pads = spatial_pads(op(egraph, found, 1)?)?;
-            let &Op::MaxPool(mut window) = op(egraph, found, 0)? else { return None };
+            let &Op::MaxPool(MaxPool { mut window }) = op(egraph, found, 0)? else { return None };
             add_pads(&mut window.pads, pads);
             let source = found.terms[1].children[0];
             if !overlaps(&window, egraph.shape(source)) {
                 return None;
             }
-            egraph.add_op(Op::MaxPool(window), &[source])
+            egraph.add_op(Op::MaxPool(MaxPool { window }), &[source])
         },
         ..RuleSpec::PLAIN
     },
@@ -134,7 +134,7 @@ pub const RULES: &[RuleSpec] = &[
 
 pub(super) fn window<'a>(egraph: &'a EGraph, found: &Match, position: usize) -> Option<&'a Window> {
     match op(egraph, found, position)? {
-        Op::MaxPool(window) => Some(window),
+        Op::MaxPool(MaxPool { window }) => Some(window),
         Op::AveragePool(pool) => Some(&pool.window),
         _ => None,
     }
@@ -149,7 +149,7 @@ fn overlaps(window: &Window, shape: &[usize]) -> bool {
 }
 
 fn mean(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let Op::ReduceMean { axes, .. } = op(egraph, found, 0)? else { return None };
+    let Op::ReduceMean(ReduceMean { axes, .. }) = op(egraph, found, 0)? else { return None };
     let [x] = found.vars();
     let &[_, height, width, _] = egraph.shape(x) else { return None };
     let kernel = [if axes.contains(&1) { height } else { 1 }, if axes.contains(&2) { width } else { 1 }];

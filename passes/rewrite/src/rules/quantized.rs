@@ -4,6 +4,7 @@ use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
+use lutweave_ir::op::Dequantize;
 
 const WIDENS: Guard = Guard {
     name: "the scale is the same and no integer is clamped",
@@ -95,7 +96,7 @@ pub const RULES: &[RuleSpec] = &[
             // Wider integers lose bits as floats.
             let (lo, hi) = egraph.ty(found.classes[0])?.element.range()?;
             (lo >= -(1 << 16) && hi <= 1 << 16).then_some(())?;
-            egraph.add_op(Op::Dequantize, &found.vars::<1>())
+            egraph.add_op(Op::Dequantize(Dequantize), &found.vars::<1>())
         },
         ..RuleSpec::PLAIN
     },
@@ -119,5 +120,5 @@ fn dequantize_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         parts.iter().map(same).collect::<Option<Vec<Id>>>()
     })?;
     let joined = egraph.add_op(concat, &sources)?;
-    egraph.add_op(Op::Dequantize, &[joined])
+    egraph.add_op(Op::Dequantize(Dequantize), &[joined])
 }

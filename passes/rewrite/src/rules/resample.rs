@@ -6,7 +6,7 @@ use super::pool::window;
 use crate::egraph::term::name;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
-use lutweave_ir::op::{AveragePool, Conv, Geometry};
+use lutweave_ir::op::{AveragePool, Concat, Conv, Geometry, Resize, Slice};
 use lutweave_ir::{Op, TensorType};
 
 const ONE_TAP: Guard = Guard {
@@ -40,7 +40,7 @@ const NO_PADDING: Guard = Guard {
 
 const STARTS_AT_ZERO: Guard = Guard {
     name: "the slice starts at the first position",
-    holds: |egraph, found| matches!(op(egraph, found, 0), Some(Op::Slice { starts, .. }) if starts.iter().all(|&start| start == 0)),
+    holds: |egraph, found| matches!(op(egraph, found, 0), Some(Op::Slice(Slice { starts, .. })) if starts.iter().all(|&start| start == 0)),
 };
 
 /// The rules.
@@ -121,12 +121,12 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(resize[product] ?x)",
         why: "repetitions multiply",
         apply: |egraph, found| {
-            let (Op::Resize { factors: outer }, Op::Resize { factors: inner }) =
+            let (Op::Resize(Resize { factors: outer }), Op::Resize(Resize { factors: inner })) =
                 (op(egraph, found, 0)?, op(egraph, found, 1)?)
             else {
                 return None;
             };
-            let composed = Op::Resize { factors: [outer[0] * inner[0], outer[1] * inner[1]] };
+            let composed = Op::Resize(Resize { factors: [outer[0] * inner[0], outer[1] * inner[1]] });
             // The product may be more than one operator repeats.
             composed.infer(&[egraph.ty(found.classes[0])?]).ok()?;
             egraph.add_op(composed, &found.vars::<1>())
@@ -297,12 +297,12 @@ pub const GENERATIVE: &[RuleSpec] = &[
 fn subsampled(egraph: &mut EGraph, x: Id, steps: [usize; 2]) -> Option<Id> {
     let &[batch, height, width, channels] = egraph.shape(x) else { return None };
     let sizes = vec![batch, height.div_ceil(steps[0]), width.div_ceil(steps[1]), channels];
-    egraph.add_op(Op::Slice { starts: vec![0; 4], sizes, steps: vec![1, steps[0], steps[1], 1] }, &[x])
+    egraph.add_op(Op::Slice(Slice { starts: vec![0; 4], sizes, steps: vec![1, steps[0], steps[1], 1] }), &[x])
 }
 
 fn slice_conv(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let [x, w, b] = found.vars();
-    let Op::Slice { steps, .. } = op(egraph, found, 0)? else { return None };
+    let Op::Slice(Slice { steps, .. }) = op(egraph, found, 0)? else { return None };
     let own = *geometry(egraph, found, 1)?;
     let strides = [own.strides[0] * steps[1], own.strides[1] * steps[2]];
     let layer = Op::Conv(Conv { geometry: Geometry { strides, ..own } });
@@ -319,13 +319,13 @@ fn slice_conv(egraph: &mut EGraph, found: &Match) -> Option<Id> {
 }
 
 fn resize_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {
-    let &Op::Concat { axis: 3 } = op(egraph, found, 0)? else { return None };
+    let &Op::Concat(Concat { axis: 3 }) = op(egraph, found, 0)? else { return None };
     let parts = &found.terms[0].children;
     let first = egraph.terms(*parts.first()?, "resize").next()?.payload;
     let source = |&part: &Id| egraph.terms(part, "resize").find(|term| term.payload == first);
     let terms = parts.iter().map(source).collect::<Option<Vec<_>>>()?;
     let sources: Vec<Id> = terms.iter().map(|term| term.children[0]).collect();
     let resize = egraph.op(terms.first()?)?.clone();
-    let joined = egraph.add_op(Op::Concat { axis: 3 }, &sources)?;
+    let joined = egraph.add_op(Op::Concat(Concat { axis: 3 }), &sources)?;
     egraph.add_op(resize, &[joined])
 }

@@ -5,6 +5,7 @@ use super::{op, permutation};
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
+use lutweave_ir::op::{Dense, ReduceMean};
 
 const KEEPS_LAST_AXIS: Guard = Guard {
     name: "the last axis stays",
@@ -88,7 +89,7 @@ pub const RULES: &[RuleSpec] = &[
         why: "a matrix product sees the last axis only",
         apply: |egraph, found| {
             let shape = egraph.shape(found.root).to_vec();
-            let y = egraph.add_op(Op::Dense, &found.vars::<3>())?;
+            let y = egraph.add_op(Op::Dense(Dense), &found.vars::<3>())?;
             egraph.reshaped(y, &shape)
         },
         ..RuleSpec::PLAIN
@@ -133,7 +134,7 @@ pub const RULES: &[RuleSpec] = &[
         guards: &[Guard {
             name: "the axes have extent 1",
             holds: |egraph, found| match op(egraph, found, 0) {
-                Some(Op::ReduceMean { axes, .. }) => {
+                Some(Op::ReduceMean(ReduceMean { axes, .. })) => {
                     axes.iter().all(|&axis| egraph.shape(found.classes[0]).get(axis) == Some(&1))
                 }
                 _ => false,
@@ -206,7 +207,7 @@ fn flatten_dense(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let w = egraph.transposed(w, &back)?;
     let w = egraph.reshaped(w, &[outputs, columns])?;
     let x = egraph.reshaped(x, &row)?;
-    egraph.add_op(Op::Dense, &[x, w, b])
+    egraph.add_op(Op::Dense(Dense), &[x, w, b])
 }
 
 /// `reshape(transpose(x))` as `transpose[outer](reshape(transpose[inner](x)))`, where `inner`

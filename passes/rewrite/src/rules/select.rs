@@ -7,6 +7,7 @@ use super::shuffle::Shuffle;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
+use lutweave_ir::op::{Select, Slice};
 
 /// The rules about layers.
 pub const RULES: &[RuleSpec] = &[
@@ -129,7 +130,9 @@ pub const MOVEMENT: &[RuleSpec] = &[
         rhs: "(select (slice ?x))",
         why: "a box takes some of the selected channels, and the same pixels",
         apply: |egraph, found| {
-            let Op::Slice { mut starts, mut sizes, mut steps } = op(egraph, found, 0)?.clone() else { return None };
+            let Op::Slice(Slice { mut starts, mut sizes, mut steps }) = op(egraph, found, 0)?.clone() else {
+                return None;
+            };
             let selected = channels(egraph, found, 1)?;
             let [x] = found.vars();
             let (start, size, step) = (starts.pop()?, sizes.pop()?, steps.pop()?);
@@ -138,7 +141,7 @@ pub const MOVEMENT: &[RuleSpec] = &[
             sizes.push(*egraph.shape(x).last()?);
             steps.push(1);
             let whole = sizes == egraph.shape(x);
-            let pixels = if whole { x } else { egraph.add_op(Op::Slice { starts, sizes, steps }, &[x])? };
+            let pixels = if whole { x } else { egraph.add_op(Op::Slice(Slice { starts, sizes, steps }), &[x])? };
             selection(egraph, pixels, kept)
         },
         ..RuleSpec::PLAIN
@@ -161,7 +164,7 @@ pub const MOVEMENT: &[RuleSpec] = &[
             let last = sizes.len() - 1;
             let (mut starts, mut steps) = (vec![0; sizes.len()], vec![1; sizes.len()]);
             (starts[last], sizes[last], steps[last]) = (start, count, step);
-            egraph.add_op(Op::Slice { starts, sizes, steps }, &[x])
+            egraph.add_op(Op::Slice(Slice { starts, sizes, steps }), &[x])
         },
         ..RuleSpec::PLAIN
     },
@@ -170,7 +173,7 @@ pub const MOVEMENT: &[RuleSpec] = &[
 /// The channels of the selection at a position of the pattern.
 fn channels<'a>(egraph: &'a EGraph, found: &Match, position: usize) -> Option<&'a [usize]> {
     match op(egraph, found, position)? {
-        Op::Select { channels } => Some(channels),
+        Op::Select(Select { channels }) => Some(channels),
         _ => None,
     }
 }
@@ -192,7 +195,7 @@ fn run(channels: &[usize]) -> Option<usize> {
 /// up on large constants, which have no value until extraction.
 fn selection(egraph: &mut EGraph, x: Id, channels: Vec<usize>) -> Option<Id> {
     let inner = egraph.terms(x, "select").find_map(|term| match egraph.op(term)? {
-        Op::Select { channels } => Some((term.children[0], channels.clone())),
+        Op::Select(Select { channels }) => Some((term.children[0], channels.clone())),
         _ => None,
     });
     let (x, channels) = match inner {
@@ -203,7 +206,7 @@ fn selection(egraph: &mut EGraph, x: Id, channels: Vec<usize>) -> Option<Id> {
     if all && channels.iter().enumerate().all(|(index, &channel)| index == channel) {
         return Some(x);
     }
-    egraph.add_op(Op::Select { channels }, &[x])
+    egraph.add_op(Op::Select(Select { channels }), &[x])
 }
 
 /// Indices of the first axis of a class.

@@ -7,6 +7,7 @@ use crate::egraph::term::name;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
+use lutweave_ir::op::Reshape;
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
@@ -125,7 +126,7 @@ impl Shuffle {
         let [outer, transpose, _] = found.terms.get(at..at + 3)? else { return None };
         let own = egraph.shape(x).to_vec();
         let result = match egraph.op(outer)? {
-            Op::Reshape { shape } => shape,
+            Op::Reshape(Reshape { shape }) => shape,
             _ => return None,
         };
         if *result != own || own.len() < 2 {

@@ -6,7 +6,7 @@
 use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
-use lutweave_ir::op::{Binary, Unary};
+use lutweave_ir::op::{Binary, Pad, Unary};
 use lutweave_ir::{Element, Op};
 
 const SITE: &str = "activation_site";
@@ -25,7 +25,7 @@ const ONE_SITE: Guard = Guard {
 const PADDED_WITH_ZERO: Guard = Guard {
     name: "the padding is 0",
     holds: |egraph, found| {
-        found.terms.iter().any(|term| matches!(egraph.op(term), Some(Op::Pad { value, .. }) if *value == 0.0))
+        found.terms.iter().any(|term| matches!(egraph.op(term), Some(Op::Pad(Pad { value, .. })) if *value == 0.0))
     },
 };
 

@@ -5,7 +5,7 @@ use super::merge::ungrouped;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec, Term};
 use egg::Id;
 use lutweave_ir::Op;
-use lutweave_ir::op::{Binary, Conv, Geometry};
+use lutweave_ir::op::{Binary, Concat, Conv, Geometry, Pad};
 
 const SAME_STRIDES: Guard = Guard {
     name: "both convolutions have the same strides",
@@ -128,7 +128,7 @@ fn aligned(egraph: &mut EGraph, [one, two]: [Branch; 2]) -> Option<(Geometry, [I
         let kernel = [0, y.kernel, x.kernel, 0];
         let after = [1, 2].map(|axis| kernel[axis] - before[axis] - shapes[branch][axis]);
         if before.iter().chain(&after).any(|&zeros| zeros > 0) {
-            let pad = Op::Pad { before: before.to_vec(), after: vec![0, after[0], after[1], 0], value: 0.0 };
+            let pad = Op::Pad(Pad { before: before.to_vec(), after: vec![0, after[0], after[1], 0], value: 0.0 });
             *w = egraph.add_op(pad, &[*w])?;
         }
     }
@@ -194,8 +194,8 @@ fn sum_over_two_inputs(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         return None;
     }
     let (geometry, weights) = aligned(egraph, branches)?;
-    let joined = egraph.add_op(Op::Concat { axis: 3 }, &[x, y])?;
-    let w = egraph.add_op(Op::Concat { axis: 3 }, &weights)?;
+    let joined = egraph.add_op(Op::Concat(Concat { axis: 3 }), &[x, y])?;
+    let w = egraph.add_op(Op::Concat(Concat { axis: 3 }), &weights)?;
     let b = add_ids(egraph, a, b)?;
     egraph.add_op(Op::Conv(Conv { geometry }), &[joined, w, b])
 }

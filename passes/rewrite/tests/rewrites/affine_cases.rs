@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::random::Maker;
-use lutweave_ir::op::{Binary, Geometry, Unary};
+use lutweave_ir::op::{BatchNorm, Binary, Geometry, Pad, Unary};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -69,7 +69,7 @@ fn normalized(m: &mut Maker, x: NodeId) -> NodeId {
     let (scale, bias, mean) = (m.constant(&[c]), m.constant(&[c]), m.constant(&[c]));
     let variance = (0..c).map(|_| m.random.real().abs() + 0.2).collect();
     let variance = m.floats(&[c], variance);
-    m.add(Op::BatchNorm { epsilon: 1e-3 }, &[x, scale, bias, mean, variance])
+    m.add(Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &[x, scale, bias, mean, variance])
 }
 
 fn batch_norm(seed: u64) -> Graph {
@@ -95,7 +95,7 @@ fn dynamic_statistics(seed: u64) -> Graph {
     let scale = m.input(&[c]);
     let (bias, mean) = (m.constant(&[c]), m.constant(&[c]));
     let variance = m.floats(&[c], vec![1.0; c]);
-    let y = m.add(Op::BatchNorm { epsilon: 1e-3 }, &[x, scale, bias, mean, variance]);
+    let y = m.add(Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &[x, scale, bias, mean, variance]);
     m.finish(&[y])
 }
 
@@ -226,7 +226,7 @@ fn padded(seed: u64) -> Graph {
     let value = m.random.pick(&[0.0, 0.0, 1.0]);
     let before = vec![0, m.random.from(0, 2), m.random.from(0, 2), 0];
     let after = vec![0, m.random.from(0, 2), 1, 0];
-    let y = m.add(Op::Pad { before, after, value }, &[x]);
+    let y = m.add(Op::Pad(Pad { before, after, value }), &[x]);
     let y = m.conv(y);
     m.finish(&[y])
 }

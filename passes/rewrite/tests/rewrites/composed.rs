@@ -3,7 +3,7 @@
 use crate::random::Maker;
 use crate::soundness::{Tolerance, check};
 use crate::{same_function, same_interface};
-use lutweave_ir::op::{AveragePool, Binary, Unary, Window};
+use lutweave_ir::op::{AveragePool, Binary, Concat, MaxPool, Pad, ReduceMean, Slice, Softmax, Unary, Window};
 use lutweave_ir::{Graph, NodeId, Op};
 use lutweave_rewrite::cleanup::{Rewrites, simplify};
 use lutweave_rewrite::egraph::{RuleClass, RuleSpec};
@@ -54,7 +54,7 @@ fn slice(m: &mut Maker, x: NodeId) -> NodeId {
     starts[axis] = starts[axis].min(shape[axis] - 1);
     steps[axis] = m.random.from(1, 2);
     sizes[axis] = (shape[axis] - starts[axis]).div_ceil(steps[axis]);
-    m.add(Op::Slice { starts, sizes, steps }, &[x])
+    m.add(Op::Slice(Slice { starts, sizes, steps }), &[x])
 }
 
 fn arithmetic(m: &mut Maker, x: NodeId) -> NodeId {
@@ -81,7 +81,7 @@ fn pool(m: &mut Maker, x: NodeId) -> NodeId {
     let pads = if m.random.flip() { [0; 4] } else { [kernel[0] / 2, 0, 0, kernel[1] / 2] };
     let window = Window { kernel, strides: [1, m.random.from(1, 2)], dilations: [1, 1], pads };
     if m.random.flip() {
-        return m.add(Op::MaxPool(window), &[x]);
+        return m.add(Op::MaxPool(MaxPool { window }), &[x]);
     }
     let counted_pads = m.random.pick(&[None, Some(pads)]);
     m.add(Op::AveragePool(AveragePool { window, counted_pads }), &[x])
@@ -114,14 +114,14 @@ fn step(m: &mut Maker, values: &[NodeId]) -> NodeId {
             let axis = m.random.from(0, rank - 1);
             let (mut before, after) = (vec![0; rank], vec![0; rank]);
             before[axis] = 1;
-            m.add(Op::Pad { before, after, value: 0.0 }, &[x])
+            m.add(Op::Pad(Pad { before, after, value: 0.0 }), &[x])
         }
         9 | 10 => arithmetic(m, x),
         11 => {
             let axis = m.random.from(0, shape.len() - 1);
             let same: Vec<NodeId> = values.iter().copied().filter(|&other| m.shape(other) == shape).collect();
             let other = m.random.pick(&same);
-            m.add(Op::Concat { axis }, &[x, other])
+            m.add(Op::Concat(Concat { axis }), &[x, other])
         }
         12 => {
             let same: Vec<NodeId> = values.iter().copied().filter(|&other| m.shape(other) == shape).collect();
@@ -132,12 +132,12 @@ fn step(m: &mut Maker, values: &[NodeId]) -> NodeId {
         13 if image && shape[1] > 1 && shape[2] > 1 => pool(m, x),
         13 => {
             let axes = vec![m.random.from(0, shape.len() - 1)];
-            m.add(Op::ReduceMean { axes, keep: true }, &[x])
+            m.add(Op::ReduceMean(ReduceMean { axes, keep: true }), &[x])
         }
         14 if shape.len() > 1 => m.dense(x),
         _ => {
             let axis = m.random.from(0, shape.len() - 1);
-            m.add(Op::Softmax { axis }, &[x])
+            m.add(Op::Softmax(Softmax { axis }), &[x])
         }
     }
 }

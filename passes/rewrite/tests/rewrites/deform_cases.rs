@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::random::Maker;
-use lutweave_ir::op::{Binary, Conv, DeformConv, Geometry, Sampling, Unary};
+use lutweave_ir::op::{Binary, Conv, DeformConv, Geometry, Pad, Sampling, Unary};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -233,7 +233,7 @@ fn padded(seed: u64) -> Graph {
     let mut m = Maker::new(seed);
     let mut layer = Layer::random(&mut m, [3, 3]);
     let value = m.random.pick(&[0.0, 0.0, 1.0]);
-    let op = Op::Pad { before: vec![0, 1, 2, 0], after: vec![0, 0, 1, 0], value };
+    let op = Op::Pad(Pad { before: vec![0, 1, 2, 0], after: vec![0, 0, 1, 0], value });
     layer.x = m.add(op, &[layer.x]);
     let offsets = layer.field(&m, 2 * layer.taps());
     let offsets = m.input(&offsets);

@@ -3,7 +3,10 @@
 use crate::random::Maker;
 use crate::same_function;
 use crate::soundness::Tolerance;
-use lutweave_ir::op::{Binary, DeformConv, Geometry, Sampling, Unary};
+use lutweave_ir::op::{
+    BatchNorm, Binary, Concat, DeformConv, Dequantize, Geometry, MaxPool, Quantize, ReduceMean, Resize, Sampling,
+    Slice, Unary,
+};
 use lutweave_ir::{Graph, NodeId, Op};
 use lutweave_rewrite::cleanup::simplify;
 
@@ -33,7 +36,7 @@ fn channels_first_norm(m: &mut Maker, x: NodeId) -> NodeId {
     let x = m.transpose(x, &TO_NHWC);
     let (scale, bias, mean) = (m.constant(&[c]), m.constant(&[c]), m.constant(&[c]));
     let variance = m.floats(&[c], vec![0.5; c]);
-    let y = m.add(Op::BatchNorm { epsilon: 1e-5 }, &[x, scale, bias, mean, variance]);
+    let y = m.add(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[x, scale, bias, mean, variance]);
     m.transpose(y, &TO_NCHW)
 }
 
@@ -48,7 +51,7 @@ fn a_channels_first_residual_block_is_convolutions_and_one_sum() {
     let b = channels_first_norm(&mut m, b);
     let y = m.binary(Binary::Add, a, b);
     let y = m.unary(Unary::Relu, y);
-    let y = m.add(Op::ReduceMean { axes: vec![2, 3], keep: false }, &[y]);
+    let y = m.add(Op::ReduceMean(ReduceMean { axes: vec![2, 3], keep: false }), &[y]);
     let y = m.dense(y);
     let graph = m.finish(&[y]);
     let expected = ["add", "average_pool", "conv", "conv", "dense", "relu", "relu", "reshape", "transpose"];
@@ -105,7 +108,7 @@ fn a_channel_shuffle_is_strided_slices() {
     let x = m.transpose(x, &[1, 0, 2]);
     let x = m.reshape(x, &[2, 1, 4, 3, 4]);
     let part = |m: &mut Maker, index: usize| {
-        let op = Op::Slice { starts: vec![index, 0, 0, 0, 0], sizes: vec![1, 1, 4, 3, 4], steps: vec![1; 5] };
+        let op = Op::Slice(Slice { starts: vec![index, 0, 0, 0, 0], sizes: vec![1, 1, 4, 3, 4], steps: vec![1; 5] });
         let part = m.add(op, &[x]);
         let part = m.reshape(part, &[1, 4, 3, 4]);
         m.transpose(part, &TO_NHWC)
@@ -135,7 +138,7 @@ fn a_block_trained_in_branches_is_one_convolution() {
     let normalized = |m: &mut Maker, x: NodeId| {
         let (scale, bias, mean) = (m.constant(&[4]), m.constant(&[4]), m.constant(&[4]));
         let variance = m.floats(&[4], vec![0.5; 4]);
-        m.add(Op::BatchNorm { epsilon: 1e-5 }, &[x, scale, bias, mean, variance])
+        m.add(Op::BatchNorm(BatchNorm { epsilon: 1e-5 }), &[x, scale, bias, mean, variance])
     };
     let wide = m.conv_of(x, [3, 3], 4, padded);
     let wide = normalized(&mut m, wide);
@@ -174,7 +177,7 @@ fn an_upsampled_head_runs_at_the_low_resolution() {
     let mut m = Maker::new(9);
     let x = m.input(&[1, 3, 4, 8]);
     let x = m.unary(Unary::Tanh, x);
-    let y = m.add(Op::Resize { factors: [2, 2] }, &[x]);
+    let y = m.add(Op::Resize(Resize { factors: [2, 2] }), &[x]);
     let plain = Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 };
     let y = m.conv_of(y, [1, 1], 2, plain);
     let y = m.unary(Unary::Sigmoid, y);
@@ -219,7 +222,7 @@ fn layers_under_one_join_are_one_layer() {
         let y = m.conv_of(x, [3, 3], outputs, layer);
         m.unary(Unary::Relu, y)
     });
-    let y = m.add(Op::Concat { axis: 3 }, &parts);
+    let y = m.add(Op::Concat(Concat { axis: 3 }), &parts);
     let graph = m.finish(&[y]);
     assert_eq!(operators(&graph), ["conv", "relu"]);
 }
@@ -228,11 +231,11 @@ fn layers_under_one_join_are_one_layer() {
 fn a_pool_of_dequantized_integers_pools_integers() {
     let mut m = Maker::new(12);
     let q = m.integers(&[1, 4, 4, 2], lutweave_ir::Element::I8, 3);
-    let x = m.add(Op::Dequantize, &[q]);
+    let x = m.add(Op::Dequantize(Dequantize), &[q]);
     let window = lutweave_ir::op::Window { kernel: [2, 2], strides: [2, 2], dilations: [1, 1], pads: [0; 4] };
-    let y = m.add(Op::MaxPool(window), &[x]);
+    let y = m.add(Op::MaxPool(MaxPool { window }), &[x]);
     let quantization = m.graph.node(q).ty.quantization.unwrap();
-    let y = m.add(Op::Quantize { element: lutweave_ir::Element::I8, quantization }, &[y]);
+    let y = m.add(Op::Quantize(Quantize { element: lutweave_ir::Element::I8, quantization }), &[y]);
     let graph = m.finish(&[y]);
     assert_eq!(operators(&graph), ["max_pool"]);
 }

@@ -3,7 +3,7 @@
 use crate::composed;
 use crate::random::{Maker, Random};
 use crate::soundness::{Tolerance, difference};
-use lutweave_ir::op::{Binary, Unary};
+use lutweave_ir::op::{BatchNorm, Binary, Unary};
 use lutweave_ir::{Op, Tensor};
 use lutweave_rewrite::cleanup::simplify;
 use lutweave_rewrite::explain::{Proof, explain, prove};
@@ -27,7 +27,7 @@ fn a_folded_batch_norm_is_explained() {
     let c = m.channels(x);
     let (scale, bias, mean) = (m.constant(&[c]), m.constant(&[c]), m.constant(&[c]));
     let variance = m.floats(&[c], vec![0.5; c]);
-    let y = m.graph.add("norm", Op::BatchNorm { epsilon: 1e-3 }, &[x, scale, bias, mean, variance]).unwrap();
+    let y = m.graph.add("norm", Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &[x, scale, bias, mean, variance]).unwrap();
     let y = m.graph.add("relu", Op::Unary(Unary::Relu), &[y]).unwrap();
     let graph = m.finish(&[y]);
     let proof = prove(&graph, "norm").unwrap_or_else(|error| panic!("{error}"));

@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::random::Maker;
-use lutweave_ir::op::{AveragePool, Binary, Unary, Window};
+use lutweave_ir::op::{AveragePool, Binary, MaxPool, PRelu, Pad, ReduceMean, Unary, Window};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -66,11 +66,11 @@ fn slopes(seed: u64) -> Graph {
     let y = match m.random.from(0, 2) {
         0 => {
             let slope = m.constant(&[c]);
-            m.add(Op::PRelu, &[x, slope])
+            m.add(Op::PRelu(PRelu), &[x, slope])
         }
         1 => {
             let slope = m.floats(&[1, 1, c], vec![alpha; c]);
-            m.add(Op::PRelu, &[x, slope])
+            m.add(Op::PRelu(PRelu), &[x, slope])
         }
         _ => m.unary(Unary::LeakyRelu { alpha }, x),
     };
@@ -190,7 +190,7 @@ fn mean(seed: u64) -> Graph {
     let mut m = Maker::new(seed);
     let x = m.image();
     let axes = m.random.pick(&[&[1, 2][..], &[1], &[2], &[3], &[2, 3]]).to_vec();
-    let y = m.add(Op::ReduceMean { axes, keep: m_flip(seed) }, &[x]);
+    let y = m.add(Op::ReduceMean(ReduceMean { axes, keep: m_flip(seed) }), &[x]);
     m.finish(&[y])
 }
 
@@ -200,7 +200,7 @@ fn m_flip(seed: u64) -> bool {
 
 fn pool(m: &mut Maker, x: NodeId, max: bool, window: Window) -> NodeId {
     if max {
-        return m.add(Op::MaxPool(window), &[x]);
+        return m.add(Op::MaxPool(MaxPool { window }), &[x]);
     }
     let counted_pads = m.random.pick(&[None, Some(window.pads)]);
     m.add(Op::AveragePool(AveragePool { window, counted_pads }), &[x])
@@ -221,7 +221,7 @@ fn pools(seed: u64) -> Graph {
         _ => {
             let value = m.random.pick(&[0.0, 0.75]);
             let pads = m.random.pick(&[[1, 0], [1, 1], [0, 1]]);
-            let op = Op::Pad { before: vec![0, pads[0], pads[1], 0], after: vec![0, pads[1], 0, 0], value };
+            let op = Op::Pad(Pad { before: vec![0, pads[0], pads[1], 0], after: vec![0, pads[1], 0, 0], value });
             let y = m.add(op, &[x]);
             let pads = m.random.pick(&[[0; 4], [0, 1, 0, 0]]);
             pool(&mut m, y, max, Window { kernel: [3, 3], pads, ..one })
@@ -235,7 +235,7 @@ fn monotone(seed: u64) -> Graph {
     let x = m.image();
     let pads = m.random.pick(&[[0; 4], [1, 0, 0, 1]]);
     let window = Window { kernel: [2, 2], strides: [1, 2], dilations: [1, 1], pads };
-    let y = m.add(Op::MaxPool(window), &[x]);
+    let y = m.add(Op::MaxPool(MaxPool { window }), &[x]);
     let functions = [
         Unary::Relu,
         Unary::Clip { lo: -0.5, hi: 1.0 },

@@ -1,7 +1,7 @@
 //! Rules that grow without end stop, and the report says so.
 
 use crate::random::Maker;
-use lutweave_ir::op::Unary;
+use lutweave_ir::op::{Pad, Slice, Unary};
 use lutweave_ir::{Graph, Op};
 use lutweave_rewrite::cleanup::{Phase, RewriteReport, Rewrites, saturate};
 use lutweave_rewrite::egraph::{Build, Facts, RuleClass, RuleSpec, encode};
@@ -28,8 +28,8 @@ fn endless(generative: bool) -> RuleSpec {
             let border = 1 + egraph.terms(found.root, "slice").count();
             let before = vec![0, border, 0, 0];
             let padded =
-                egraph.add_op(Op::Pad { before: before.clone(), after: vec![0; 4], value: 1.0 }, &[found.root])?;
-            egraph.add_op(Op::Slice { starts: before, sizes, steps: vec![1; 4] }, &[padded])
+                egraph.add_op(Op::Pad(Pad { before: before.clone(), after: vec![0; 4], value: 1.0 }), &[found.root])?;
+            egraph.add_op(Op::Slice(Slice { starts: before, sizes, steps: vec![1; 4] }), &[padded])
         },
         constants: false,
         generative,

@@ -3,7 +3,7 @@
 use crate::Case;
 use crate::affine_cases::plain;
 use crate::random::Maker;
-use lutweave_ir::op::{QAdd, QAveragePool, QConv, QMul, Table, Window};
+use lutweave_ir::op::{MaxPool, Pad, QAdd, QAveragePool, QConv, QMul, Table, Window};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Requantize, TensorType};
 
 pub const CASES: &[Case] = &[
@@ -109,7 +109,7 @@ fn table_after_layer(seed: u64) -> Graph {
     let mut y = layer(&mut m, x);
     if m.random.flip() {
         let pads = m.random.pick(&[[0; 4], [1, 0, 0, 1]]);
-        y = m.add(Op::MaxPool(Window { pads, ..window([2, 2]) }), &[y]);
+        y = m.add(Op::MaxPool(MaxPool { window: Window { pads, ..window([2, 2]) } }), &[y]);
     }
     let element = m.random.pick(&[Element::I4, Element::I4, Element::I8]);
     let table = table(&mut m, Element::I4, element);
@@ -124,7 +124,7 @@ fn padded(seed: u64) -> Graph {
     let x = m.integers(&[1, 3, 3, 2], Element::U8, zero_point);
     let value = if m.random.from(0, 2) > 0 { zero_point } else { zero_point + 1 };
     let pads = [m.random.from(0, 2), m.random.from(0, 1)];
-    let op = Op::Pad { before: vec![0, pads[0], pads[1], 0], after: vec![0, 1, pads[1], 0], value: value as f32 };
+    let op = Op::Pad(Pad { before: vec![0, pads[0], pads[1], 0], after: vec![0, 1, pads[1], 0], value: value as f32 });
     let y = m.add(op, &[x]);
     let ty = TensorType::int([2, 2, 2, 2], Element::I8);
     let w = m.random.tensor(&ty);

@@ -19,6 +19,7 @@ mod sites;
 mod soundness;
 
 use lutweave_ir::interpret;
+use lutweave_ir::op::Transpose;
 use lutweave_ir::{Graph, Op};
 use lutweave_rewrite::cleanup::{Rewrites, saturate, simplify, simplify_integer, simplify_sites};
 use lutweave_rewrite::egraph::{Pattern, RuleClass, RuleSpec, encode, extract, rebuild};
@@ -184,8 +185,8 @@ fn same_function(before: &Graph, after: &Graph, tolerance: Tolerance, seed: u64,
 fn names_and_order_of_outputs_survive() {
     let mut graph = Graph::new("ports");
     let x = graph.input("x", lutweave_ir::TensorType::f32([1, 2, 2, 3]));
-    let there = graph.add("there", Op::Transpose { permutation: vec![0, 3, 1, 2] }, &[x]).unwrap();
-    let back = graph.add("back", Op::Transpose { permutation: vec![0, 2, 3, 1] }, &[there]).unwrap();
+    let there = graph.add("there", Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[x]).unwrap();
+    let back = graph.add("back", Op::Transpose(Transpose { permutation: vec![0, 2, 3, 1] }), &[there]).unwrap();
     graph.set_outputs(vec![back, there, back]);
     let simplified = simplify(&graph).unwrap().graph;
     same_interface(&graph, &simplified, "ports");

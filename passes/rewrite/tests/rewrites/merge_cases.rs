@@ -3,7 +3,7 @@
 use crate::Case;
 use crate::affine_cases::plain;
 use crate::random::Maker;
-use lutweave_ir::op::{Binary, Geometry, Unary};
+use lutweave_ir::op::{Binary, Concat, Geometry, Unary};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -147,7 +147,7 @@ fn joined_layers(seed: u64) -> Graph {
         if activated { m.unary(Unary::Relu, y) } else { y }
     };
     let parts: Vec<NodeId> = (0..3).map(|_| part(&mut m)).collect();
-    let y = m.add(Op::Concat { axis: 3 }, &parts);
+    let y = m.add(Op::Concat(Concat { axis: 3 }), &parts);
     let again = m.opaque(parts[0]);
     m.finish(&[y, again])
 }

@@ -2,7 +2,10 @@
 
 use crate::Case;
 use crate::random::Maker;
-use lutweave_ir::op::{Binary, DequantizeWeights, Unary};
+use lutweave_ir::op::{
+    ArgMax, Binary, Concat, Dense, Dequantize, DequantizeWeights, PRelu, Pad, Quantize, ReduceMean, Resize, Slice,
+    Softmax, Unary,
+};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
 
 pub const CASES: &[Case] = &[
@@ -81,7 +84,7 @@ fn pointwise(seed: u64) -> Graph {
         0 => m.unary(Unary::Tanh, y),
         1 => m.binary(Binary::Mul, y, k),
         2 => m.binary(Binary::Add, y, k),
-        _ => m.add(Op::PRelu, &[y, k]),
+        _ => m.add(Op::PRelu(PRelu), &[y, k]),
     };
     m.finish(&[y])
 }
@@ -120,11 +123,11 @@ fn quantized(seed: u64) -> Graph {
     let x = m.input(&[1, 2, 3, 2]);
     let x = if m.random.flip() { m.shuffled(x).0 } else { m.reshape(x, &[1, 6, 2]) };
     let quantization = Quantization { scale: 0.02, zero_point: 3 };
-    let q = m.add(Op::Quantize { element: Element::I8, quantization }, &[x]);
+    let q = m.add(Op::Quantize(Quantize { element: Element::I8, quantization }), &[x]);
     let rank = m.shape(q).len();
     let permutation = m.random.permutation(rank);
     let q = m.transpose(q, &permutation);
-    let y = m.add(Op::Dequantize, &[q]);
+    let y = m.add(Op::Dequantize(Dequantize), &[q]);
     m.finish(&[y])
 }
 
@@ -139,7 +142,7 @@ fn joined(seed: u64) -> Graph {
     }
     let shape = m.shape(x);
     let k = m.constant(&shape);
-    let z = m.add(Op::Concat { axis }, &[x, y, k]);
+    let z = m.add(Op::Concat(Concat { axis }), &[x, y, k]);
     m.finish(&[z])
 }
 
@@ -153,14 +156,14 @@ fn random_slice(m: &mut Maker, x: NodeId) -> NodeId {
         steps.push(step);
         sizes.push(m.random.from(1, (extent - start).div_ceil(step)));
     }
-    m.add(Op::Slice { starts, sizes, steps }, &[x])
+    m.add(Op::Slice(Slice { starts, sizes, steps }), &[x])
 }
 
 fn random_pad(m: &mut Maker, x: NodeId, value: f32) -> NodeId {
     let rank = m.shape(x).len();
     let before = (0..rank).map(|_| m.random.from(0, 1)).collect();
     let after = (0..rank).map(|_| m.random.from(0, 1)).collect();
-    m.add(Op::Pad { before, after, value }, &[x])
+    m.add(Op::Pad(Pad { before, after, value }), &[x])
 }
 
 fn boxed(seed: u64) -> Graph {
@@ -176,7 +179,7 @@ fn softmax(seed: u64) -> Graph {
     let x = m.input(&[2, 3, 4]);
     let (y, _) = m.shuffled(x);
     let axis = m.random.from(0, 2);
-    let y = m.add(Op::Softmax { axis }, &[y]);
+    let y = m.add(Op::Softmax(Softmax { axis }), &[y]);
     m.finish(&[y])
 }
 
@@ -187,9 +190,9 @@ fn reduced(seed: u64) -> Graph {
     let keep = m.random.flip();
     let y = if m.random.flip() {
         let axes = m.random.pick(&[&[1, 2][..], &[2, 3], &[1], &[3], &[0, 2]]).to_vec();
-        m.add(Op::ReduceMean { axes, keep }, &[y])
+        m.add(Op::ReduceMean(ReduceMean { axes, keep }), &[y])
     } else {
-        let op = Op::ArgMax { axis: m.random.from(0, 3), keep, last: m.random.flip() };
+        let op = Op::ArgMax(ArgMax { axis: m.random.from(0, 3), keep, last: m.random.flip() });
         m.add(op, &[y])
     };
     m.finish(&[y])
@@ -222,7 +225,7 @@ fn weights(seed: u64) -> Graph {
         _ => m.reshape(w, &[3, 4]),
     };
     let x = if m.shape(w) == [3, 4] {
-        m.add(Op::Dense, &[x, w])
+        m.add(Op::Dense(Dense), &[x, w])
     } else {
         let w = m.reshape(w, &[1, 12]);
         let x = m.reshape(x, &[8, 1]);
@@ -310,7 +313,7 @@ fn slices(seed: u64) -> Graph {
         random_slice(&mut m, y)
     } else {
         let sizes = m.shape(y);
-        m.add(Op::Slice { starts: vec![0; 4], sizes, steps: vec![1; 4] }, &[y])
+        m.add(Op::Slice(Slice { starts: vec![0; 4], sizes, steps: vec![1; 4] }), &[y])
     };
     m.finish(&[y])
 }
@@ -318,7 +321,7 @@ fn slices(seed: u64) -> Graph {
 fn slice_of_join(seed: u64) -> Graph {
     let mut m = Maker::new(seed);
     let (x, y) = (m.input(&[2, 4]), m.input(&[3, 4]));
-    let z = m.add(Op::Concat { axis: 0 }, &[x, y]);
+    let z = m.add(Op::Concat(Concat { axis: 0 }), &[x, y]);
     let z = random_slice(&mut m, z);
     m.finish(&[z])
 }
@@ -329,12 +332,12 @@ fn join_of_slices(seed: u64) -> Graph {
     let cut = m.random.from(1, 4);
     let second = m.random.from(cut, 4).max(cut + m.random.from(0, 1)).min(5);
     let part = |m: &mut Maker, from: usize, to: usize| {
-        let op = Op::Slice { starts: vec![0, from], sizes: vec![2, to - from], steps: vec![1, 1] };
+        let op = Op::Slice(Slice { starts: vec![0, from], sizes: vec![2, to - from], steps: vec![1, 1] });
         m.add(op, &[x])
     };
     let (a, b) = (part(&mut m, 0, cut), part(&mut m, second.min(cut + 1).max(cut), 6));
     let (a, b) = if m.random.from(0, 3) == 0 { (b, a) } else { (a, b) };
-    let y = m.add(Op::Concat { axis: 1 }, &[a, b]);
+    let y = m.add(Op::Concat(Concat { axis: 1 }), &[a, b]);
     m.finish(&[y])
 }
 
@@ -342,10 +345,10 @@ fn joins(seed: u64) -> Graph {
     let mut m = Maker::new(seed);
     let (x, y) = (m.input(&[2, 2]), m.input(&[2, 2]));
     let inner = m.random.from(0, 1);
-    let z = m.add(Op::Concat { axis: inner }, &[x, y]);
-    let w = m.add(Op::Concat { axis: 0 }, &[z]);
+    let z = m.add(Op::Concat(Concat { axis: inner }), &[x, y]);
+    let w = m.add(Op::Concat(Concat { axis: 0 }), &[z]);
     let axis = m.random.from(0, 1);
-    let v = m.add(Op::Concat { axis }, &[w, z]);
+    let v = m.add(Op::Concat(Concat { axis }), &[w, z]);
     m.finish(&[v])
 }
 
@@ -360,7 +363,7 @@ fn pads(seed: u64) -> Graph {
             random_pad(&mut m, y, second)
         }
         1 => random_slice(&mut m, y),
-        _ => m.add(Op::Pad { before: vec![0; 4], after: vec![0; 4], value: 0.0 }, &[y]),
+        _ => m.add(Op::Pad(Pad { before: vec![0; 4], after: vec![0; 4], value: 0.0 }), &[y]),
     };
     m.finish(&[y])
 }
@@ -369,7 +372,7 @@ fn resize(seed: u64) -> Graph {
     let mut m = Maker::new(seed);
     let x = m.image();
     let factors = m.random.pick(&[[1, 1], [1, 2], [2, 1]]);
-    let y = m.add(Op::Resize { factors }, &[x]);
+    let y = m.add(Op::Resize(Resize { factors }), &[x]);
     m.finish(&[y])
 }
 
@@ -385,12 +388,12 @@ fn hoisted(seed: u64) -> Graph {
         0 => m.unary(Unary::Tanh, x),
         1 => m.binary(Binary::Mul, x, k),
         2 => m.binary(Binary::Add, x, k),
-        3 => m.add(Op::PRelu, &[x, k]),
+        3 => m.add(Op::PRelu(PRelu), &[x, k]),
         4 => random_slice(&mut m, x),
         5 => random_pad(&mut m, x, 1.5),
         6 => {
             let axis = m.random.from(0, 3);
-            m.add(Op::Concat { axis }, &[x, x, full])
+            m.add(Op::Concat(Concat { axis }), &[x, x, full])
         }
         7 => m.binary(Binary::Max, full, x),
         8 => m.binary(Binary::Sub, scalar, x),
@@ -409,11 +412,11 @@ fn quantized_border(seed: u64) -> Graph {
     let value = m.random.pick(&[0.0, 0.7, 100.0]);
     let x = random_pad(&mut m, x, value);
     let quantization = Quantization { scale: 0.02, zero_point: -3 };
-    let q = m.add(Op::Quantize { element: Element::I8, quantization }, &[x]);
+    let q = m.add(Op::Quantize(Quantize { element: Element::I8, quantization }), &[x]);
     let q = random_pad(&mut m, q, -3.0);
     let count = m.graph.node(q).ty.count();
     let q = m.reshape(q, &[count]);
-    let y = m.add(Op::Dequantize, &[q]);
+    let y = m.add(Op::Dequantize(Dequantize), &[q]);
     m.finish(&[y])
 }
 
@@ -422,10 +425,10 @@ fn requantized(seed: u64) -> Graph {
     let scale = m.random.pick(&[0.3, 1e38, 1e-3]);
     let from = Quantization { scale, zero_point: 5 };
     let q = m.graph.input("q", TensorType::int([1, 40], Element::I8).quantized(from));
-    let x = m.add(Op::Dequantize, &[q]);
+    let x = m.add(Op::Dequantize(Dequantize), &[q]);
     let zero_point = m.random.pick(&[5, 5, 6]);
     let element = m.random.pick(&[Element::I8, Element::I8, Element::U8]);
-    let y = m.add(Op::Quantize { element, quantization: Quantization { scale, zero_point } }, &[x]);
+    let y = m.add(Op::Quantize(Quantize { element, quantization: Quantization { scale, zero_point } }), &[x]);
     m.finish(&[y])
 }
 
@@ -447,7 +450,7 @@ fn reshaped_slice(seed: u64) -> Graph {
             sizes[axis] = sizes[axis].div_ceil(2);
         }
     }
-    let y = m.add(Op::Slice { starts, sizes, steps }, &[y]);
+    let y = m.add(Op::Slice(Slice { starts, sizes, steps }), &[y]);
     m.finish(&[y])
 }
 
@@ -458,10 +461,10 @@ fn reshaped_join(seed: u64) -> Graph {
     if m.random.flip() {
         let z = random_pad(&mut m, x, 0.5);
         let before = vec![m.random.from(0, 2), 0, 1, 0];
-        let w = m.add(Op::Pad { before, after: vec![0, 1, 0, 0], value: 1.0 }, &[x]);
+        let w = m.add(Op::Pad(Pad { before, after: vec![0, 1, 0, 0], value: 1.0 }), &[x]);
         return m.finish(&[z, w]);
     }
     let axis = m.random.from(0, 3);
-    let z = m.add(Op::Concat { axis }, &[y, x, y]);
+    let z = m.add(Op::Concat(Concat { axis }), &[y, x, y]);
     m.finish(&[z])
 }

@@ -1,6 +1,6 @@
 //! Random tensors and small graphs with random attributes.
 
-use lutweave_ir::op::{Binary, Conv, Geometry, Unary};
+use lutweave_ir::op::{Binary, Conv, Dense, Geometry, Reshape, Transpose, Unary};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
 
 /// SplitMix64.
@@ -130,7 +130,7 @@ impl Maker {
     }
 
     pub fn transpose(&mut self, x: NodeId, permutation: &[usize]) -> NodeId {
-        self.add(Op::Transpose { permutation: permutation.to_vec() }, &[x])
+        self.add(Op::Transpose(Transpose { permutation: permutation.to_vec() }), &[x])
     }
 
     pub fn shuffled(&mut self, x: NodeId) -> (NodeId, Vec<usize>) {
@@ -140,7 +140,7 @@ impl Maker {
     }
 
     pub fn reshape(&mut self, x: NodeId, shape: &[usize]) -> NodeId {
-        self.add(Op::Reshape { shape: shape.to_vec() }, &[x])
+        self.add(Op::Reshape(Reshape { shape: shape.to_vec() }), &[x])
     }
 
     /// A convolution with random geometry.
@@ -172,7 +172,7 @@ impl Maker {
         let outputs = self.random.from(1, 4);
         let w = self.constant(&[outputs, self.channels(x)]);
         let b = self.constant(&[outputs]);
-        self.add(Op::Dense, &[x, w, b])
+        self.add(Op::Dense(Dense), &[x, w, b])
     }
 
     /// A function that no rule touches: keeps a value from being constant or fused away.

@@ -3,7 +3,7 @@
 use crate::Case;
 use crate::affine_cases::plain;
 use crate::random::Maker;
-use lutweave_ir::op::{AveragePool, Binary, Geometry, Unary, Window};
+use lutweave_ir::op::{AveragePool, Binary, Concat, Geometry, MaxPool, Resize, Slice, Unary, Window};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn resize(m: &mut Maker, x: NodeId, factors: [usize; 2]) -> NodeId {
-    m.add(Op::Resize { factors }, &[x])
+    m.add(Op::Resize(Resize { factors }), &[x])
 }
 
 fn small(m: &mut Maker) -> NodeId {
@@ -73,8 +73,8 @@ fn resized_operands(seed: u64) -> Graph {
     if m.shape(x) != m.shape(other) {
         return m.finish(&[met]);
     }
-    let joined = m.add(Op::Concat { axis: 3 }, &[x, other]);
-    let tall = m.add(Op::Concat { axis: 1 }, &[x, other]);
+    let joined = m.add(Op::Concat(Concat { axis: 3 }), &[x, other]);
+    let tall = m.add(Op::Concat(Concat { axis: 1 }), &[x, other]);
     m.finish(&[met, joined, tall])
 }
 
@@ -85,7 +85,8 @@ fn one_tap(seed: u64) -> Graph {
     let strides = [m.random.from(1, 2), m.random.from(1, 3)];
     let window = Window { kernel, strides, dilations: [1, 1], pads: [0; 4] };
     let pool = AveragePool { window, counted_pads: None };
-    let y = if m.random.flip() { m.add(Op::MaxPool(window), &[x]) } else { m.add(Op::AveragePool(pool), &[x]) };
+    let y =
+        if m.random.flip() { m.add(Op::MaxPool(MaxPool { window }), &[x]) } else { m.add(Op::AveragePool(pool), &[x]) };
     m.finish(&[y])
 }
 
@@ -98,7 +99,7 @@ fn every(m: &mut Maker, x: NodeId, starts: [usize; 3], steps: [usize; 3]) -> Nod
             (shape[axis] - starts[axis]).div_ceil(step)
         })
         .collect();
-    m.add(Op::Slice { starts: starts.to_vec(), sizes, steps: vec![1, steps[0], steps[1], steps[2]] }, &[x])
+    m.add(Op::Slice(Slice { starts: starts.to_vec(), sizes, steps: vec![1, steps[0], steps[1], steps[2]] }), &[x])
 }
 
 fn sliced(seed: u64) -> Graph {
@@ -157,6 +158,6 @@ fn pooled_function(seed: u64) -> Graph {
     let function = m.random.pick(&[Unary::Sigmoid, Unary::Tanh, Unary::Softplus, Unary::Exp, Unary::Erf, Unary::Abs]);
     let y = m.unary(function, x);
     let window = Window { kernel: [2, 2], strides: [1, 2], dilations: [1, 1], pads: [1, 0, 0, 1] };
-    let y = m.add(Op::MaxPool(window), &[y]);
+    let y = m.add(Op::MaxPool(MaxPool { window }), &[y]);
     m.finish(&[y])
 }

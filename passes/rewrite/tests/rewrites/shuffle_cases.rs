@@ -3,7 +3,7 @@
 use crate::Case;
 use crate::affine_cases::plain;
 use crate::random::Maker;
-use lutweave_ir::op::{AveragePool, Binary, Geometry, Window};
+use lutweave_ir::op::{AveragePool, Binary, Geometry, MaxPool, Resize, Select, Slice, Window};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -83,9 +83,9 @@ fn before_function(seed: u64) -> Graph {
     let y = match m.random.from(0, 4) {
         0 => m.binary(Binary::Mul, y, k),
         1 => m.binary(Binary::Add, y, k),
-        2 => m.add(Op::MaxPool(window), &[y]),
+        2 => m.add(Op::MaxPool(MaxPool { window }), &[y]),
         3 => m.add(Op::AveragePool(AveragePool { window, counted_pads: None }), &[y]),
-        _ => m.add(Op::Resize { factors: [1, 2] }, &[y]),
+        _ => m.add(Op::Resize(Resize { factors: [1, 2] }), &[y]),
     };
     m.finish(&[y])
 }
@@ -108,7 +108,7 @@ fn select(m: &mut Maker, x: NodeId) -> NodeId {
             channels
         }
     };
-    m.add(Op::Select { channels }, &[x])
+    m.add(Op::Select(Select { channels }), &[x])
 }
 
 fn selection_before_layer(seed: u64) -> Graph {
@@ -148,7 +148,7 @@ fn selections(seed: u64) -> Graph {
             let c = m.channels(y);
             let start = m.random.from(0, c - 1);
             let sizes = vec![1, m.random.from(1, 3), 2, m.random.from(1, c - start)];
-            m.add(Op::Slice { starts: vec![0, 0, 0, start], sizes, steps: vec![1; 4] }, &[y])
+            m.add(Op::Slice(Slice { starts: vec![0, 0, 0, start], sizes, steps: vec![1; 4] }), &[y])
         }
         _ => y,
     };

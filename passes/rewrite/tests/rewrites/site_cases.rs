@@ -3,7 +3,9 @@
 use crate::Case;
 use crate::affine_cases::plain;
 use crate::random::Maker;
-use lutweave_ir::op::{Binary, Conv, Geometry, Site, SiteKind, Unary, Window};
+use lutweave_ir::op::{
+    Binary, Concat, Conv, Dense, Geometry, MaxPool, Pad, Resize, Site, SiteKind, Slice, Unary, Window,
+};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -38,17 +40,17 @@ fn step(m: &mut Maker, x: NodeId) -> NodeId {
     let window = Window { kernel: [2, 2], strides: [1, 2], dilations: [1, 1], pads: [1, 0, 0, 1] };
     let shape = m.shape(x);
     match m.random.from(0, 9) {
-        0 => m.add(Op::MaxPool(window), &[x]),
-        1 => m.add(Op::Resize { factors: [1, 2] }, &[x]),
+        0 => m.add(Op::MaxPool(MaxPool { window }), &[x]),
+        1 => m.add(Op::Resize(Resize { factors: [1, 2] }), &[x]),
         2 => m.transpose(x, &[0, 2, 1, 3]),
         3 => m.reshape(x, &[1, shape[2], shape[1], shape[3]]),
         4 => {
             let value = m.random.pick(&[0.0, 0.8]);
-            m.add(Op::Pad { before: vec![0, 1, 0, 0], after: vec![0; 4], value }, &[x])
+            m.add(Op::Pad(Pad { before: vec![0, 1, 0, 0], after: vec![0; 4], value }), &[x])
         }
         5 => {
             let sizes = vec![1, shape[1].div_ceil(2), shape[2], shape[3]];
-            m.add(Op::Slice { starts: vec![0; 4], sizes, steps: vec![1, 2, 1, 1] }, &[x])
+            m.add(Op::Slice(Slice { starts: vec![0; 4], sizes, steps: vec![1, 2, 1, 1] }), &[x])
         }
         6..=8 => {
             let hi = m.random.pick(&[f32::INFINITY, 1.3]);
@@ -77,8 +79,8 @@ fn joined(seed: u64) -> Graph {
     let (x, y) = (m.input(&[1, 2, 3, 2]), m.input(&[1, 2, 3, 1]));
     let other = m.random.pick(&[0, 0, 1]);
     let parts = [activation(&mut m, x, 0), activation(&mut m, y, other), activation(&mut m, x, 0)];
-    let z = m.add(Op::Concat { axis: 3 }, &parts);
-    let bare = m.add(Op::Concat { axis: 3 }, &[y, x]);
+    let z = m.add(Op::Concat(Concat { axis: 3 }), &parts);
+    let bare = m.add(Op::Concat(Concat { axis: 3 }), &[y, x]);
     let whole = activation(&mut m, bare, 2);
     m.finish(&[z, whole])
 }
@@ -96,7 +98,8 @@ fn scaled(seed: u64) -> Graph {
     let g = m.constant(&rows);
     let w = m.binary(Binary::Mul, g, w);
     let b = m.constant(&[outputs]);
-    let layer = if conv { Op::Conv(Conv { geometry: Geometry { pads: [1; 4], ..plain(1) } }) } else { Op::Dense };
+    let layer =
+        if conv { Op::Conv(Conv { geometry: Geometry { pads: [1; 4], ..plain(1) } }) } else { Op::Dense(Dense) };
     let y = m.add(layer, &[x, w, b]);
     m.finish(&[y])
 }

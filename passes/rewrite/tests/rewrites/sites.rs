@@ -6,7 +6,7 @@ use crate::random::{Maker, Random};
 use crate::site_cases::{activation, weights};
 use crate::soundness::{Tolerance, check};
 use crate::{same_function, same_interface};
-use lutweave_ir::op::{Binary, Conv, Geometry, Site, SiteKind, Unary, Window};
+use lutweave_ir::op::{Binary, Concat, Conv, Dequantize, Geometry, MaxPool, Site, SiteKind, Unary, Window};
 use lutweave_ir::{Graph, Op};
 use lutweave_quantize::{QuantizeOptions, quantize};
 use lutweave_rewrite::cleanup::{Rewrites, simplify, simplify_sites};
@@ -84,7 +84,7 @@ fn network() -> Graph {
     let stem = m.conv_of(a, [3, 3], 4, geometry);
     let stem = m.unary(Unary::Relu, stem);
     let window = Window { kernel: [2, 2], strides: [2, 2], dilations: [1, 1], pads: [0; 4] };
-    let pooled = m.add(Op::MaxPool(window), &[stem]);
+    let pooled = m.add(Op::MaxPool(MaxPool { window }), &[stem]);
     // One constant for two layers.
     let shared = m.constant(&[4, 3, 3, 4]);
     let left = m.add(Op::Conv(Conv { geometry }), &[pooled, shared]);
@@ -92,7 +92,7 @@ fn network() -> Graph {
     let right = m.add(Op::Conv(Conv { geometry }), &[left, shared]);
     let right = m.unary(Unary::Relu, right);
     let sum = m.binary(Binary::Add, left, right);
-    let joined = m.add(Op::Concat { axis: 3 }, &[sum, pooled]);
+    let joined = m.add(Op::Concat(Concat { axis: 3 }), &[sum, pooled]);
     let y = m.conv_of(joined, [4, 4], 5, plain(1));
     m.finish(&[y])
 }
@@ -146,9 +146,9 @@ fn a_site_without_a_setting_is_refused() {
 fn given_integers_have_no_sites() {
     let mut m = Maker::new(9);
     let q = m.integers(&[1, 4, 4, 2], lutweave_ir::Element::I8, 0);
-    let x = m.add(Op::Dequantize, &[q]);
+    let x = m.add(Op::Dequantize(Dequantize), &[q]);
     let window = Window { kernel: [2, 2], strides: [2, 2], dilations: [1, 1], pads: [0; 4] };
-    let x = m.add(Op::MaxPool(window), &[x]);
+    let x = m.add(Op::MaxPool(MaxPool { window }), &[x]);
     let ty = lutweave_ir::TensorType::int([3, 1, 1, 2], lutweave_ir::Element::I8);
     let w = m.random.tensor(&ty);
     let w = m.graph.constant("w", w, ty);

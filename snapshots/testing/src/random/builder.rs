@@ -237,7 +237,7 @@ impl<'o> Builder<'o> {
         let mut ty = op.infer(&types).unwrap_or_else(|message| unreachable!("operands of {op:?} fit: {message}"));
         ty.quantization = target.map_or(ty.quantization, |target| Some(target.quantization));
         let name = format!("{}{}", op.name(), self.operators);
-        let layout = matches!(op, Op::Reshape { .. } | Op::Transpose { .. });
+        let layout = matches!(op, Op::Reshape(_) | Op::Transpose(_));
         let node = self.graph.add_typed(&name, op, &operands, ty).expect("invariant: the type was inferred");
         for x in values {
             self.values[x.0].used = true;

@@ -2,6 +2,7 @@
 
 use super::builder::{Activation, Builder, MOST_CHANNELS, Target, Value};
 use super::spread::{Spread, range};
+use lutweave_ir::op::{Concat, Pad, Reshape, Resize, Select, Slice, Transpose};
 use lutweave_ir::{Op, TensorType};
 
 impl Builder<'_> {
@@ -39,7 +40,7 @@ impl Builder<'_> {
         let count = spreads.len() as f64;
         let mean = spreads.iter().map(|spread| spread.mean).sum::<f64>() / count;
         let deviation = spreads.iter().map(|spread| spread.deviation).sum::<f64>() / count;
-        self.apply(Op::Concat { axis: 3 }, &parts, &[], None, Spread::new(mean, deviation))
+        self.apply(Op::Concat(Concat { axis: 3 }), &parts, &[], None, Spread::new(mean, deviation))
     }
 
     /// A box with steps along one, two or all axes.
@@ -59,7 +60,7 @@ impl Builder<'_> {
             (starts[axis + 1], sizes[axis + 1], steps[axis + 1]) = (start, size, step);
         }
         let spread = self.spread(x);
-        self.apply(Op::Slice { starts, sizes, steps }, &[x], &[], None, spread)
+        self.apply(Op::Slice(Slice { starts, sizes, steps }), &[x], &[], None, spread)
     }
 
     /// Channels in another order: interleaved halves, any permutation, or any choice.
@@ -79,7 +80,7 @@ impl Builder<'_> {
             }
         }
         let spread = self.spread(x);
-        self.apply(Op::Select { channels }, &[x], &[], None, spread)
+        self.apply(Op::Select(Select { channels }), &[x], &[], None, spread)
     }
 
     /// A frame of constants, now and then around the channels too.
@@ -100,7 +101,7 @@ impl Builder<'_> {
         let (lo, hi) = range(self.ty(x).element);
         let value = if self.random.chance(70) { self.zero_point(x) } else { self.random.integer(lo, hi) };
         let spread = self.spread(x);
-        self.apply(Op::Pad { before, after, value: value as f32 }, &[x], &[], None, spread)
+        self.apply(Op::Pad(Pad { before, after, value: value as f32 }), &[x], &[], None, spread)
     }
 
     /// Nearest-neighbour upsampling.
@@ -111,7 +112,7 @@ impl Builder<'_> {
             self.random.between(1, most)
         });
         let spread = self.spread(x);
-        self.apply(Op::Resize { factors }, &[x], &[], None, spread)
+        self.apply(Op::Resize(Resize { factors }), &[x], &[], None, spread)
     }
 
     /// Another image, or a flat `[1,k]`.
@@ -134,7 +135,7 @@ impl Builder<'_> {
     /// The same elements in a given shape.
     pub fn reshaped(&mut self, x: Value, shape: Vec<usize>) -> Value {
         let spread = self.spread(x);
-        self.apply(Op::Reshape { shape }, &[x], &[], None, spread)
+        self.apply(Op::Reshape(Reshape { shape }), &[x], &[], None, spread)
     }
 
     /// A permutation of height, width and channels.
@@ -146,6 +147,6 @@ impl Builder<'_> {
         }
         axes.insert(0, 0);
         let spread = self.spread(x);
-        self.apply(Op::Transpose { permutation: axes }, &[x], &[], None, spread)
+        self.apply(Op::Transpose(Transpose { permutation: axes }), &[x], &[], None, spread)
     }
 }

@@ -4,7 +4,7 @@ use super::builder::{Builder, Value};
 use super::rescaling;
 use super::spread::Spread;
 use lutweave_ir::Op;
-use lutweave_ir::op::{Geometry, QAveragePool, Window};
+use lutweave_ir::op::{Geometry, MaxPool, QAveragePool, Window};
 use lutweave_ir::random::SplitMix64;
 
 /// How a window moves along one axis.
@@ -82,7 +82,7 @@ impl Builder<'_> {
         // The largest of n independent normal values lies about sqrt(ln n) deviations high.
         let spread =
             Spread::new(spread.mean + spread.deviation * taps.ln().sqrt(), spread.deviation / (1.0 + taps.ln() / 2.0));
-        self.apply(Op::MaxPool(window), &[x], &[], None, spread)
+        self.apply(Op::MaxPool(MaxPool { window }), &[x], &[], None, spread)
     }
 
     /// Means of windows, or of the whole image.

@@ -1,7 +1,7 @@
 //! What the generator promises: valid graphs, every feature, outputs that vary.
 
 use super::{RandomOptions, Step, random_graph};
-use lutweave_ir::op::{Geometry, Sampling};
+use lutweave_ir::op::{Geometry, MaxPool, Pad, Reshape, Resize, Sampling, Select, Slice};
 use lutweave_ir::random::random_inputs;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -355,7 +355,7 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(sparse(8, 1), "conv: pattern of 8 channels");
                 put(sparse(4, 2), "conv: pattern of pairs of outputs");
                 put(clipped(&conv.requantize, conv.element), "relu or clip");
-                put(matches!(graph.node(node.operands[0]).op, Op::Reshape { .. }), "conv: dense layer");
+                put(matches!(graph.node(node.operands[0]).op, Op::Reshape(_)), "conv: dense layer");
                 let bias = graph.constant_of(node.operands[2]).expect("a constant bias");
                 put(bias.ints().iter().any(|bias| bias.unsigned_abs() >= 1 << 27), "conv: bias of 28 bits or more");
                 put(conv.requantize.multipliers.contains(&0), "conv: multiplier 0");
@@ -387,7 +387,7 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(pool.window.pads != [0; 4], "average pool: padded");
                 put(pool.window.strides[0] < pool.window.kernel[0], "average pool: overlapping");
             }
-            Op::MaxPool(window) => {
+            Op::MaxPool(MaxPool { window }) => {
                 put(window.pads != [0; 4], "max pool: padded");
                 put(window.dilations != [1, 1], "max pool: dilated");
                 put(window.strides[0] < window.kernel[0], "max pool: overlapping");
@@ -418,18 +418,18 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(node.operands.len() == 1, "top peaks: alone");
                 put(node.operands.len() > 1, "top peaks: with maps");
             }
-            Op::Concat { .. } => {
+            Op::Concat(_) => {
                 put(node.operands.len() == 2, "concat: two");
                 put(node.operands.len() == 3, "concat: three");
                 let distinct: BTreeSet<&NodeId> = node.operands.iter().collect();
                 put(distinct.len() < node.operands.len(), "concat: one value twice");
             }
-            Op::Slice { steps, .. } => {
+            Op::Slice(Slice { steps, .. }) => {
                 put(node.ty.shape[3] < operand(0).shape[3], "slice: channels");
                 put(node.ty.shape[1..3] != operand(0).shape[1..3], "slice: space");
                 put(steps.iter().any(|&step| step > 1), "slice: steps");
             }
-            Op::Select { channels } => {
+            Op::Select(Select { channels }) => {
                 let inputs = operand(0).shape[3];
                 let mut sorted = channels.clone();
                 sorted.sort_unstable();
@@ -438,12 +438,14 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(channels.len() < inputs, "select: less");
                 put(channels.len() > inputs, "select: more");
             }
-            Op::Pad { before, after, .. } => {
+            Op::Pad(Pad { before, after, .. }) => {
                 put(true, "pad");
                 put(before[3] + after[3] > 0, "pad: channels");
             }
-            Op::Resize { factors } => put(*factors != [1, 1], "resize"),
-            Op::Reshape { shape } => put(true, if shape.len() == 2 { "reshape: flat" } else { "reshape: image" }),
+            Op::Resize(Resize { factors }) => put(*factors != [1, 1], "resize"),
+            Op::Reshape(Reshape { shape }) => {
+                put(true, if shape.len() == 2 { "reshape: flat" } else { "reshape: image" })
+            }
             _ => {}
         }
     }

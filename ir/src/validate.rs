@@ -7,7 +7,7 @@
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{Graph, Node, NodeId};
 use crate::interpret::check_value;
-use crate::op::{BatchNorm, Op, Pad, QDeformConv, shape};
+use crate::op::{Op, QDeformConv, shape};
 use crate::range;
 use crate::tensor::TensorType;
 use std::collections::HashSet;
@@ -99,9 +99,8 @@ fn check_node(graph: &Graph, id: NodeId) -> Result<(), String> {
         Op::Input | Op::Constant(_) if !node.operands.is_empty() => Err(format!("`{}` has operands", node.op.name())),
         Op::Input => Ok(()),
         Op::Constant(value) => check_value(&node.ty, value),
-        op => {
+        _ => {
             check_inferred(graph, node)?;
-            check_attributes(op)?;
             check_quantization(node)
         }
     }
@@ -120,18 +119,6 @@ fn check_inferred(graph: &Graph, node: &Node) -> Result<(), String> {
         return Err(format!("stated type {} is not the inferred {inferred}", node.ty));
     }
     Ok(())
-}
-
-/// Float attributes are numbers.
-fn check_attributes(op: &Op) -> Result<(), String> {
-    let not_numbers = if let Op::Unary(unary) = op {
-        unary.parameters().iter().any(|parameter| parameter.is_nan())
-    } else if let Op::BatchNorm(BatchNorm { epsilon: value }) | Op::Pad(Pad { value, .. }) = op {
-        value.is_nan()
-    } else {
-        false
-    };
-    if not_numbers { Err("an attribute is not a number".to_owned()) } else { Ok(()) }
 }
 
 /// The zero point that the arithmetic adds is the one that the type states.

@@ -4,7 +4,7 @@ mod build;
 
 use build::{Model, int, ints, text};
 use lutweave_ir::Diagnostics;
-use lutweave_onnx::proto::{AttributeProto, StringStringEntryProto, TensorProto, data_type};
+use lutweave_onnx::proto::{AttributeProto, StringStringEntryProto, TensorProto, attribute_type, data_type};
 use lutweave_onnx::{ImportOptions, import};
 
 fn faults(model: &Model) -> Diagnostics {
@@ -206,6 +206,20 @@ fn sizes_are_bounded() {
     only(&model.node("ConstantOfShape", &["s"], &["y"], vec![]).output("y"), "too-large", "2^24");
     let model = Model::new(13).input("x", &[1, 4]).ints("p", &[0, 1 << 40, 0, 1 << 40]);
     only(&model.node("Pad", &["x", "p"], &["y"], vec![]).output("y"), "invalid-node", "2^24");
+}
+
+#[test]
+fn attributes_that_are_no_numbers() {
+    let alpha = || AttributeProto {
+        name: Some("alpha".into()),
+        r#type: Some(attribute_type::FLOAT),
+        f: Some(f32::NAN),
+        ..AttributeProto::default()
+    };
+    let model = Model::new(16).input("x", &[1, 4]).node("LeakyRelu", &["x"], &["y"], vec![alpha()]).output("y");
+    only(&model, "invalid-operands", "not a number");
+    let model = Model::new(16).input("x", &[1, 4]).node("Elu", &["x"], &["y"], vec![alpha()]).output("y");
+    only(&model, "invalid-operands", "not a number");
 }
 
 /// A deformable convolution of four channels by `[6,4,3,3]` weights.

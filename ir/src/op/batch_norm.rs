@@ -18,6 +18,7 @@ impl Operator for BatchNorm {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x, parameters @ ..] = &shape::exactly::<5>(operands)?;
         shape::float("the operand", x)?;
+        shape::number(self.epsilon)?;
         let Some(&channels) = x.shape.last() else {
             return Err("the operand has no axis to normalize over".to_owned());
         };

@@ -24,6 +24,7 @@ impl Operator for Pad {
         let Self { before, after, value } = self;
         let value = *value;
         let [x] = shape::exactly(operands)?;
+        shape::number(value)?;
         if before.len() != x.shape.len() || after.len() != x.shape.len() {
             return Err(format!("padding must have one entry per axis of {x}"));
         }

@@ -221,6 +221,11 @@ pub(crate) fn around(shape: &[usize], axis: usize) -> (usize, usize, usize) {
     (shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product())
 }
 
+/// Refuses an attribute that is not a number.
+pub(crate) fn number(attribute: f32) -> Result<(), String> {
+    if attribute.is_nan() { Err("an attribute is not a number".to_owned()) } else { Ok(()) }
+}
+
 /// Products that a layer sums: for each element of the result, as many as there are weights of a channel.
 pub(crate) fn products(ty: &TensorType, types: &[&TensorType]) -> u64 {
     let weights = types[1];

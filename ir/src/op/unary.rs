@@ -232,6 +232,7 @@ fn erf(x: f64) -> f64 {
 impl Operator for Unary {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x] = shape::exactly(operands)?;
+        self.parameters().into_iter().try_for_each(shape::number)?;
         shape::float("the operand", x)?;
         Ok(x.clone())
     }

@@ -149,9 +149,8 @@ impl Elaboration<'_> {
             Kernel::Reshape => return streams[0],
             _ => self.unique(&identifier(&node.name)),
         };
-        let lanes = stage.output_lanes;
-        let module =
-            module(self.graph, stage.node, &stage.kernel, stage.folding, lanes, &name, self.plan.family.multiplier[0]);
+        let (lanes, wide) = ([stage.input_lanes[0], stage.output_lanes], self.plan.family.multiplier[0]);
+        let module = module(self.graph, stage.node, &stage.kernel, stage.folding, lanes, &name, wide);
         self.single(module, streams)
     }
 

@@ -162,14 +162,14 @@ impl<'a> WindowParts<'a> {
     }
 }
 
-/// The module of a node that is one. Window kernels have a folding; `lanes` are those of the
-/// result (and of the operands, where there is no folding).
+/// The module of a node that is one. Window kernels have a folding; `lanes` are those of the first
+/// operand and of the result.
 pub fn module(
     graph: &Graph,
     id: NodeId,
     kernel: &Kernel,
     folding: Option<Folding>,
-    lanes: u32,
+    [_, lanes]: [u32; 2],
     name: &str,
     multiplier_width: u32,
 ) -> Module {

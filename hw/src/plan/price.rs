@@ -63,7 +63,8 @@ impl<'a> Pricer<'a> {
                 total
             }
             (_, _, _) => {
-                let module = module(graph, *node, kernel, None, fold.output_lanes, "", device.family.multiplier[0]);
+                let lanes = [fold.input_lanes, fold.output_lanes];
+                let module = module(graph, *node, kernel, None, lanes, "", device.family.multiplier[0]);
                 estimate_module(&module, device)
             }
         }

@@ -70,6 +70,13 @@ pub enum Kernel {
     },
     /// The same stream under another shape.
     Reshape,
+    /// The place of the largest channel.
+    ArgMax {
+        /// Pixels.
+        pixels: u32,
+        /// Channels of the operand.
+        channels: u32,
+    },
     /// The largest peaks of a heatmap.
     TopPeaks {
         /// Rows, columns and channels of the heatmap.
@@ -180,6 +187,10 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             Kernel::Upsample { input: operand(0), factors: [factors[0] as u32, factors[1] as u32] }
         }
         Op::Reshape(_) => Kernel::Reshape,
+        Op::QArgMax(_) => {
+            let [height, width, channels] = operand(0);
+            Kernel::ArgMax { pixels: height * width, channels }
+        }
         Op::TopPeaks(peaks) => {
             let maps = (1..node.operands.len()).map(|position| operand(position)[2]).collect();
             Kernel::TopPeaks { image: operand(0), maps, count: peaks.count as u32 }
@@ -204,7 +215,8 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
         | Op::ArgMax(_)
         | Op::Quantize(_)
         | Op::Dequantize(_)
-        | Op::DequantizeWeights(_) => {
+        | Op::DequantizeWeights(_)
+        | Op::JoinBytes(_) => {
             return refuse("it is not an integer operator".into(), "quantize the model before planning hardware");
         }
     })
@@ -229,6 +241,7 @@ impl Kernel {
             | Self::Pad(_)
             | Self::Upsample { .. }
             | Self::Reshape
+            | Self::ArgMax { .. }
             | Self::TopPeaks { .. } => operands.to_vec(),
         }
     }
@@ -260,6 +273,7 @@ impl Kernel {
             | Self::Pad(_)
             | Self::Upsample { .. }
             | Self::Reshape
+            | Self::ArgMax { .. }
             | Self::TopPeaks { .. } => None,
         }
     }

@@ -314,6 +314,19 @@ pub(crate) struct Lookup {
     pub table: usize,
 }
 
+/// The place of the largest byte of each pixel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArgMax {
+    pub source: Location,
+    pub target: Location,
+    pub pixels: usize,
+    pub channels: usize,
+    /// Bytes of a place, low byte first.
+    pub bytes: usize,
+    /// The last of equals instead of the first.
+    pub last: bool,
+}
+
 /// The largest peaks of an image, with bytes of other images there, over records of absent ones.
 #[derive(Clone, Debug)]
 pub(crate) struct TopPeaks {
@@ -347,6 +360,7 @@ pub(crate) enum Kernel {
     Pool(Pool),
     Pointwise(Pointwise),
     Lookup(Lookup),
+    ArgMax(ArgMax),
     TopPeaks(TopPeaks),
 }
 
@@ -368,6 +382,7 @@ impl Kernel {
             Self::Pool(pool) => vec![pool.source, pool.target],
             Self::Pointwise(pointwise) => vec![pointwise.sources[0], pointwise.sources[1], pointwise.target],
             Self::Lookup(lookup) => vec![lookup.source, lookup.target],
+            Self::ArgMax(argmax) => vec![argmax.source, argmax.target],
             Self::TopPeaks(peaks) => {
                 let maps = peaks.maps.iter().map(|&(map, _)| map);
                 [peaks.heatmap, peaks.target].into_iter().chain(maps).collect()

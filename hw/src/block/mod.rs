@@ -1,5 +1,6 @@
 //! Generators of the dataflow's blocks: each makes one [`crate::rtl::Module`].
 
+pub mod argmax;
 pub mod concat;
 pub mod crop_pad;
 pub mod fifo;

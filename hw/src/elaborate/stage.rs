@@ -1,5 +1,6 @@
 //! A node to its module.
 
+use crate::block::argmax::ArgMax;
 use crate::block::concat;
 use crate::block::crop_pad::{Axis, crop, pad};
 use crate::block::global::Global;
@@ -57,6 +58,7 @@ impl<'a> WindowParts<'a> {
             | Kernel::Pad(_)
             | Kernel::Upsample { .. }
             | Kernel::Reshape
+            | Kernel::ArgMax { .. }
             | Kernel::TopPeaks { .. } => return None,
         };
         let (biases, accumulator) = match &node.op {
@@ -169,7 +171,7 @@ pub fn module(
     id: NodeId,
     kernel: &Kernel,
     folding: Option<Folding>,
-    [_, lanes]: [u32; 2],
+    [input_lanes, lanes]: [u32; 2],
     name: &str,
     multiplier_width: u32,
 ) -> Module {
@@ -242,6 +244,10 @@ pub fn module(
                 Upsample { ty: element.by(lanes), columns: input[1], words: input[2] / lanes, factors: *factors };
             upsample.generate(name)
         }
+        (Kernel::ArgMax { channels, .. }, Op::QArgMax(argmax)) => {
+            let (element, number, last) = (operand(0), element.by(lanes), argmax.last);
+            ArgMax { element, lanes: input_lanes, channels: *channels, number, last }.generate(name)
+        }
         (Kernel::TopPeaks { image, maps, count }, _) => {
             let maps: Vec<Ty> = (1..).zip(maps).map(|(position, &lanes)| operand(position).by(lanes)).collect();
             TopPeaks { heatmap: operand(0), image: *image, maps: &maps, count: *count }.generate(name)
@@ -252,6 +258,7 @@ pub fn module(
             | Kernel::Reshape
             | Kernel::GlobalAveragePool { .. }
             | Kernel::Table
+            | Kernel::ArgMax { .. }
             | Kernel::Pad(_),
             _,
         ) => unreachable!("kernel_of pairs kernels with their operators, and these are no modules"),

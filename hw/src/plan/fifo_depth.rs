@@ -96,6 +96,8 @@ fn waiting(kernel: &Kernel, position: usize) -> Lateness {
         Kernel::Select { pixels, .. } => 2.0 / f64::from(*pixels),
         Kernel::Crop(axes) => return cropped(axes),
         Kernel::Pad(axes) => return padded(axes),
+        // A number is known with the last channel.
+        Kernel::ArgMax { pixels, .. } => 1.0 / f64::from(*pixels),
         Kernel::Table
         | Kernel::Elementwise { .. }
         | Kernel::Concat { .. }

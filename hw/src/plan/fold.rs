@@ -80,6 +80,12 @@ pub fn folds(
             streams(elements(node), elements(node), gcd(gcd(outer, before), inner))
         }
         Kernel::Upsample { input, .. } => streams(elements(node), elements(node), input[2]),
+        Kernel::ArgMax { pixels, channels } => {
+            let number = last_extent(graph, id);
+            let narrow = |fold| Fold { output_lanes: number, ..fold };
+            let frame = u64::from(*pixels) * u64::from(*channels);
+            streams(frame, u64::from(*pixels), *channels).into_iter().map(narrow).collect()
+        }
         Kernel::TopPeaks { image, maps, count } => vec![Fold {
             folding: None,
             input_lanes: 1,

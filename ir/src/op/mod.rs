@@ -21,6 +21,7 @@ pub(crate) mod pointwise;
 pub mod pool;
 pub mod prelu;
 pub mod qadd;
+pub mod qargmax;
 pub mod qconv;
 pub mod qmul;
 pub mod qpool;
@@ -57,6 +58,7 @@ pub use pad::Pad;
 pub use pool::{AveragePool, MaxPool, Window};
 pub use prelu::PRelu;
 pub use qadd::QAdd;
+pub use qargmax::{JoinBytes, QArgMax};
 pub use qconv::QConv;
 pub use qmul::QMul;
 pub use qpool::QAveragePool;
@@ -176,6 +178,8 @@ operators! {
         /// Integer constant to real with one scale and zero point per index of an axis (or one of
         /// each for all): the weights and biases of quantized models: `q -> w f32`.
         DequantizeWeights,
+        /// One number of the bytes of each pixel: `x [..,b] u8 -> y [..,1] i32`.
+        JoinBytes,
     }
     Integer {
         /// Convolution of integers with requantization:
@@ -193,6 +197,8 @@ operators! {
         QMul,
         /// A function of one integer of at most 8 bits, by table: `x int -> y int`.
         Table,
+        /// The place of the largest channel, in bytes: `x [..,c] int -> y [..,b] u8`.
+        QArgMax,
         /// Top-k heatmap peaks and the values of other maps at each:
         /// `heatmap [1,h,w,c] int, maps [1,h,w,m] int .. -> records [1,1,count,fields] u8`.
         TopPeaks,

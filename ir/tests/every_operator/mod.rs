@@ -138,6 +138,8 @@ pub fn graph() -> Graph {
     let product = add(&mut graph, "qmul", Op::QMul(product), &[q, q]);
     let table = Table { entries: (0..256).map(|v| v / 2).collect(), element: Element::U8 };
     add(&mut graph, "table", Op::Table(table), &[product]);
+    let bytes = add(&mut graph, "qargmax", Op::QArgMax(QArgMax { last: true }), &[q]);
+    add(&mut graph, "join bytes", Op::JoinBytes(JoinBytes), &[bytes]);
     add(&mut graph, "top peaks", Op::TopPeaks(TopPeaks { count: 5 }), &[q, distances, product]);
     graph.set_outputs(outputs);
     graph

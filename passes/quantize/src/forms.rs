@@ -148,7 +148,7 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
             )
             .help("values stream row by row, channels innermost; export the model without this transposition")),
         },
-        Op::Softmax(_) | Op::ArgMax(_) => {
+        Op::Softmax(_) | Op::ArgMax(_) | Op::JoinBytes(_) => {
             Err(Fault::new("host-operator", "it runs on the host and cannot feed layers on the chip")
                 .help("only the end of a model runs on the host"))
         }
@@ -165,6 +165,7 @@ fn form(graph: &Graph, folded: &[Option<Folded>], users: &[Vec<NodeId>], id: Nod
         | Op::QAdd(_)
         | Op::QMul(_)
         | Op::Table(_)
+        | Op::QArgMax(_)
         | Op::TopPeaks(_) => Err(Fault::new("already-integer", "the graph has integer operators already")
             .help("quantize the graph that the importer made")),
     }

@@ -4,6 +4,7 @@
 //! them afterwards. Every kernel function takes the arena, the ROM and, for kernels at the
 //! boundary, the caller's array.
 
+mod argmax;
 mod copy;
 mod dense;
 mod depthwise;
@@ -62,6 +63,7 @@ pub(crate) fn emit(
             Kernel::Pool(pool) => emitter.pool(pool),
             Kernel::Pointwise(pointwise) => emitter.pointwise(pointwise),
             Kernel::Lookup(lookup) => emitter.lookup(lookup),
+            Kernel::ArgMax(argmax) => emitter.argmax(argmax),
             Kernel::TopPeaks(peaks) => emitter.top_peaks(peaks),
         }
     }

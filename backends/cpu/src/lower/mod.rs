@@ -1,5 +1,6 @@
 //! From graph to kernels.
 
+mod argmax;
 mod convolution;
 mod deformable;
 mod movement;
@@ -92,6 +93,7 @@ impl<'g> Lowering<'g> {
             Op::QAdd(add) => self.add(id, add),
             Op::QMul(mul) => self.multiply(id, mul),
             Op::Table(table) => self.lookup(id, table),
+            Op::QArgMax(argmax) => self.argmax(id, argmax),
             Op::TopPeaks(peaks) => self.top_peaks(id, peaks),
             Op::Concat(Concat { axis }) => self.concat(id, *axis),
             Op::Slice(Slice { starts, steps, .. }) => self.slice(id, starts, steps),
@@ -118,7 +120,8 @@ impl<'g> Lowering<'g> {
             | Op::ArgMax(_)
             | Op::Quantize(_)
             | Op::Dequantize(_)
-            | Op::DequantizeWeights(_) => Err(Diagnostic::error(
+            | Op::DequantizeWeights(_)
+            | Op::JoinBytes(_) => Err(Diagnostic::error(
                 "unsupported-operator",
                 format!("the CPU backend takes integer operators only, but `{}` is not one", node.op.name()),
             )

@@ -64,7 +64,8 @@ pub fn cost(egraph: &EGraph, term: &Term) -> u64 {
         Op::Site(_) => count + 1,
         Op::Reshape(_) => remoteness(egraph, term),
         Op::Softmax(_) | Op::ArgMax(_) | Op::TopPeaks(_) => TABLE_ELEMENT * operand + 1,
-        Op::Quantize(_) | Op::Dequantize(_) | Op::DequantizeWeights(_) => count + 1,
+        Op::QArgMax(_) => operand + 1,
+        Op::Quantize(_) | Op::Dequantize(_) | Op::DequantizeWeights(_) | Op::JoinBytes(_) => count + 1,
     }
 }
 

@@ -3,11 +3,48 @@
 use super::fold::{add_pads, spatial_pads};
 use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
-use lutweave_ir::op::{Pad, QConv, Table};
+use lutweave_ir::op::{ArgMax, JoinBytes, Pad, QArgMax, QConv, Reshape, Table};
 use lutweave_ir::{Op, Requantize};
+
+const APART: Guard = Guard {
+    name: "different integers of at most 8 bits stand for different reals",
+    holds: |egraph, found| {
+        let ty = egraph.ty(found.classes[0]);
+        ty.and_then(|ty| ty.quantization.zip(ty.element.range())).is_some_and(|(quantization, (lo, hi))| {
+            hi - lo <= 255
+                && (lo as i32..hi as i32).all(|q| quantization.dequantize(q) < quantization.dequantize(q + 1))
+        })
+    },
+};
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
+    RuleSpec {
+        name: "dequantize-argmax",
+        class: RuleClass::Integer,
+        lhs: "(argmax (dequantize ?q))",
+        rhs: "(reshape (join_bytes (qargmax ?q)))",
+        guards: &[
+            Guard {
+                name: "the axis is the last",
+                holds: |egraph, found| {
+                    let rank = egraph.shape(found.classes[0]).len();
+                    matches!(op(egraph, found, 0), Some(Op::ArgMax(ArgMax { axis, .. })) if axis + 1 == rank)
+                },
+            },
+            APART,
+        ],
+        why: "scales are positive, so that the largest integer stands for the largest real; a number leaves the chip \
+              instead of all classes",
+        apply: |egraph, found| {
+            let &Op::ArgMax(ArgMax { last, .. }) = op(egraph, found, 0)? else { return None };
+            let shape = egraph.ty(found.root)?.shape.clone();
+            let bytes = egraph.add_op(Op::QArgMax(QArgMax { last }), &found.vars::<1>())?;
+            let number = egraph.add_op(Op::JoinBytes(JoinBytes), &[bytes])?;
+            egraph.add_op(Op::Reshape(Reshape { shape }), &[number])
+        },
+        ..RuleSpec::PLAIN
+    },
     RuleSpec {
         name: "table-table",
         class: RuleClass::Integer,

@@ -3,13 +3,14 @@
 use crate::Case;
 use crate::affine_cases::plain;
 use crate::random::Maker;
-use lutweave_ir::op::{MaxPool, Pad, QAdd, QAveragePool, QConv, QMul, Table, Window};
+use lutweave_ir::op::{ArgMax, Dequantize, MaxPool, Pad, QAdd, QAveragePool, QConv, QMul, Table, Window};
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Requantize, TensorType};
 
 pub const CASES: &[Case] = &[
     Case { name: "tables", rules: &["table-table", "table-identity"], build: tables },
     Case { name: "table after a layer", rules: &["table-clamp", "table-max-pool"], build: table_after_layer },
     Case { name: "padded integer convolution", rules: &["qconv-pad"], build: padded },
+    Case { name: "class decision", rules: &["dequantize-argmax"], build: decision },
     Case {
         name: "layout of integers",
         rules: &["transpose-unary", "reshape-unary", "transpose-transpose"],
@@ -43,6 +44,20 @@ fn table(m: &mut Maker, from: Element, to: Element) -> Table {
     };
     let entries: Vec<i32> = (lo..=hi).map(|value| entry(m, value)).collect();
     Table { entries: entries.into(), element: to }
+}
+
+/// The largest of integers that stand for reals, some of which are infinite.
+fn decision(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let element = m.random.pick(&[Element::I8, Element::U8, Element::I4]);
+    let quantization = Quantization { scale: m.random.pick(&[0.5, 0.03, 1e38]), zero_point: 0 };
+    let shape = [1, 4, 4, if m.random.flip() { 4 } else { 5 }];
+    let q = m.graph.input("q", TensorType::int(shape, element).quantized(quantization));
+    let x = m.add(Op::Dequantize(Dequantize), &[q]);
+    let axis = m.random.from(1, 3);
+    let argmax = ArgMax { axis, keep: m.random.flip(), last: m.random.flip() };
+    let y = m.add(Op::ArgMax(argmax), &[x]);
+    m.finish(&[y])
 }
 
 fn tables(seed: u64) -> Graph {

@@ -113,7 +113,7 @@ impl<'o> Builder<'o> {
 
     fn step(&mut self, step: Step) {
         let x = match step {
-            Step::Add | Step::Multiply | Step::Table => self.find(|_, _| true),
+            Step::Add | Step::Multiply | Step::Table | Step::ArgMax => self.find(|_, _| true),
             // On an input it would be the host's work.
             Step::Reshape => self.find(|x, _| !x.raw).or_else(|| self.find(|_, _| true)),
             Step::Transpose => self.find(|x, ty| !x.raw && ty.shape.len() == 4).or_else(|| self.image()),
@@ -149,6 +149,7 @@ impl<'o> Builder<'o> {
             Step::Pad => self.pad(x),
             Step::Resize => self.resize(x),
             Step::Reshape => self.reshape(x),
+            Step::ArgMax => self.argmax(x),
             Step::TopPeaks => self.top_peaks(x),
             Step::Transpose => self.transpose(x),
         };

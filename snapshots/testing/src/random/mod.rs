@@ -59,6 +59,8 @@ pub enum Step {
     Resize,
     /// Another shape of the same elements.
     Reshape,
+    /// The place of the largest channel.
+    ArgMax,
     /// The largest peaks, with what other values hold there.
     TopPeaks,
     /// A permutation of height, width and channels.
@@ -67,7 +69,7 @@ pub enum Step {
 
 impl Step {
     /// Every step but [`Step::Transpose`], which has no streaming circuit.
-    pub const STREAMING: [Self; 17] = [
+    pub const STREAMING: [Self; 18] = [
         Self::Convolution,
         Self::Deformable,
         Self::Dense,
@@ -84,6 +86,7 @@ impl Step {
         Self::Pad,
         Self::Resize,
         Self::Reshape,
+        Self::ArgMax,
         Self::TopPeaks,
     ];
 
@@ -99,6 +102,7 @@ impl Step {
             | Self::Pad
             | Self::Resize
             | Self::Reshape
+            | Self::ArgMax
             | Self::TopPeaks
             | Self::Transpose => 1,
             Self::Add | Self::Multiply => 2,
@@ -119,7 +123,13 @@ impl Step {
             Self::Residual => 5,
             Self::Deformable | Self::Add | Self::Multiply | Self::Concat => 4,
             Self::AveragePool | Self::MaxPool | Self::SqueezeExcite | Self::Table | Self::Slice | Self::Select => 3,
-            Self::Dense | Self::Pad | Self::Resize | Self::Reshape | Self::TopPeaks | Self::Transpose => 2,
+            Self::Dense
+            | Self::Pad
+            | Self::Resize
+            | Self::Reshape
+            | Self::ArgMax
+            | Self::TopPeaks
+            | Self::Transpose => 2,
         }
     }
 }

@@ -200,7 +200,7 @@ fn every_feature_occurs() {
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");
 }
 
-const FEATURES: [&str; 78] = [
+const FEATURES: [&str; 80] = [
     "activation i4",
     "activation i8",
     "activation u4",
@@ -277,6 +277,8 @@ const FEATURES: [&str; 78] = [
     "slice: space",
     "slice: steps",
     "table",
+    "argmax: first of equals",
+    "argmax: last of equals",
     "top peaks: alone",
     "top peaks: with maps",
 ];
@@ -414,6 +416,10 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 );
             }
             Op::Table(_) => put(true, "table"),
+            Op::QArgMax(argmax) => {
+                put(argmax.last, "argmax: last of equals");
+                put(!argmax.last, "argmax: first of equals");
+            }
             Op::TopPeaks(_) => {
                 put(node.operands.len() == 1, "top peaks: alone");
                 put(node.operands.len() > 1, "top peaks: with maps");

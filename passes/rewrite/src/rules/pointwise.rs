@@ -4,7 +4,7 @@ use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
 use lutweave_ir::Op;
-use lutweave_ir::op::{Binary, Unary};
+use lutweave_ir::op::{ArgMax, Binary, Unary};
 
 /// Relative error up to which a constant in a file is taken for the one in the definition.
 const CONSTANT_TOLERANCE: f32 = 1e-5;
@@ -20,6 +20,25 @@ const SECOND_OPERAND_KEEPS_SHAPE: Guard = Guard {
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
+    RuleSpec {
+        name: "argmax-softmax",
+        class: RuleClass::Real,
+        lhs: "(argmax (softmax ?x))",
+        rhs: "(argmax ?x)",
+        guards: &[Guard {
+            name: "both go along the same axis",
+            holds: |egraph, found| match (op(egraph, found, 0), op(egraph, found, 1)) {
+                (Some(Op::ArgMax(ArgMax { axis, .. })), Some(Op::Softmax(softmax))) => *axis == softmax.axis,
+                (_, _) => false,
+            },
+        }],
+        why: "a softmax keeps the order of what it compares, and the class decision needs no more",
+        apply: |egraph, found| {
+            let argmax = op(egraph, found, 0)?.clone();
+            egraph.add_op(argmax, &found.vars::<1>())
+        },
+        ..RuleSpec::PLAIN
+    },
     RuleSpec {
         name: "relu-clip",
         class: RuleClass::Integer,

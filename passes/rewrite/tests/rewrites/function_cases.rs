@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::random::Maker;
-use lutweave_ir::op::{AveragePool, Binary, MaxPool, PRelu, Pad, ReduceMean, Unary, Window};
+use lutweave_ir::op::{ArgMax, AveragePool, Binary, MaxPool, PRelu, Pad, ReduceMean, Softmax, Unary, Window};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -11,6 +11,7 @@ pub const CASES: &[Case] = &[
         rules: &["relu-clip", "clip-relu", "clip-clip", "clip-nothing", "max-constant", "min-constant"],
         build: clips,
     },
+    Case { name: "class decision", rules: &["argmax-softmax"], build: decision },
     Case { name: "bounds that widen", rules: &["max-constant", "min-constant"], build: widening_bounds },
     Case { name: "slopes", rules: &["prelu-leaky-relu", "leaky-relu-zero"], build: slopes },
     Case { name: "products with gates", rules: &["silu", "mish", "hard-swish"], build: gates },
@@ -47,6 +48,16 @@ fn clips(seed: u64) -> Graph {
         };
     }
     m.finish(&[x])
+}
+
+fn decision(seed: u64) -> Graph {
+    let mut m = Maker::new(seed);
+    let x = m.image();
+    let [axis, reduced] = [0; 2].map(|_| m.random.from(1, 3));
+    let probabilities = m.add(Op::Softmax(Softmax { axis }), &[x]);
+    let argmax = ArgMax { axis: reduced, keep: m.random.flip(), last: false };
+    let y = m.add(Op::ArgMax(argmax), &[probabilities]);
+    m.finish(&[y])
 }
 
 fn widening_bounds(seed: u64) -> Graph {

@@ -10,7 +10,7 @@ pub const CASES: &[Case] = &[
     Case { name: "tables", rules: &["table-table", "table-identity"], build: tables },
     Case { name: "table after a layer", rules: &["table-clamp", "table-max-pool"], build: table_after_layer },
     Case { name: "padded integer convolution", rules: &["qconv-pad"], build: padded },
-    Case { name: "class decision", rules: &["dequantize-argmax"], build: decision },
+    Case { name: "class decision on integers", rules: &["dequantize-argmax"], build: decision },
     Case {
         name: "layout of integers",
         rules: &["transpose-unary", "reshape-unary", "transpose-transpose"],

@@ -2,7 +2,6 @@
 
 use crate::detect::head::Layout;
 use crate::failure::Failure;
-use crate::file;
 use crate::observer::Context;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
@@ -10,6 +9,7 @@ use lutweave_hw::fit::{Fitted, realize};
 use lutweave_hw::plan::{Choice, Fold};
 use lutweave_ir::split::{Split, split};
 use lutweave_ir::{Diagnostic, Graph, NodeId};
+use lutweave_task::file;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,10 @@
 //! Finding the device that a circuit is for.
 
 use crate::failure::Failure;
-use crate::file;
 use crate::task::nearest;
 use lutweave_hw::device::{Device, devices, parse};
 use lutweave_ir::Diagnostic;
+use lutweave_task::file;
 use std::path::Path;
 
 /// The device of a name or file.

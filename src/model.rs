@@ -2,10 +2,10 @@
 
 use crate::artefact::Build;
 use crate::failure::Failure;
-use crate::file;
 use crate::task::{Task, nearest};
 use lutweave_ir::{Diagnostic, Graph};
 use lutweave_onnx::{ImportOptions, Imported};
+use lutweave_task::file;
 use std::path::{Path, PathBuf};
 
 /// An imported model with its task.

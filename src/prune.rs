@@ -76,5 +76,6 @@ pub(crate) fn channels(state: &State, until: Until) -> Result<Cleaned, Failure> 
 
 /// The loss that stands for the model's metric.
 pub(crate) fn loss(model: &Model) -> Loss {
-    model.task.as_ref().and_then(Task::metric).map_or(Loss::SquaredError, Metric::loss)
+    let classes = model.task.as_ref().and_then(Task::metric).is_some_and(Metric::decides_classes);
+    if classes { Loss::Divergence } else { Loss::SquaredError }
 }

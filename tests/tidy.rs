@@ -11,7 +11,7 @@ const LONGEST: usize = 600;
 
 /// What each crate may know of the others, by the folder names of the pipeline. The library and its command line
 /// may know all of them.
-const KNOWS: [(&str, &[&str]); 13] = [
+const KNOWS: [(&str, &[&str]); 14] = [
     ("ir", &[]),
     ("ir/onnx", &["ir"]),
     ("hw", &["ir"]),
@@ -23,6 +23,7 @@ const KNOWS: [(&str, &[&str]); 13] = [
     ("backends/wasm", &["hw"]),
     ("backends/cpu", &["ir"]),
     ("models", &["ir", "ir/onnx"]),
+    ("task", &["ir", "passes/quantize", "models"]),
     ("snapshots/testing", &["ir"]),
     ("snapshots", &["."]),
 ];

@@ -5,6 +5,7 @@ use super::tables::{Key, tables};
 use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::pipeline::{Lowered, State};
+use crate::prune::loss;
 use crate::task::Section;
 use lutweave_codesign::sensitivity::{SensitivityTable, Study};
 use lutweave_codesign::{Budgets, Design, Space};
@@ -48,7 +49,8 @@ impl<'a> Session<'a> {
                     .help("give --task FILE.toml, or choose --weights 8 or 4"),
             ));
         };
-        let loss = task.required_metric()?.loss();
+        task.required_metric()?;
+        let loss = loss(model);
         let cache = Cache::of_user();
         let subject = normalized_network(graph)?;
         let study = Study::new(&subject.graph, calibration, loss)?;

@@ -1,7 +1,6 @@
 //! Metrics: what one sample's outputs are worth, and what that makes of many.
 
 use crate::detect::average_precision::{self, Matches, Rules};
-use lutweave_codesign::sensitivity::Loss;
 use serde::{Deserialize, Serialize};
 
 /// How outputs are judged.
@@ -70,11 +69,11 @@ impl Metric {
         }
     }
 
-    /// The loss that stands for the metric where errors are priced.
-    pub fn loss(self) -> Loss {
+    /// Whether the outputs are logits of classes, of which the largest decides.
+    pub fn decides_classes(self) -> bool {
         match self {
-            Self::Top1 => Loss::Divergence,
-            Self::Mse | Self::Ap50 | Self::Map => Loss::SquaredError,
+            Self::Top1 => true,
+            Self::Mse | Self::Ap50 | Self::Map => false,
         }
     }
 

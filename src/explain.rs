@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::observer::Context;
 use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
 use lutweave_codesign::{Budgets, DISTORTION, SOLVER_LIMITS, Space};
+use lutweave_hw::cost::Part;
 use lutweave_hw::device::Device;
 use lutweave_ir::Diagnostic;
 use lutweave_quantize::compress::WeightConfig;
@@ -102,12 +103,9 @@ fn limits(record: &Record, device: &Device) -> Budgets {
     let limit = |name: &str| record.budgets.iter().find(|budget| budget.name == name).and_then(|budget| budget.limit);
     let distortion = limit("distortion").map_or(u64::MAX >> 16, |limit| (limit * DISTORTION_ONE as f64).round() as u64);
     let mut budgets = Budgets::of(device, distortion, record.multipliers);
-    let parts = &mut budgets.parts;
-    for (name, part) in
-        [("LUT", &mut parts.lut), ("FF", &mut parts.ff), ("DSP", &mut parts.dsp), ("BRAM", &mut parts.bram)]
-    {
-        if let Some(limit) = limit(name) {
-            *part = limit as u64;
+    for part in Part::ALL {
+        if let Some(limit) = limit(part.label()) {
+            budgets.parts[part] = limit as u64;
         }
     }
     budgets

@@ -6,6 +6,7 @@ use crate::failure::printable;
 use crate::observer::Timing;
 use crate::reshape::{Reshaping, prices, step_name, variant_name};
 use crate::summary::{Layer, Summary};
+use lutweave_hw::cost::Part;
 use lutweave_hw::device::Device;
 use lutweave_ir::Diagnostic;
 use lutweave_ir::op::SiteKind;
@@ -104,7 +105,7 @@ pub fn short(name: &str) -> String {
 /// The figures below the table, as name and value.
 pub fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)> {
     let share = |used: u64, available: u64| format!("{used} ({:.0} %)", 100.0 * used as f64 / available.max(1) as f64);
-    let resources = &summary.resources;
+    let (resources, parts) = (&summary.resources, device.parts().shown(device));
     let mut figures = vec![
         ("device", device.title.clone()),
         ("cycles per inference", format!("{} (latency {})", summary.cycles_per_inference, summary.latency_cycles)),
@@ -112,13 +113,7 @@ pub fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)
         ("multipliers", format!("{}, busy {:.1} % of the cycles", summary.multipliers, 100.0 * summary.efficiency)),
         (
             "estimated",
-            format!(
-                "LUT {}, FF {}, DSP {}, BRAM {}",
-                share(resources.lut, device.lut),
-                share(resources.ff, device.ff),
-                share(resources.dsp, device.dsp),
-                share(resources.bram, device.tiles(device.bram))
-            ),
+            Part::ALL.map(|part| format!("{} {}", part.label(), share(resources[part], parts[part]))).join(", "),
         ),
         ("fits", if summary.fits { "yes, by the estimate".to_owned() } else { format!("NO: {}", exceeded(summary)) }),
         ("weights", format!("{} bytes, {:.1} % zeros", summary.weight_bytes, 100.0 * summary.sparsity)),

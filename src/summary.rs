@@ -8,7 +8,7 @@ use crate::metric::Metric;
 use crate::reshape::Reshaping;
 use lutweave_codesign::prune::Pruned;
 use lutweave_codesign::shrink::Step;
-use lutweave_hw::cost::{Resources, estimate_module};
+use lutweave_hw::cost::{Part, Resources, estimate_module};
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
@@ -91,14 +91,9 @@ pub struct Budget {
 
 /// What a circuit takes of each kind of part.
 pub fn budgets(fitted: &Fitted, device: &Device, multipliers: Option<u32>) -> Vec<Budget> {
-    let Resources { lut, ff, dsp, bram } = fitted.resources.shown(device);
-    let kinds = [
-        ("lut", lut, device.lut),
-        ("ff", ff, device.ff),
-        ("dsp", dsp, device.dsp),
-        ("bram", bram, device.tiles(device.bram)),
-    ];
-    let mut budgets: Vec<Budget> = kinds.into_iter().map(|(name, used, limit)| Budget { name, used, limit }).collect();
+    let (used, available) = (fitted.resources.shown(device), device.parts().shown(device));
+    let budget = |part: Part| Budget { name: part.key(), used: used[part], limit: available[part] };
+    let mut budgets: Vec<Budget> = Part::ALL.into_iter().map(budget).collect();
     let asked = multipliers.map(u64::from);
     budgets.extend(asked.map(|limit| Budget { name: "multipliers", used: fitted.plan.multipliers(), limit }));
     budgets

@@ -12,7 +12,55 @@ pub use engine::{of_engine, pairs_fit};
 use crate::device::Device;
 use crate::rtl::{Design, Memory, MemoryStyle, Module, SignalKind, Ty};
 use serde::{Deserialize, Serialize};
-use std::ops::{AddAssign, SubAssign};
+use std::ops::{AddAssign, Index, IndexMut, SubAssign};
+
+/// A kind of part of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Look-up tables, those used as memory included.
+    Lut,
+    /// Flip-flops.
+    Ff,
+    /// Hardware multipliers.
+    Dsp,
+    /// Block RAMs.
+    Bram,
+}
+
+impl Part {
+    /// Every kind, in the order in which they are shown.
+    pub const ALL: [Self; 4] = [Self::Lut, Self::Ff, Self::Dsp, Self::Bram];
+
+    /// The key in files.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Lut => "lut",
+            Self::Ff => "ff",
+            Self::Dsp => "dsp",
+            Self::Bram => "bram",
+        }
+    }
+
+    /// The heading in tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Lut => "LUT",
+            Self::Ff => "FF",
+            Self::Dsp => "DSP",
+            Self::Bram => "BRAM",
+        }
+    }
+
+    /// The word in sentences.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Lut => "LUTs",
+            Self::Ff => "flip-flops",
+            Self::Dsp => "multipliers",
+            Self::Bram => "block RAMs",
+        }
+    }
+}
 
 /// Parts of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,26 +75,57 @@ pub struct Resources {
     pub bram: u64,
 }
 
+impl Index<Part> for Resources {
+    type Output = u64;
+
+    fn index(&self, part: Part) -> &u64 {
+        match part {
+            Part::Lut => &self.lut,
+            Part::Ff => &self.ff,
+            Part::Dsp => &self.dsp,
+            Part::Bram => &self.bram,
+        }
+    }
+}
+
+impl IndexMut<Part> for Resources {
+    fn index_mut(&mut self, part: Part) -> &mut u64 {
+        match part {
+            Part::Lut => &mut self.lut,
+            Part::Ff => &mut self.ff,
+            Part::Dsp => &mut self.dsp,
+            Part::Bram => &mut self.bram,
+        }
+    }
+}
+
 impl AddAssign for Resources {
     fn add_assign(&mut self, other: Self) {
-        self.lut += other.lut;
-        self.ff += other.ff;
-        self.dsp += other.dsp;
-        self.bram += other.bram;
+        for part in Part::ALL {
+            self[part] += other[part];
+        }
     }
 }
 
 impl SubAssign for Resources {
     /// Parts of a whole are taken from it.
     fn sub_assign(&mut self, other: Self) {
-        self.lut -= other.lut;
-        self.ff -= other.ff;
-        self.dsp -= other.dsp;
-        self.bram -= other.bram;
+        for part in Part::ALL {
+            self[part] -= other[part];
+        }
     }
 }
 
 impl Resources {
+    /// So many of each kind.
+    pub fn of_each(number: impl Fn(Part) -> u64) -> Self {
+        let mut resources = Self::default();
+        for part in Part::ALL {
+            resources[part] = number(part);
+        }
+        resources
+    }
+
     /// The same as shown: with block RAMs as the device's maker counts them.
     pub fn shown(self, device: &Device) -> Self {
         Self { bram: device.tiles(self.bram), ..self }
@@ -54,16 +133,14 @@ impl Resources {
 
     /// Whether no kind of part exceeds its limit.
     pub fn fits(&self, limits: &Self) -> bool {
-        self.lut <= limits.lut && self.ff <= limits.ff && self.dsp <= limits.dsp && self.bram <= limits.bram
+        Part::ALL.into_iter().all(|part| self[part] <= limits[part])
     }
 
     /// The largest share of the device that any kind of part takes; above 1 it does not fit.
     pub fn share(&self, device: &Device) -> f64 {
-        let share = |used: u64, available: u64| used as f64 / available.max(1) as f64;
-        share(self.lut, device.lut)
-            .max(share(self.ff, device.ff))
-            .max(share(self.dsp, device.dsp))
-            .max(share(self.bram, device.bram))
+        let parts = device.parts();
+        let shares = Part::ALL.into_iter().map(|part| self[part] as f64 / parts[part].max(1) as f64);
+        shares.fold(0.0, f64::max)
     }
 }
 

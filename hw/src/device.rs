@@ -1,5 +1,6 @@
 //! What devices hold, from `devices/*.toml`.
 
+use crate::cost::Resources;
 use crate::family::{self, Family};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -103,6 +104,11 @@ impl Device {
             faults.push(format!("`clock_mhz` is {}, and should be a positive number", self.clock_mhz));
         }
         faults
+    }
+
+    /// What there is of each kind of part.
+    pub fn parts(&self) -> Resources {
+        Resources { lut: self.lut, ff: self.ff, dsp: self.dsp, bram: self.bram }
     }
 
     /// Converts a count of the smallest block RAMs to the maker's blocks, rounding up.

@@ -1,7 +1,7 @@
 //! The circuit for a device: the fastest plan whose estimate fits, or the plan of a given
 //! number of multipliers.
 
-use crate::cost::{self, Resources};
+use crate::cost::{self, Part, Resources};
 use crate::device::Device;
 use crate::elaborate::elaborate;
 use crate::plan::{Choice, Plan, Planner, assemble, fewest_multipliers};
@@ -15,8 +15,11 @@ pub const HEADROOM: f64 = 0.9;
 
 /// What a fitted design may take of a device.
 pub fn limits(device: &Device) -> Resources {
-    let share = |parts: u64| (parts as f64 * HEADROOM) as u64;
-    Resources { lut: share(device.lut), ff: share(device.ff), dsp: share(device.dsp), bram: device.bram }
+    let parts = device.parts();
+    Resources::of_each(|part| match part {
+        Part::Lut | Part::Ff | Part::Dsp => (parts[part] as f64 * HEADROOM) as u64,
+        Part::Bram => parts[part],
+    })
 }
 
 /// LUTs of an 8-bit multiplier in logic.
@@ -99,16 +102,11 @@ fn warned(mut fitted: Fitted, device: &Device) -> Fitted {
 }
 
 fn overflow(resources: &Resources, device: &Device, level: fn(&'static str, String) -> Diagnostic) -> Diagnostic {
-    let kinds = [
-        ("LUTs", resources.lut, device.lut),
-        ("flip-flops", resources.ff, device.ff),
-        ("multipliers", resources.dsp, device.dsp),
-        ("block RAMs", device.tiles(resources.bram), device.tiles(device.bram)),
-    ];
-    let over: Vec<String> = kinds
-        .iter()
-        .filter(|(_, used, available)| used > available)
-        .map(|(kind, used, available)| format!("{used} of {available} {kind}"))
+    let (used, available) = (resources.shown(device), device.parts().shown(device));
+    let over: Vec<String> = Part::ALL
+        .into_iter()
+        .filter(|&part| used[part] > available[part])
+        .map(|part| format!("{} of {} {}", used[part], available[part], part.plural()))
         .collect();
     level("does-not-fit", format!("the circuit is estimated at {}", over.join(", "))).at(&device.name)
 }

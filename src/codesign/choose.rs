@@ -266,12 +266,7 @@ fn worst(measured: &Measured) -> f64 {
 
 /// What is left of parts when others are taken off.
 fn overuse(used: &Resources, limit: &Resources) -> Resources {
-    Resources {
-        lut: used.lut.saturating_sub(limit.lut),
-        ff: used.ff.saturating_sub(limit.ff),
-        dsp: used.dsp.saturating_sub(limit.dsp),
-        bram: used.bram.saturating_sub(limit.bram),
-    }
+    Resources::of_each(|part| used[part].saturating_sub(limit[part]))
 }
 
 /// The choice of least distortion that fits: accepted if its drop alone is allowed.

@@ -4,7 +4,7 @@ use super::choice::{assemble, form_of, kernels};
 use super::fold::Styles;
 use super::price::{conversion, priced};
 use super::{Choice, Plan};
-use crate::cost::Resources;
+use crate::cost::{Part, Resources};
 use crate::device::Device;
 use crate::elaborate::lane_type;
 use crate::kernel::Kernel;
@@ -109,12 +109,8 @@ impl<'a> Planner<'a> {
 
     /// Parts of the device as one number: the sum of the shares of each kind, in millionths.
     fn weigh(&self, resources: &Resources) -> u64 {
-        let share = |used: u64, available: u64| used * 1_000_000 / available.max(1);
-        let Resources { lut, ff, dsp, bram } = *resources;
-        share(lut, self.device.lut)
-            + share(ff, self.device.ff)
-            + share(dsp, self.device.dsp)
-            + share(bram, self.device.bram)
+        let parts = self.device.parts();
+        Part::ALL.into_iter().map(|part| resources[part] * 1_000_000 / parts[part].max(1)).sum()
     }
 
     /// Moves the processing elements of some stages into logic until the rest fits the device's

@@ -1,12 +1,48 @@
 //! What a choice may use.
 
-use lutweave_hw::cost::Resources;
+use lutweave_hw::cost::{Part, Resources};
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::limits;
 use lutweave_solve::Budget;
 
+/// What a choice uses up, and what a budget limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// Sum of the layers' distortions.
+    Distortion,
+    /// Multipliers in hardware or logic.
+    Multipliers,
+    /// Parts of the device.
+    Part(Part),
+    /// Bits of stored weights.
+    WeightBits,
+}
+
 /// Position of the distortion among the budgets.
 pub const DISTORTION: usize = 0;
+
+impl Quantity {
+    /// Every quantity, in the order in which the solver has budgets for them; [`DISTORTION`] is first.
+    pub const ALL: [Self; 3 + Part::ALL.len()] = [
+        Self::Distortion,
+        Self::Multipliers,
+        Self::Part(Part::Lut),
+        Self::Part(Part::Ff),
+        Self::Part(Part::Dsp),
+        Self::Part(Part::Bram),
+        Self::WeightBits,
+    ];
+
+    /// The name of the budget.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Distortion => "distortion",
+            Self::Multipliers => "multipliers",
+            Self::Part(part) => part.label(),
+            Self::WeightBits => "weight bits",
+        }
+    }
+}
 
 /// Stands for no limit: larger than any use, small enough for sums.
 const UNLIMITED: u64 = 1 << 48;
@@ -39,7 +75,7 @@ impl Budgets {
     /// Without limits on the parts of the device.
     #[must_use]
     pub fn without_parts(mut self) -> Self {
-        self.parts = Resources { lut: UNLIMITED, ff: UNLIMITED, dsp: UNLIMITED, bram: UNLIMITED };
+        self.parts = Resources::of_each(|_| UNLIMITED);
         self
     }
 
@@ -48,17 +84,14 @@ impl Budgets {
         self.parts.lut < UNLIMITED
     }
 
-    /// The limits as the solver takes them, [`DISTORTION`] first.
+    /// The limits as the solver takes them, in the order of [`Quantity::ALL`].
     pub(super) fn limits(&self) -> Vec<Budget> {
-        let limit = |name: &str, limit: u64| Budget { name: name.to_owned(), limit };
-        vec![
-            limit("distortion", self.distortion),
-            limit("multipliers", self.multipliers.map_or(UNLIMITED, u64::from)),
-            limit("LUT", self.parts.lut),
-            limit("FF", self.parts.ff),
-            limit("DSP", self.parts.dsp),
-            limit("BRAM", self.parts.bram),
-            limit("weight bits", self.weight_bytes.map_or(UNLIMITED, |bytes| bytes.saturating_mul(8))),
-        ]
+        let limit = |quantity| match quantity {
+            Quantity::Distortion => self.distortion,
+            Quantity::Multipliers => self.multipliers.map_or(UNLIMITED, u64::from),
+            Quantity::Part(part) => self.parts[part],
+            Quantity::WeightBits => self.weight_bytes.map_or(UNLIMITED, |bytes| bytes.saturating_mul(8)),
+        };
+        Quantity::ALL.map(|quantity| Budget { name: quantity.name().to_owned(), limit: limit(quantity) }).into()
     }
 }

@@ -11,7 +11,7 @@ pub mod sensitivity;
 pub mod shrink;
 mod space;
 
-pub use budget::{Budgets, DISTORTION, is_limited};
+pub use budget::{Budgets, DISTORTION, Quantity, is_limited};
 pub use space::{Design, Member, Space, StageSpace};
 
 use crate::sensitivity::SensitivityTable;

@@ -1,8 +1,7 @@
 //! All ways to build a network: every folding of every stage under every setting.
 
-use super::budget::Budgets;
+use super::budget::{Budgets, Quantity};
 use crate::sensitivity::SensitivityTable;
-use lutweave_hw::cost::Resources;
 use lutweave_hw::device::Device;
 use lutweave_hw::elaborate::lane_type;
 use lutweave_hw::kernel::{Kernel, kernel_of};
@@ -157,10 +156,15 @@ impl Space {
 }
 
 fn alternative(member: &Member) -> Alternative {
-    let Resources { lut, ff, dsp, bram } = member.choice.resources;
+    let uses = |quantity| match quantity {
+        Quantity::Distortion => member.distortion,
+        Quantity::Multipliers => u64::from(member.choice.multipliers()),
+        Quantity::Part(part) => member.choice.resources[part],
+        Quantity::WeightBits => member.weight_bits,
+    };
     Alternative {
         cycles: member.choice.cycles(),
-        uses: vec![member.distortion, u64::from(member.choice.multipliers()), lut, ff, dsp, bram, member.weight_bits],
+        uses: Quantity::ALL.map(uses).into(),
         input: member.choice.fold.input_lanes,
         output: member.choice.fold.output_lanes,
     }
@@ -236,9 +240,12 @@ fn edges(graph: &Graph, space: &Space, device: &Device) -> Vec<Edge> {
             let Some(&from) = position.get(&source) else { continue };
             let lane = lane_type(graph.node(source).ty.element);
             edges.push(Edge::priced(&problem, from, to, |written, read| {
-                let Resources { lut, ff, dsp, bram } =
-                    conversion(written, kernel.stream_lanes(stream, read), lane, device);
-                Some(vec![0, 0, lut, ff, dsp, bram, 0])
+                let parts = conversion(written, kernel.stream_lanes(stream, read), lane, device);
+                let uses = |quantity| match quantity {
+                    Quantity::Part(part) => parts[part],
+                    Quantity::Distortion | Quantity::Multipliers | Quantity::WeightBits => 0,
+                };
+                Some(Quantity::ALL.map(uses).into())
             }));
         }
     }

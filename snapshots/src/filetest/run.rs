@@ -7,6 +7,7 @@ use lutweave::executor::Kind;
 use lutweave::observer::Context;
 use lutweave::pipeline::{self, State};
 use lutweave::{Failure, Model};
+use lutweave_hw::cost::Part;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, fit};
 use lutweave_ir::validate::validate;
@@ -179,11 +180,10 @@ fn holds(check: &Check, fitted: &Fitted, device: &Device) -> Result<(), String> 
     let found = match check.figure.as_str() {
         "cycles" => fitted.plan.bottleneck(),
         "multipliers" => fitted.plan.multipliers(),
-        "lut" => shown.lut,
-        "ff" => shown.ff,
-        "dsp" => shown.dsp,
-        "bram" => shown.bram,
-        other => return Err(format!("there is no figure `{other}`")),
+        other => match Part::ALL.into_iter().find(|part| part.key() == other) {
+            Some(part) => shown[part],
+            None => return Err(format!("there is no figure `{other}`")),
+        },
     };
     let right = match check.relation {
         Relation::Equal => found == check.value,

@@ -208,7 +208,7 @@ pub struct Compile {
     #[arg(long, value_name = "MHZ", allow_negative_numbers = true, value_parser = megahertz)]
     pub clock: Option<f64>,
     /// Directory to write; replaced if it is an earlier result.
-    #[arg(short, long, value_name = "DIR", required_unless_present = "stop_after")]
+    #[arg(short, long, value_name = "DIR", required_unless_present = "stop_after", conflicts_with = "stop_after")]
     pub output: Option<PathBuf>,
     /// Skip the comparison of executors and the accuracy.
     #[arg(long)]
@@ -272,7 +272,7 @@ pub struct Explore {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: Option<u32>,
     /// Directory to write; replaced if it is an earlier result.
-    #[arg(short, long, value_name = "DIR", required_unless_present = "stop_after")]
+    #[arg(short, long, value_name = "DIR", required_unless_present = "stop_after", conflicts_with = "stop_after")]
     pub output: Option<PathBuf>,
     /// Output format.
     #[command(flatten)]

@@ -210,5 +210,7 @@ fn passes_are_listed_dumped_timed_and_stopped_after() {
     let report = std::fs::read_to_string(folder.path().join("mnist/report.html")).expect("there is a report");
     assert!(report.contains("<h2>Passes</h2>"));
     refused(&["compile", "mnist", "--stop-after", "quantise"], 2, "did you mean `quantize`?");
+    // Nothing would be written there.
+    refused(&["compile", "mnist", "--stop-after", "quantize", "-o", "unused"], 2, "cannot be used with");
     refused(&["explore", "mnist", "--dump-after", "nothing", "-o", &target], 2, "there is no such pass");
 }

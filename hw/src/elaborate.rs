@@ -1,31 +1,37 @@
-//! Plan to [`Design`]: one module per stage, forks where a result has several users, width
+//! Dataflow network to [`Design`]: one module per kernel, forks where a result has several users, width
 //! converters and queues between.
 
 mod stage;
 
 use crate::block::{fork, width_converter};
+use crate::dataflow::{Edge, KernelNode, Network, SMALLEST_QUEUE, Sink};
 use crate::kernel::Kernel;
-use crate::plan::{Plan, Stage, gcd};
+use crate::plan::{Plan, gcd};
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
-use lutweave_ir::{Graph, NodeId};
-use std::collections::HashSet;
+use lutweave_ir::Graph;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use stage::lane_type;
 pub use stage::weight_bits;
 pub(crate) use stage::{Assumption, WindowParts, module};
 
-/// The circuit of a planned core graph.
+/// The circuit of a planned core graph: of its dataflow [`Network`].
+pub fn elaborate(graph: &Graph, plan: &Plan) -> Design {
+    of_network(graph, &Network::new(graph, plan))
+}
+
+/// The circuit of a network that is the graph's (see [`Network::validate`]).
 ///
 /// Streams carry one frame after another; the elements of a frame are in row-major order,
 /// channels innermost.
-pub fn elaborate(graph: &Graph, plan: &Plan) -> Design {
+pub fn of_network(graph: &Graph, network: &Network) -> Design {
     let mut elaboration = Elaboration {
         graph,
-        plan,
-        design: Design { name: identifier(&graph.name), family: Arc::clone(&plan.family), ..Design::default() },
+        network,
+        design: Design { name: identifier(&graph.name), family: Arc::clone(&network.family), ..Design::default() },
         names: HashSet::new(),
-        sources: vec![Vec::new(); graph.nodes().len()],
+        sources: HashMap::new(),
     };
     elaboration.run();
     elaboration.design
@@ -40,31 +46,30 @@ struct Stream {
 
 struct Elaboration<'a> {
     graph: &'a Graph,
-    plan: &'a Plan,
+    network: &'a Network,
     design: Design,
     names: HashSet<String>,
-    /// For each node, one stream per use that is still to be connected, last use first.
-    sources: Vec<Vec<Stream>>,
+    /// The streams that are still to be connected, by what reads them.
+    sources: HashMap<Sink, Stream>,
 }
 
 impl Elaboration<'_> {
     fn run(&mut self) {
         // The name of the top module is not available to others.
         self.names.insert(self.design.name.clone());
-        for stage in &self.plan.stages {
-            let operands = stage.kernel.streams(&self.graph.node(stage.node).operands);
-            let streams: Vec<Stream> = operands
-                .into_iter()
-                .zip(&stage.input_lanes)
-                .map(|(operand, &lanes)| self.take(operand, lanes))
-                .collect();
-            let output = self.stage(stage, &streams);
-            self.publish(stage, output);
+        let network = self.network;
+        let mut readers: HashMap<Sink, &Edge> = network.edges.iter().map(|edge| (edge.to, edge)).collect();
+        let mut read = |sink: Sink| readers.remove(&sink);
+        for kernel in &network.kernels {
+            let edges: Vec<&Edge> = (0..).map_while(|stream| read(Sink::Kernel(kernel.node, stream))).collect();
+            let streams: Vec<Stream> = edges.into_iter().map(|edge| self.take(edge)).collect();
+            let output = self.kernel(kernel, &streams);
+            self.publish(kernel, output);
         }
-        for &output in self.graph.outputs() {
+        for (index, &output) in self.graph.outputs().iter().enumerate() {
+            let Some(edge) = read(Sink::Output(index)) else { continue };
             let node = self.graph.node(output);
-            let lanes = self.plan.stage(output).map_or(1, |stage| stage.output_lanes);
-            let stream = self.take(output, lanes);
+            let stream = self.take(edge);
             let name = self.unique(&format!("out_{}", identifier(&node.name)));
             let port = self.design.outputs.len() as u32;
             let beats = node.ty.count() as u64 / u64::from(stream.ty.lanes);
@@ -73,12 +78,12 @@ impl Elaboration<'_> {
         }
     }
 
-    /// The next use of a node's result, converted to `lanes` lanes.
-    fn take(&mut self, id: NodeId, lanes: u32) -> Stream {
-        let mut stream = self.sources[id.index()].pop().expect("every use has a stream");
-        let name = identifier(&self.graph.node(id).name);
-        let common = gcd(stream.ty.lanes, lanes);
-        for to in [common, lanes] {
+    /// The stream of an edge, with as many lanes as are read.
+    fn take(&mut self, edge: &Edge) -> Stream {
+        let mut stream = self.sources.remove(&edge.to).expect("invariant: operands come before users");
+        let name = identifier(&self.graph.node(edge.from).name);
+        let common = gcd(stream.ty.lanes, edge.read);
+        for to in [common, edge.read] {
             let from = stream.ty.lanes;
             if from != to {
                 let module = width_converter::convert(
@@ -93,24 +98,15 @@ impl Elaboration<'_> {
         stream
     }
 
-    /// Makes one stream per use of a stage's result.
-    fn publish(&mut self, stage: &Stage, output: Stream) {
-        let node = self.graph.node(stage.node);
-        let mut depths = Vec::new();
-        for user in &self.plan.stages {
-            let operands = user.kernel.streams(&self.graph.node(user.node).operands);
-            for (position, operand) in operands.into_iter().enumerate() {
-                if operand == stage.node {
-                    depths.push(depth_of(user.fifo_depths[position], output.ty.lanes));
-                }
-            }
-        }
-        let uses = depths.len();
-        let outputs = self.graph.outputs().iter().filter(|&&id| id == stage.node).count();
-        depths.extend(std::iter::repeat_n(SMALLEST_QUEUE, outputs));
-        let passes = matches!(output.from, Endpoint::Top(_)) && outputs > 0;
-        let direct = depths.len() == 1 && depths[0] == SMALLEST_QUEUE && !passes;
-        let mut streams = if direct {
+    /// Makes one stream per edge of a kernel's result.
+    fn publish(&mut self, kernel: &KernelNode, output: Stream) {
+        let node = self.graph.node(kernel.node);
+        let edges: Vec<&Edge> = self.network.written(kernel.node).collect();
+        let depths: Vec<u32> = edges.iter().map(|edge| edge.depth).collect();
+        let leaves = edges.iter().any(|edge| matches!(edge.to, Sink::Output(_)));
+        let passes = matches!(output.from, Endpoint::Top(_)) && leaves;
+        let direct = depths[..] == [SMALLEST_QUEUE] && !passes;
+        let streams = if direct {
             vec![output]
         } else if depths.is_empty() {
             // Nothing reads an input: it is drained.
@@ -128,18 +124,16 @@ impl Elaboration<'_> {
             self.channel(&name, output, Endpoint::Port(id, 0));
             (0..depths.len() as u32).map(|port| Stream { from: Endpoint::Port(id, port), ty: output.ty }).collect()
         };
-        debug_assert!(uses + outputs == streams.len());
-        streams.reverse();
-        self.sources[stage.node.index()] = streams;
+        self.sources.extend(edges.iter().map(|edge| edge.to).zip(streams));
     }
 
-    fn stage(&mut self, stage: &Stage, streams: &[Stream]) -> Stream {
-        let node = self.graph.node(stage.node);
+    fn kernel(&mut self, kernel: &KernelNode, streams: &[Stream]) -> Stream {
+        let node = self.graph.node(kernel.node);
         let element = lane_type(node.ty.element);
-        let name = match stage.kernel {
+        let name = match kernel.kernel {
             Kernel::Input => {
                 let name = self.unique(&format!("in_{}", identifier(&node.name)));
-                let lanes = stage.output_lanes;
+                let lanes = kernel.lanes[1];
                 let ty = element.by(lanes);
                 let port = self.design.inputs.len() as u32;
                 let beats = node.ty.count() as u64 / u64::from(lanes);
@@ -149,8 +143,9 @@ impl Elaboration<'_> {
             Kernel::Reshape => return streams[0],
             _ => self.unique(&identifier(&node.name)),
         };
-        let (lanes, wide) = ([stage.input_lanes[0], stage.output_lanes], self.plan.family.multiplier[0]);
-        let module = module(self.graph, stage.node, &stage.kernel, stage.folding, lanes, &name, wide);
+        let wide = self.network.family.multiplier[0];
+        let KernelNode { node, kernel, lanes, folding, .. } = kernel;
+        let module = module(self.graph, *node, kernel, *folding, *lanes, &name, wide);
         self.single(module, streams)
     }
 
@@ -169,7 +164,7 @@ impl Elaboration<'_> {
     fn module(&mut self, mut module: Module) -> ModuleId {
         // Blocks know no family; where its RAMs live is decided here, by the rule that prices them.
         for memory in module.memories.iter_mut().filter(|memory| memory.contents.is_none()) {
-            memory.style = self.plan.family.ram_style(u64::from(memory.word.width()), u64::from(memory.depth));
+            memory.style = self.network.family.ram_style(u64::from(memory.word.width()), u64::from(memory.depth));
         }
         self.design.modules.push(module);
         ModuleId(self.design.modules.len() as u32 - 1)
@@ -189,13 +184,6 @@ impl Elaboration<'_> {
         }
         candidate
     }
-}
-
-/// Depth of a queue where no more is needed.
-const SMALLEST_QUEUE: u32 = 4;
-
-fn depth_of(slack: u64, lanes: u32) -> u32 {
-    (slack.div_ceil(u64::from(lanes)) as u32).max(SMALLEST_QUEUE)
 }
 
 /// A lower-case identifier made of a model's name.

@@ -1,11 +1,12 @@
 //! What devices hold and cost, and the circuit that results.
 //!
 //! In goes an integer-only `lutweave_ir::Graph`; a [`plan::Plan`] folds every node for a
-//! multiplier budget or a device; [`elaborate::elaborate`] turns graph and plan into a
-//! [`rtl::Design`].
+//! multiplier budget or a device, which makes a [`dataflow::Network`]; [`elaborate::elaborate`] turns graph
+//! and network into a [`rtl::Design`].
 
 pub mod block;
 pub mod cost;
+pub mod dataflow;
 pub mod device;
 pub mod elaborate;
 pub mod family;

@@ -113,10 +113,10 @@ fn one_of<T: Choices + Send + Sync>() -> impl TypedValueParser<Value = T> {
 /// What is told of the passes.
 #[derive(Debug, Default, Args)]
 pub struct Passes {
-    /// Print the graph on standard error after this pass, or after `all` (see `lutweave passes`).
+    /// Print the graph or the network on standard error after this pass, or after `all` (see `lutweave passes`).
     #[arg(long, value_name = "PASS")]
     pub dump_after: Vec<String>,
-    /// Stop after this pass, print the graph that it left, and write nothing.
+    /// Stop after this pass, print the graph or the network that it left, and write nothing.
     #[arg(long, value_name = "PASS")]
     pub stop_after: Option<String>,
     /// Show the time of each pass, here and in the report.

@@ -4,7 +4,7 @@ use super::render::show;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lutweave::observer::{Observer, Progress};
 use lutweave::pipeline::{Pass, State};
-use lutweave_ir::{Diagnostic, text};
+use lutweave_ir::Diagnostic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Observer for Bars {
     fn pass(&self, pass: &Pass, state: &State, _elapsed: Duration) {
         if self.dumps.iter().any(|name| name == pass.name || name == "all") {
             errln!("# after {}", pass.name);
-            super::output::write_error(format_args!("{}", text::print_summary(state.graph())));
+            super::output::write_error(format_args!("{}", state.text()));
         }
     }
 

@@ -8,8 +8,8 @@ use lutweave::compiler::Compiler;
 use lutweave::model::Model;
 use lutweave::observer::Timing;
 use lutweave::options::Options;
-use lutweave::pipeline;
-use lutweave_ir::{Graph, text};
+use lutweave::pipeline::{self, State};
+use lutweave_ir::text;
 use serde_json::{Value, json};
 
 /// Runs the passes up to `--stop-after`, if that is asked, and prints what they left.
@@ -25,21 +25,24 @@ pub fn stopped(source: &Source, options: Options, bars: &Bars, as_json: bool) ->
     let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
     let state = compiler.stop_after(&model, pass)?;
     let timings = source.passes.timings.then(|| compiler.context().timings());
-    print(pass, state.graph(), timings.as_deref(), as_json);
+    print(pass, &state, timings.as_deref(), as_json);
     Ok(true)
 }
 
-/// Prints the graph that a pass left.
-fn print(pass: &str, graph: &Graph, timings: Option<&[Timing]>, as_json: bool) {
+/// Prints what a pass left.
+fn print(pass: &str, state: &State, timings: Option<&[Timing]>, as_json: bool) {
     if as_json {
-        let mut value = json!({ "stopped_after": pass, "graph": text::print_summary(graph) });
+        let mut value = json!({ "stopped_after": pass, "graph": text::print_summary(state.graph()) });
+        if let (Some(_), Value::Object(fields)) = (state.network(), &mut value) {
+            fields.insert("network".to_owned(), json!(state.text()));
+        }
         if let (Some(timings), Value::Object(fields)) = (timings, &mut value) {
             fields.insert("timings".to_owned(), json!(timings));
         }
         outln!("{value}");
         return;
     }
-    out!("{}", text::print_summary(graph));
+    out!("{}", state.text());
     if let Some(timings) = timings {
         print_timings(timings);
     }

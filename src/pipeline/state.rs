@@ -10,11 +10,12 @@ use crate::reshape::{Reshaping, Tried};
 use lutweave_codesign::deform::Request;
 use lutweave_codesign::prune::{Pruned, Totals};
 use lutweave_codesign::shrink::Step;
+use lutweave_hw::dataflow::{self, Network};
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::plan::Choice;
 use lutweave_ir::split::Split;
-use lutweave_ir::{Diagnostic, Diagnostics, Graph, Op, Tensor};
+use lutweave_ir::{Diagnostic, Diagnostics, Graph, Op, Tensor, text};
 use lutweave_quantize::channels::Removed;
 use lutweave_quantize::compress::WeightConfig;
 use lutweave_quantize::{Calibrated, LayerReport, head, normalized_network};
@@ -215,6 +216,19 @@ impl<'a> State<'a> {
         let mut candidate = Self { weight_bits, settings: settings.cloned(), ..self.clone() };
         pipeline::run_quietly(&mut candidate, |pass| pass.stage == Stage::Lower)?;
         Ok(candidate.lowered.expect("invariant: the passes of that stage lower"))
+    }
+
+    /// What the last pass left, as text: the graph with hashes for its large constants, after folding the
+    /// dataflow network of its core.
+    pub fn text(&self) -> String {
+        let network = self.network().map(|(core, network)| dataflow::print(core, &network));
+        network.unwrap_or_else(|| text::print_summary(self.graph()))
+    }
+
+    /// The dataflow network with the core that it is of, once that is folded.
+    pub fn network(&self) -> Option<(&Graph, Network)> {
+        let core = &self.lowered.as_ref()?.split.core;
+        Some((core, Network::new(core, &self.fitted.as_ref()?.plan)))
     }
 
     /// The graph that the last pass worked on.

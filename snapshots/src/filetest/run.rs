@@ -91,14 +91,14 @@ fn after_pass(
     let calibration = if real_inputs(graph) { float_samples(graph, CALIBRATION) } else { Vec::new() };
     let mut state = State::new(&model, &test.options, &context, device, calibration)?;
     pipeline::run(&mut state, pipeline::through(pass.name))?;
-    let found = text::print_summary(state.graph());
+    let found = state.text();
     if found == test.expected {
         return Ok(None);
     }
     if bench.bless {
         return Ok(Some(test.blessed(&found)));
     }
-    Err(differs(format!("after {} the graph is\n{found}LUTWEAVE_BLESS=1 takes it", pass.name)))
+    Err(differs(format!("after {} there is\n{found}LUTWEAVE_BLESS=1 takes it", pass.name)))
 }
 
 fn real_inputs(graph: &Graph) -> bool {

@@ -1,0 +1,194 @@
+//! The text form of a network: one line per kernel, then one per stream.
+//!
+//! ```text
+//! network "lenet"
+//! kernel %0 input: lanes 1 to 1, interval 784, multipliers 0
+//! kernel %3 qconv: lanes 1 to 2, interval 4704, multipliers 15, taps row, channels 1, outputs 6, stream 2, pattern none, products single, weights distributed
+//! stream %0 to %3.0: i8, lanes 1 to 1, depth 4
+//! stream %3 to output 0: i8, lanes 2 to 2, depth 4
+//! ```
+
+use super::{Edge, KernelNode, Network, Sink};
+use crate::block::window::Folding;
+use crate::family::Family;
+use crate::kernel::kernel_of;
+use crate::rtl::engine::{Multiplier, NofM, ParallelTaps};
+use crate::rtl::{MemoryStyle, Ty};
+use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
+use std::fmt::Write;
+use std::str::FromStr;
+use std::sync::Arc;
+
+const TAPS: &[(ParallelTaps, &str)] =
+    &[(ParallelTaps::One, "one"), (ParallelTaps::Row, "row"), (ParallelTaps::All, "all")];
+const PRODUCTS: &[(Multiplier, &str)] =
+    &[(Multiplier::Single, "single"), (Multiplier::Paired, "paired"), (Multiplier::Logic, "logic")];
+const MEMORIES: &[(MemoryStyle, &str)] =
+    &[(MemoryStyle::Block, "block"), (MemoryStyle::Distributed, "distributed"), (MemoryStyle::Registers, "registers")];
+
+/// The word of a value; every value has one.
+fn word<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
+    words.iter().find(|(other, _)| other == value).map_or("", |(_, word)| *word)
+}
+
+/// The network as text, which [`parse`] reads back. Operators are named as in the graph's text form.
+pub fn print(graph: &Graph, network: &Network) -> String {
+    let mut text = format!("network {:?}\n", network.name);
+    for kernel in &network.kernels {
+        let KernelNode { node, lanes: [read, written], interval, multipliers, folding, .. } = kernel;
+        let name = graph.node(*node).op.name();
+        let _ = write!(
+            text,
+            "kernel {node} {name}: lanes {read} to {written}, interval {interval}, multipliers {multipliers}"
+        );
+        if let Some(Folding { parallel, lanes, outputs, stream, pattern, multiplier, weight_memory }) = folding {
+            let _ = write!(text, ", taps {}, channels {lanes}", word(TAPS, parallel));
+            if *multipliers > 0 {
+                let _ = write!(
+                    text,
+                    ", outputs {outputs}, stream {stream}, pattern {}, products {}, weights {}",
+                    pattern.map_or_else(|| "none".to_owned(), |pattern| pattern.to_string()),
+                    word(PRODUCTS, multiplier),
+                    word(MEMORIES, weight_memory),
+                );
+            }
+        }
+        text.push('\n');
+    }
+    for edge in &network.edges {
+        text.push_str(&stream(edge));
+        text.push('\n');
+    }
+    text
+}
+
+/// A stream's line.
+pub(super) fn stream(edge: &Edge) -> String {
+    let Edge { from, to, element, written, read, depth } = edge;
+    let to = match to {
+        Sink::Kernel(node, stream) => format!("{node}.{stream}"),
+        Sink::Output(output) => format!("output {output}"),
+    };
+    format!("stream {from} to {to}: {element}, lanes {written} to {read}, depth {depth}")
+}
+
+/// Reads a network that [`print`] wrote for a graph, and validates it.
+///
+/// # Errors
+/// What is wrong in the first faulty line, at `line N`, or what [`Network::validate`] says.
+pub fn parse(text: &str, graph: &Graph, family: &Arc<Family>) -> Result<Network, Diagnostics> {
+    let (name, family) = (graph.name.clone(), Arc::clone(family));
+    let mut network = Network { name, kernels: Vec::new(), edges: Vec::new(), family };
+    let title = format!("network {:?}", graph.name);
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let read = match line.split_once(' ') {
+            Some(("network", _)) if line == title => Ok(()),
+            Some(("kernel", rest)) => kernel(rest, graph).map(|kernel| network.kernels.push(kernel)),
+            Some(("stream", rest)) => edge(rest).map(|edge| network.edges.push(edge)),
+            _ => Err(format!("`{title}`, a kernel or a stream is expected")),
+        };
+        read.map_err(|message| Diagnostic::error("invalid-text", message).at(format!("line {}", index + 1)))?;
+    }
+    network.validate(graph)?;
+    Ok(network)
+}
+
+fn number<T: FromStr>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|_| format!("`{word}` is not a number of the right kind"))
+}
+
+fn id(word: &str) -> Result<NodeId, String> {
+    number(word.strip_prefix('%').ok_or_else(|| format!("`{word}` is no node"))?).map(NodeId)
+}
+
+/// The properties of a line, by name.
+struct Properties<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Properties<'a> {
+    fn read(text: &'a str) -> Self {
+        Self(text.split(", ").map(|part| part.split_once(' ').unwrap_or((part, ""))).collect())
+    }
+
+    fn get(&self, name: &str) -> Result<&'a str, String> {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value).ok_or_else(|| format!("`{name}` is missing"))
+    }
+
+    fn number<T: FromStr>(&self, name: &str) -> Result<T, String> {
+        number(self.get(name)?)
+    }
+
+    fn pair(&self, name: &str) -> Result<[u32; 2], String> {
+        let value = self.get(name)?;
+        let (first, second) = value.split_once(" to ").ok_or_else(|| format!("`{value}` is not `A to B`"))?;
+        Ok([number(first)?, number(second)?])
+    }
+
+    fn one_of<T: Copy>(&self, name: &str, words: &[(T, &'static str)]) -> Result<T, String> {
+        let value = self.get(name)?;
+        let found = words.iter().find(|(_, word)| *word == value);
+        found.map(|(value, _)| *value).ok_or_else(|| format!("`{value}` is not a value of `{name}`"))
+    }
+}
+
+fn kernel(line: &str, graph: &Graph) -> Result<KernelNode, String> {
+    let (head, rest) = line.split_once(": ").ok_or("`:` expected after the operator")?;
+    let (node, name) = head.split_once(' ').ok_or("an operator is expected after the node")?;
+    let node = id(node)?;
+    if node.index() >= graph.nodes().len() || graph.node(node).op.name() != name {
+        return Err(format!("{node} is no `{name}` of the graph"));
+    }
+    let kernel = kernel_of(graph, node).map_err(|refused| refused.message)?;
+    let properties = Properties::read(rest);
+    let folding = properties.get("taps").is_ok().then(|| folding(&properties)).transpose()?;
+    let (interval, multipliers) = (properties.number("interval")?, properties.number("multipliers")?);
+    Ok(KernelNode { node, kernel, lanes: properties.pair("lanes")?, interval, multipliers, folding })
+}
+
+/// A folding without products is that of a pool.
+fn folding(properties: &Properties) -> Result<Folding, String> {
+    let (parallel, lanes) = (properties.one_of("taps", TAPS)?, properties.number("channels")?);
+    if properties.get("products").is_err() {
+        return Ok(Folding::without_products(parallel, lanes));
+    }
+    let pattern = match properties.get("pattern")? {
+        "none" => None,
+        named => {
+            let known = NofM::ALL.into_iter().find(|pattern| pattern.to_string() == named);
+            Some(known.ok_or_else(|| format!("there is no pattern `{named}`"))?)
+        }
+    };
+    Ok(Folding {
+        parallel,
+        lanes,
+        outputs: properties.number("outputs")?,
+        stream: properties.number("stream")?,
+        pattern,
+        multiplier: properties.one_of("products", PRODUCTS)?,
+        weight_memory: properties.one_of("weights", MEMORIES)?,
+    })
+}
+
+fn edge(line: &str) -> Result<Edge, String> {
+    let (head, rest) = line.split_once(": ").ok_or("`:` expected after the sink")?;
+    let (from, to) = head.split_once(" to ").ok_or("a stream goes from a node to a sink")?;
+    let to = match to.strip_prefix("output ") {
+        Some(output) => Sink::Output(number(output)?),
+        None => {
+            let (node, stream) = to.split_once('.').ok_or_else(|| format!("`{to}` is no operand stream"))?;
+            Sink::Kernel(id(node)?, number(stream)?)
+        }
+    };
+    let properties = Properties::read(rest);
+    let [written, read] = properties.pair("lanes")?;
+    let element = rest.split(", ").next().unwrap_or_default();
+    let element: Ty = ty(element).ok_or_else(|| format!("`{element}` is not a lane type"))?;
+    Ok(Edge { from: id(from)?, to, element, written, read, depth: properties.number("depth")? })
+}
+
+/// A lane type as it is printed.
+fn ty(word: &str) -> Option<Ty> {
+    let signed = word.starts_with('i');
+    let bits: u32 = word.strip_prefix(['i', 'u'])?.parse().ok()?;
+    (1..=32).contains(&bits).then_some(Ty { bits, signed, lanes: 1 })
+}

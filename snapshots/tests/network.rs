@@ -1,0 +1,62 @@
+//! Dataflow networks as text: what is printed reads back to the same circuit, and what is not the graph's is
+//! refused.
+
+use lutweave_hw::dataflow::{Network, parse, print};
+use lutweave_hw::elaborate::of_network;
+use lutweave_ir::random::SplitMix64;
+use lutweave_ir::{Graph, text};
+use lutweave_snapshots::cases::{all_pass, seeds};
+use lutweave_snapshots::executors::circuit;
+use lutweave_testing::random::{RandomOptions, random_graph};
+
+fn random(seed: u64) -> Graph {
+    random_graph(seed, &RandomOptions::default())
+}
+
+#[test]
+fn networks_read_back() {
+    let read_back = |&seed: &u64| -> Result<(), String> {
+        let graph = random(seed);
+        let circuit = circuit(&graph, 0.3, 80)?;
+        let network = Network::new(&graph, &circuit.plan);
+        network.validate(&graph).map_err(|faults| faults.to_string())?;
+        let text = print(&graph, &network);
+        let again = parse(&text, &graph, &network.family).map_err(|faults| faults.to_string())?;
+        if again != network || of_network(&graph, &again) != circuit.design {
+            return Err(format!("another network reads back from\n{text}"));
+        }
+        Ok(())
+    };
+    all_pass(seeds(100, 1000), read_back, |seed| text::print_summary(&random(*seed)));
+}
+
+/// A line less, twice, or with a number more.
+fn damaged(lines: &[&str], random: &mut SplitMix64) -> String {
+    let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    let at = random.between(1, lines.len() - 1);
+    match random.below(3) {
+        0 => drop(lines.remove(at)),
+        1 => lines.insert(at, lines[at].clone()),
+        _ => {
+            let at = lines.iter().position(|line| line.starts_with("stream")).unwrap_or(at);
+            lines[at] = lines[at].replace("lanes ", "lanes 1");
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn damaged_networks_are_refused() {
+    let refused = |&seed: &u64| -> Result<(), String> {
+        let graph = random(seed);
+        let circuit = circuit(&graph, 0.3, 80)?;
+        let network = Network::new(&graph, &circuit.plan);
+        let text = print(&graph, &network);
+        let damaged = damaged(&text.lines().collect::<Vec<_>>(), &mut SplitMix64::new(seed));
+        match parse(&damaged, &graph, &network.family) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(format!("this is accepted:\n{damaged}")),
+        }
+    };
+    all_pass(seeds(100, 1000), refused, |seed| text::print_summary(&random(*seed)));
+}

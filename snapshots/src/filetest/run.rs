@@ -10,6 +10,7 @@ use lutweave::{Failure, Model};
 use lutweave_hw::cost::Part;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, fit};
+use lutweave_hw::rtl;
 use lutweave_ir::validate::validate;
 use lutweave_ir::{Diagnostic, Element, Graph, Tensor, interpret, text};
 use lutweave_verilog::Simulator;
@@ -124,6 +125,7 @@ fn executors(test: &FileTest, graph: &Graph, device: &Device, bench: &Bench) -> 
         return Ok(());
     }
     let fitted = fit(graph, device, test.options.multipliers)?;
+    rtl::validate::validate(&fitted.design).map_err(|faults| differs(faults.join("; ")))?;
     for check in &test.checks {
         holds(check, &fitted, device).map_err(differs)?;
     }

@@ -79,8 +79,7 @@ pub(crate) trait Operator: Attributes {
     }
 
     /// As [`Operator::eval`], for weights that [`Operator::pack`] gave.
-    fn eval_packed(&self, weights: &Weights, _ty: &TensorType, _operands: &[&Tensor]) -> Tensor {
-        let _ = weights;
+    fn eval_packed(&self, _weights: &Weights, _ty: &TensorType, _operands: &[&Tensor]) -> Tensor {
         unreachable!("only operators that pack weights are given packed ones")
     }
 }

@@ -21,8 +21,7 @@ attributes!(Pad, "pad", before, after, value);
 
 impl Operator for Pad {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
-        let Self { before, after, value } = self;
-        let value = *value;
+        let &Self { ref before, ref after, value } = self;
         let [x] = shape::exactly(operands)?;
         shape::number(value)?;
         if before.len() != x.shape.len() || after.len() != x.shape.len() {
@@ -41,8 +40,7 @@ impl Operator for Pad {
     }
 
     fn eval(&self, ty: &TensorType, _types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
-        let Self { before, value, .. } = self;
-        let value = *value;
+        let &Self { ref before, value, .. } = self;
         let x = operands[0];
         let offset = before.iter().zip(shape::strides(&ty.shape)).map(|(before, stride)| before * stride).sum();
         let data = match &x.data {

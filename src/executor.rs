@@ -8,7 +8,7 @@ use lutweave_cpu::Jit;
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_ir::interpret::Interpreter;
-use lutweave_ir::{Diagnostic, Graph, Tensor};
+use lutweave_ir::{Diagnostic, Graph, NodeId, Tensor};
 use rayon::prelude::*;
 use std::path::Path;
 use tempfile::TempDir;
@@ -147,18 +147,28 @@ impl<F: FnMut(&Stimulus) -> Result<Trace, Failure>> Executor for Circuit<'_, F> 
             }
             cycles = trace.cycles_per_inference();
             latency = latency.or(trace.latency());
-            outputs.extend(trace.frames.into_iter().map(|frame| tensors(self.core, frame)));
+            for frame in trace.frames {
+                outputs.push(tensors(self.core, frame).map_err(simulation(self.kind))?);
+            }
         }
         Ok(Answer { outputs, cycles_per_inference: cycles, latency_cycles: latency })
     }
 }
 
-fn tensors(core: &Graph, frame: Vec<Vec<i32>>) -> Vec<Tensor> {
-    core.outputs()
-        .iter()
-        .zip(frame)
-        .map(|(&output, values)| Tensor::int(core.node(output).ty.shape.clone(), values))
-        .collect()
+/// A frame as the core's outputs. A simulator that was read from a file may say that it has others.
+fn tensors(core: &Graph, frame: Vec<Vec<i32>>) -> Result<Vec<Tensor>, String> {
+    if frame.len() != core.outputs().len() {
+        return Err(format!("it has {} outputs, but the model has {}", frame.len(), core.outputs().len()));
+    }
+    let tensor = |(&output, values): (&NodeId, Vec<i32>)| {
+        let (node, given) = (core.node(output), values.len());
+        if given != node.ty.count() {
+            let expected = node.ty.count();
+            return Err(format!("it gives {given} elements of `{}`, but the model has {expected}", node.name));
+        }
+        Ok(Tensor::int(node.ty.shape.clone(), values))
+    };
+    core.outputs().iter().zip(frame).map(tensor).collect()
 }
 
 /// The WebAssembly simulator of a core.
@@ -229,4 +239,21 @@ pub fn mismatches(expected: &Answer, actual: &Answer) -> u64 {
         count += expected.len().abs_diff(actual.len()) as u64;
     }
     count + expected.outputs.len().abs_diff(actual.outputs.len()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lutweave_ir::{Element, TensorType};
+
+    #[test]
+    fn a_simulator_of_another_model_is_refused() {
+        let mut core = Graph::new("core");
+        let x = core.input("x", TensorType::int([1, 2, 2, 1], Element::I8));
+        core.set_outputs(vec![x]);
+        let expected = vec![Tensor::int([1, 2, 2, 1], vec![1, 2, 3, 4])];
+        assert_eq!(tensors(&core, vec![vec![1, 2, 3, 4]]), Ok(expected));
+        assert!(tensors(&core, vec![vec![1, 2, 3]]).is_err_and(|message| message.contains("3 elements of `x`")));
+        assert!(tensors(&core, vec![vec![0; 4]; 2]).is_err_and(|message| message.contains("2 outputs")));
+    }
 }

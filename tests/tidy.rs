@@ -145,6 +145,20 @@ fn dependencies_are_used() {
 }
 
 #[test]
+fn documents_name_files_that_there_are() {
+    let ends = [".rs", ".toml", ".md"];
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = text(Path::new(document));
+        // What stands between backticks.
+        for name in text.split('`').skip(1).step_by(2) {
+            if name.contains('/') && ends.iter().any(|end| name.ends_with(end)) {
+                assert!(root().join(name).is_file(), "{document} names {name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn documents_name_every_folder_and_pass() {
     let architecture = text(Path::new("ARCHITECTURE.md"));
     for folder in members().keys().filter(|folder| *folder != ".") {

@@ -1,7 +1,7 @@
 //! The dataflow network: kernels joined by streams, between a folded core and its circuit.
 //!
-//! It says all that [`crate::elaborate`] has to know beside the weights. [`print`] writes it as text, and
-//! [`parse`] reads back exactly that; [`Network::validate`] holds it to the graph.
+//! It says all that [`crate::elaborate`] has to know beside the weights. [`print()`] writes it as text, and
+//! [`parse()`] reads back exactly that; [`Network::validate`] holds it to the graph.
 
 mod text;
 

@@ -31,7 +31,7 @@ fn word<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
     words.iter().find(|(other, _)| other == value).map_or("", |(_, word)| *word)
 }
 
-/// The network as text, which [`parse`] reads back. Operators are named as in the graph's text form.
+/// The network as text, which [`parse()`] reads back. Operators are named as in the graph's text form.
 pub fn print(graph: &Graph, network: &Network) -> String {
     let mut text = format!("network {:?}\n", network.name);
     for kernel in &network.kernels {
@@ -72,7 +72,7 @@ pub(super) fn stream(edge: &Edge) -> String {
     format!("stream {from} to {to}: {element}, lanes {written} to {read}, depth {depth}")
 }
 
-/// Reads a network that [`print`] wrote for a graph, and validates it.
+/// Reads a network that [`print()`] wrote for a graph, and validates it.
 ///
 /// # Errors
 /// What is wrong in the first faulty line, at `line N`, or what [`Network::validate`] says.

@@ -39,17 +39,18 @@ pub struct Trace {
 
 impl Trace {
     /// Cycles from one frame to the next, frames back to back: the distance of the last two
-    /// completions. `None` for fewer than two frames.
+    /// completions. `None` for fewer than two frames, or if the last one came before the other.
     pub fn cycles_per_inference(&self) -> Option<u64> {
         match self.completions[..] {
-            [.., before, last] => Some(last - before),
+            [.., before, last] => last.checked_sub(before),
             _ => None,
         }
     }
 
-    /// Cycles from the first beat in to the last beat of the first frame out.
+    /// Cycles from the first beat in to the last beat of the first frame out. `None` without a frame, or if
+    /// one came out before anything went in, as a damaged simulator may have it.
     pub fn latency(&self) -> Option<u64> {
-        self.completions.first().map(|completion| completion + 1 - self.first_transfer)
+        self.completions.first()?.checked_add(1)?.checked_sub(self.first_transfer)
     }
 }
 
@@ -108,4 +109,23 @@ pub fn patience(design: &Design) -> u64 {
         })
         .sum();
     10_000 + 4 * (beats + buffered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_go_backwards_are_none() {
+        let trace = |completions: &[u64], first_transfer| Trace {
+            completions: completions.to_vec(),
+            first_transfer,
+            ..Trace::default()
+        };
+        let sound = trace(&[10, 17], 3);
+        assert_eq!((sound.latency(), sound.cycles_per_inference()), (Some(8), Some(7)));
+        let damaged = trace(&[10, 4], 30);
+        assert_eq!((damaged.latency(), damaged.cycles_per_inference()), (None, None));
+        assert_eq!(trace(&[u64::MAX], 0).latency(), None);
+    }
 }

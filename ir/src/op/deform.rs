@@ -6,7 +6,7 @@
 
 use super::Geometry;
 use super::attributes::attributes;
-use super::operator::{Operator, Values};
+use super::operator::Operator;
 use super::shape::{self, MAX_WINDOW, Sweep};
 use crate::convolve::{self, Number, Packed, Weights};
 use crate::quant::Requantize;
@@ -277,16 +277,12 @@ impl QDeformConv {
 impl Operator for QDeformConv {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x, w, b, offsets] = shape::exactly(operands)?;
-        let (lo, hi) = shape::activation("the operand", x)?;
+        shape::activation("the operand", x)?;
         shape::integer("the weights", w)?;
         shape::integer("the bias", b)?;
         shape::activation("the offsets", offsets)?;
-        if x.shape.first() != Some(&1) {
-            return Err(format!("the operand's batch extent must be 1, but it is {x}"));
-        }
-        if !(lo..=hi).contains(&i64::from(self.pad_value)) {
-            return Err(format!("padding value {} is outside {}", self.pad_value, x.element));
-        }
+        shape::one_image(x)?;
+        shape::padding(self.pad_value, x)?;
         if offsets.quantization.is_some_and(|stated| stated.scale != 1.0 || stated.zero_point != 0) {
             return Err(format!("the offsets must be whole pixels, of scale 1 and zero point 0, but are {offsets}"));
         }
@@ -309,12 +305,8 @@ impl Operator for QDeformConv {
         shape::products(ty, types)
     }
 
-    fn values(&self, _operands: &Operands) -> Values {
-        Values::Between(self.requantize.lo.into(), self.requantize.hi.into())
-    }
-
-    fn zero_point(&self) -> Option<i32> {
-        Some(self.requantize.zero_point)
+    fn requantize(&self) -> Option<&Requantize> {
+        Some(&self.requantize)
     }
 
     fn accumulator(&self, operands: &Operands) -> Option<(i64, i64)> {

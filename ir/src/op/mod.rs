@@ -9,6 +9,7 @@ pub(crate) mod attributes;
 pub mod batch_norm;
 pub mod binary;
 pub(crate) mod broadcast;
+pub(crate) mod bytes;
 pub mod concat;
 pub mod conv;
 pub mod deform;

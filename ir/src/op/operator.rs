@@ -2,6 +2,7 @@
 
 use super::attributes::Attributes;
 use crate::convolve::Weights;
+use crate::quant::Requantize;
 use crate::range::Operands;
 use crate::tensor::{Tensor, TensorType};
 
@@ -57,9 +58,15 @@ pub(crate) trait Operator: Attributes {
         0
     }
 
+    /// What makes the result of its sums or products, if it requantizes them.
+    fn requantize(&self) -> Option<&Requantize> {
+        None
+    }
+
     /// Which integers the result can hold, if it holds integers.
     fn values(&self, _operands: &Operands) -> Values {
-        Values::OfType
+        self.requantize()
+            .map_or(Values::OfType, |requantize| Values::Between(requantize.lo.into(), requantize.hi.into()))
     }
 
     /// Smallest and largest partial sum, if there are sums: over output channels and inputs, of
@@ -70,7 +77,7 @@ pub(crate) trait Operator: Attributes {
 
     /// The zero point that the arithmetic adds to its result.
     fn zero_point(&self) -> Option<i32> {
-        None
+        self.requantize().map(|requantize| requantize.zero_point)
     }
 
     /// The second operand in the order in which [`Operator::eval_packed`] reads it.

@@ -3,7 +3,7 @@
 
 use super::attributes::attributes;
 use super::operator::{Operator, Values};
-use super::shape;
+use super::{bytes, shape};
 use crate::range::Operands;
 use crate::tensor::{Element, Tensor, TensorType};
 
@@ -20,11 +20,7 @@ attributes!(QArgMax, "qargmax", last);
 impl QArgMax {
     /// Bytes of a channel's number.
     pub fn bytes(channels: usize) -> usize {
-        let mut bytes = 1;
-        while channels.saturating_sub(1) >> (8 * bytes) != 0 {
-            bytes += 1;
-        }
-        bytes
+        bytes::count(channels.saturating_sub(1))
     }
 }
 
@@ -44,7 +40,7 @@ impl Operator for QArgMax {
         let mut y = Vec::with_capacity(ty.count());
         for pixel in operands[0].ints().chunks_exact(channels) {
             let best = (1..channels).fold(0, |best, at| if replaces(pixel[at], pixel[best]) { at } else { best });
-            y.extend((0..Self::bytes(channels)).map(|digit| (best >> (8 * digit) & 0xff) as i32));
+            y.extend(bytes::split(best, Self::bytes(channels)));
         }
         Tensor::int(ty.shape.clone(), y)
     }
@@ -76,9 +72,8 @@ impl Operator for JoinBytes {
     }
 
     fn eval(&self, ty: &TensorType, types: &[&TensorType], operands: &[&Tensor]) -> Tensor {
-        let bytes = types[0].shape[types[0].shape.len() - 1];
-        let number = |bytes: &[i32]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | byte);
-        Tensor::int(ty.shape.clone(), operands[0].ints().chunks_exact(bytes).map(number).collect::<Vec<_>>())
+        let pixels = operands[0].ints().chunks_exact(types[0].shape[types[0].shape.len() - 1]);
+        Tensor::int(ty.shape.clone(), pixels.map(|pixel| bytes::join(pixel) as i32).collect::<Vec<_>>())
     }
 }
 

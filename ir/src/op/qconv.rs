@@ -1,7 +1,7 @@
 //! Integer convolution with requantization.
 
 use super::attributes::attributes;
-use super::operator::{Operator, Values};
+use super::operator::Operator;
 use super::{Geometry, shape};
 use crate::convolve::{self, Packed, Weights};
 use crate::quant::Requantize;
@@ -54,15 +54,11 @@ impl QConv {
 impl Operator for QConv {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x, w, b] = shape::exactly(operands)?;
-        let (lo, hi) = shape::activation("the operand", x)?;
+        shape::activation("the operand", x)?;
         shape::integer("the weights", w)?;
         shape::integer("the bias", b)?;
-        if x.shape.first() != Some(&1) {
-            return Err(format!("the operand's batch extent must be 1, but it is {x}"));
-        }
-        if !(lo..=hi).contains(&i64::from(self.pad_value)) {
-            return Err(format!("padding value {} is outside {}", self.pad_value, x.element));
-        }
+        shape::one_image(x)?;
+        shape::padding(self.pad_value, x)?;
         let shape = self.geometry.infer(x, w, Some(b))?;
         self.requantize.check(shape[3], self.element)?;
         Ok(TensorType::int(shape, self.element))
@@ -76,12 +72,8 @@ impl Operator for QConv {
         shape::products(ty, types)
     }
 
-    fn values(&self, _operands: &Operands) -> Values {
-        Values::Between(self.requantize.lo.into(), self.requantize.hi.into())
-    }
-
-    fn zero_point(&self) -> Option<i32> {
-        Some(self.requantize.zero_point)
+    fn requantize(&self) -> Option<&Requantize> {
+        Some(&self.requantize)
     }
 
     fn accumulator(&self, operands: &Operands) -> Option<(i64, i64)> {

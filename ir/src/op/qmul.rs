@@ -1,7 +1,7 @@
 //! Product of two integer tensors.
 
 use super::attributes::attributes;
-use super::operator::{Operator, Values};
+use super::operator::Operator;
 use super::{pointwise, shape};
 use crate::quant::Requantize;
 use crate::range::{self, Operands};
@@ -45,12 +45,8 @@ impl Operator for QMul {
         pointwise::eval(ty, operands, |x0, x1| self.apply(x0, x1))
     }
 
-    fn values(&self, _operands: &Operands) -> Values {
-        Values::Between(self.requantize.lo.into(), self.requantize.hi.into())
-    }
-
-    fn zero_point(&self) -> Option<i32> {
-        Some(self.requantize.zero_point)
+    fn requantize(&self) -> Option<&Requantize> {
+        Some(&self.requantize)
     }
 
     fn accumulator(&self, operands: &Operands) -> Option<(i64, i64)> {

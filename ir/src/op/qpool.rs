@@ -1,7 +1,7 @@
 //! Integer average pooling.
 
 use super::attributes::attributes;
-use super::operator::{Operator, Values};
+use super::operator::Operator;
 use super::{Window, shape};
 use crate::quant::Requantize;
 use crate::range::{self, Operands, Sums};
@@ -29,16 +29,12 @@ attributes!(QAveragePool, "qaverage_pool", window, pad_value, bias, requantize, 
 impl Operator for QAveragePool {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [x] = shape::exactly(operands)?;
-        let (lo, hi) = shape::activation("the operand", x)?;
-        if x.shape.first() != Some(&1) {
-            return Err(format!("the operand's batch extent must be 1, but it is {x}"));
-        }
+        shape::activation("the operand", x)?;
+        shape::one_image(x)?;
         if self.window.dilations != [1, 1] {
             return Err(format!("dilations {:?} are not 1", self.window.dilations));
         }
-        if !(lo..=hi).contains(&i64::from(self.pad_value)) {
-            return Err(format!("padding value {} is outside {}", self.pad_value, x.element));
-        }
+        shape::padding(self.pad_value, x)?;
         self.requantize.check(1, self.element)?;
         Ok(TensorType::int(self.window.infer(x)?, self.element))
     }
@@ -56,12 +52,8 @@ impl Operator for QAveragePool {
         Tensor::int(ty.shape.clone(), y)
     }
 
-    fn values(&self, _operands: &Operands) -> Values {
-        Values::Between(self.requantize.lo.into(), self.requantize.hi.into())
-    }
-
-    fn zero_point(&self) -> Option<i32> {
-        Some(self.requantize.zero_point)
+    fn requantize(&self) -> Option<&Requantize> {
+        Some(&self.requantize)
     }
 
     fn accumulator(&self, operands: &Operands) -> Option<(i64, i64)> {

@@ -221,6 +221,23 @@ pub(crate) fn around(shape: &[usize], axis: usize) -> (usize, usize, usize) {
     (shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product())
 }
 
+/// Refuses a batch of several.
+pub(crate) fn one_image(x: &TensorType) -> Result<(), String> {
+    if x.shape.first() == Some(&1) {
+        Ok(())
+    } else {
+        Err(format!("the operand's batch extent must be 1, but it is {x}"))
+    }
+}
+
+/// Refuses padding with what is no value of the operand.
+pub(crate) fn padding(value: i32, x: &TensorType) -> Result<(), String> {
+    match x.element.range() {
+        Some((lo, hi)) if (lo..=hi).contains(&i64::from(value)) => Ok(()),
+        Some(_) | None => Err(format!("padding value {value} is outside {}", x.element)),
+    }
+}
+
 /// Refuses an attribute that is not a number.
 pub(crate) fn number(attribute: f32) -> Result<(), String> {
     if attribute.is_nan() { Err("an attribute is not a number".to_owned()) } else { Ok(()) }

@@ -3,7 +3,7 @@
 
 use super::attributes::attributes;
 use super::operator::Operator;
-use super::shape;
+use super::{bytes, shape};
 use crate::tensor::{Element, Tensor, TensorType};
 
 /// Records that a [`TopPeaks`] gives at most.
@@ -53,11 +53,7 @@ pub struct Peak {
 impl TopPeaks {
     /// Bytes of a position among so many elements: no position has all bits set.
     pub fn index_bytes(elements: usize) -> usize {
-        let mut bytes = 1;
-        while elements >> (8 * bytes) != 0 {
-            bytes += 1;
-        }
-        bytes
+        bytes::count(elements)
     }
 
     /// Bytes of a record for operands of these types, the heatmap first.
@@ -75,7 +71,7 @@ impl TopPeaks {
         let leasts: Vec<i32> = leasts.collect();
         let peak = |record: &[i32]| {
             let (index, gathered) = record[1..].split_at(index_bytes);
-            let index = index.iter().rev().fold(0usize, |index, &byte| index << 8 | byte as usize);
+            let index = bytes::join(index);
             (index < elements).then(|| Peak {
                 value: record[0] + least(types[0].element),
                 row: index / channels / width,
@@ -135,7 +131,7 @@ impl Operator for TopPeaks {
         let mut records = Vec::with_capacity(ty.count());
         for index in peaks.into_iter().take(self.count) {
             records.push(byte(heatmap[index], types[0]));
-            records.extend((0..index_bytes).map(|digit| (index >> (8 * digit) & 0xff) as i32));
+            records.extend(bytes::split(index, index_bytes));
             for (map, ty) in operands.iter().zip(types).skip(1) {
                 let extent = ty.shape[3];
                 let pixel = index / channels * extent;

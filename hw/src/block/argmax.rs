@@ -34,27 +34,20 @@ impl ArgMax {
         let place = Ty::holding(u64::from(channels - 1));
         let base = b.register("base", Ty::holding(u64::from(channels - lanes)), 0);
         let ends = b.wire("ends", eq(base, i64::from(channels - lanes)));
-        let starts = b.wire("starts", eq(base, 0));
-        let (tree, arguments) = b.pipeline(
-            "tree",
-            &[("x", element.by(lanes)), ("base", b.ty(&base.into())), ("starts", Ty::BIT), ("ends", Ty::BIT)],
-        );
+        let parameters = [("x", element.by(lanes)), ("base", b.ty(&base.into()))];
+        let (tree, arguments) = b.pipeline("tree", &parameters);
 
         // What is left of the lanes: value and lane, in order.
         let mut left: Vec<(Expr, Expr)> =
             (0..lanes).map(|index| (lane(&b, arguments[0], index), Expr::Const(index.into()))).collect();
-        let mut carried: Vec<Expr> = arguments[1..].iter().map(|&argument| argument.into()).collect();
+        let mut first_lane: Expr = arguments[1].into();
         for level in 0.. {
             b.next_stage(tree);
             let kept = |b: &mut Builder, what: &str, value: Expr| match value {
                 Expr::Const(_) => value,
                 value => b.stage(tree, &format!("{what}_{level}"), value).into(),
             };
-            carried = ["base", "starts", "ends"]
-                .into_iter()
-                .zip(carried)
-                .map(|(what, value)| kept(&mut b, what, value))
-                .collect();
+            first_lane = kept(&mut b, "base", first_lane);
             let pairs = std::mem::take(&mut left);
             for (index, pair) in pairs.chunks(2).enumerate() {
                 let (value, lane) = match pair {
@@ -74,9 +67,9 @@ impl ArgMax {
         let (value, lane) = left.remove(0);
         b.next_stage(tree);
         let value = b.stage(tree, "value", value);
-        let at = b.stage_typed(tree, "at", place, add(carried[0].clone(), lane));
-        let [first, complete] =
-            [("first", 1), ("complete", 2)].map(|(what, index)| b.stage(tree, what, carried[index].clone()));
+        let at = b.stage_typed(tree, "at", place, add(first_lane.clone(), lane));
+        let first = b.stage(tree, "first", eq(first_lane.clone(), 0));
+        let complete = b.stage(tree, "complete", eq(first_lane, i64::from(channels - lanes)));
 
         let best = b.data_register("best", element);
         let best_at = b.data_register("best_at", place);
@@ -92,7 +85,7 @@ impl ArgMax {
         let ready = b.ready(stream, queue.has_free(1));
         let take = b.wire("take", and(stream.valid, ready));
         let step = branch(ends, vec![set(base, 0)], vec![set(base, add(base, i64::from(lanes)))]);
-        let arguments = vec![stream.data.into(), base.into(), starts.into(), ends.into()];
+        let arguments = vec![stream.data.into(), base.into()];
         let mut taken = vec![Statement::Launch { pipeline: tree, arguments }];
         if lanes < channels {
             taken.push(step);

@@ -33,8 +33,8 @@ pub fn stopped(source: &Source, options: Options, bars: &Bars, as_json: bool) ->
 fn print(pass: &str, state: &State, timings: Option<&[Timing]>, as_json: bool) {
     if as_json {
         let mut value = json!({ "stopped_after": pass, "graph": text::print_summary(state.graph()) });
-        if let (Some(_), Value::Object(fields)) = (state.network(), &mut value) {
-            fields.insert("network".to_owned(), json!(state.text()));
+        if let (Some(network), Value::Object(fields)) = (state.network(), &mut value) {
+            fields.insert("network".to_owned(), json!(network));
         }
         if let (Some(timings), Value::Object(fields)) = (timings, &mut value) {
             fields.insert("timings".to_owned(), json!(timings));

@@ -221,14 +221,13 @@ impl<'a> State<'a> {
     /// What the last pass left, as text: the graph with hashes for its large constants, after folding the
     /// dataflow network of its core.
     pub fn text(&self) -> String {
-        let network = self.network().map(|(core, network)| dataflow::print(core, &network));
-        network.unwrap_or_else(|| text::print_summary(self.graph()))
+        self.network().unwrap_or_else(|| text::print_summary(self.graph()))
     }
 
-    /// The dataflow network with the core that it is of, once that is folded.
-    pub fn network(&self) -> Option<(&Graph, Network)> {
+    /// The dataflow network of the core as text, once that is folded.
+    pub fn network(&self) -> Option<String> {
         let core = &self.lowered.as_ref()?.split.core;
-        Some((core, Network::new(core, &self.fitted.as_ref()?.plan)))
+        Some(dataflow::print(core, &Network::new(core, &self.fitted.as_ref()?.plan)))
     }
 
     /// The graph that the last pass worked on.

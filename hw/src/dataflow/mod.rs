@@ -14,6 +14,7 @@ use crate::kernel::{Kernel, kernel_of};
 use crate::plan::Plan;
 use crate::rtl::Ty;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Depth of a queue where no more is needed, in beats.
@@ -86,26 +87,17 @@ impl Network {
             multipliers: stage.multipliers,
             folding: stage.folding,
         });
-        let operands: Vec<Vec<NodeId>> =
-            plan.stages.iter().map(|stage| stage.kernel.streams(&graph.node(stage.node).operands)).collect();
-        let mut edges = Vec::new();
-        for stage in &plan.stages {
-            let (from, written) = (stage.node, stage.output_lanes);
-            let element = lane_type(graph.node(from).ty.element);
-            for (user, operands) in plan.stages.iter().zip(&operands) {
-                for (stream, _) in operands.iter().enumerate().filter(|(_, operand)| **operand == from) {
-                    let beats = user.fifo_depths[stream].div_ceil(u64::from(written)) as u32;
-                    let (to, read) = (Sink::Kernel(user.node, stream), user.input_lanes[stream]);
-                    edges.push(Edge { from, to, element, written, read, depth: beats.max(SMALLEST_QUEUE) });
-                }
-            }
-            for (output, _) in graph.outputs().iter().enumerate().filter(|(_, id)| **id == from) {
-                let to = Sink::Output(output);
-                edges.push(Edge { from, to, element, written, read: written, depth: SMALLEST_QUEUE });
+        let kernels: Vec<KernelNode> = kernels.collect();
+        let mut edges = streams(graph, &kernels);
+        for edge in &mut edges {
+            if let Sink::Kernel(user, stream) = edge.to
+                && let Some(user) = plan.stage(user)
+            {
+                let beats = user.fifo_depths[stream].div_ceil(u64::from(edge.written)) as u32;
+                edge.depth = beats.max(SMALLEST_QUEUE);
             }
         }
-        let (name, family) = (graph.name.clone(), Arc::clone(&plan.family));
-        Self { name, kernels: kernels.collect(), edges, family }
+        Self { name: graph.name.clone(), kernels, edges, family: Arc::clone(&plan.family) }
     }
 
     /// The kernel of a node.
@@ -132,7 +124,6 @@ impl Network {
             let message = "its kernels are not those of the graph, in order";
             return Err(Diagnostic::error("invalid-network", message).at(&self.name).into());
         }
-        let mut expected = Vec::new();
         for kernel in &self.kernels {
             match kernel_of(graph, kernel.node) {
                 Ok(own) if own == kernel.kernel => {}
@@ -143,32 +134,42 @@ impl Network {
             if windows != kernel.folding.is_some() {
                 faults.push(fault(kernel.node, "window kernels have a folding, and no others".to_owned()));
             }
-            for user in &self.kernels {
-                let operands = user.kernel.streams(&graph.node(user.node).operands);
-                for (stream, _) in operands.iter().enumerate().filter(|(_, operand)| **operand == kernel.node) {
-                    let read = user.kernel.stream_lanes(stream, user.lanes[0]);
-                    expected.push((kernel, Sink::Kernel(user.node, stream), read));
-                }
-            }
-            for (output, _) in graph.outputs().iter().enumerate().filter(|(_, id)| **id == kernel.node) {
-                expected.push((kernel, Sink::Output(output), kernel.lanes[1]));
-            }
         }
-        if expected.len() != self.edges.len() {
-            let message = format!("it has {} streams, but the graph demands {}", self.edges.len(), expected.len());
+        let demanded = streams(graph, &self.kernels);
+        if demanded.len() != self.edges.len() {
+            let message = format!("it has {} streams, but the graph demands {}", self.edges.len(), demanded.len());
             faults.push(Diagnostic::error("invalid-network", message).at(&self.name));
         }
-        for ((kernel, to, read), edge) in expected.into_iter().zip(&self.edges) {
-            let element = lane_type(graph.node(kernel.node).ty.element);
-            let own = Edge { from: kernel.node, to, element, written: kernel.lanes[1], read, depth: edge.depth };
+        for (own, edge) in demanded.into_iter().zip(&self.edges) {
+            let own = Edge { depth: edge.depth, ..own };
             if *edge != own {
-                faults
-                    .push(fault(kernel.node, format!("`{}` stands for `{}`", text::stream(edge), text::stream(&own))));
+                faults.push(fault(own.from, format!("`{}` stands for `{}`", text::stream(edge), text::stream(&own))));
             }
             if edge.depth < SMALLEST_QUEUE {
-                faults.push(fault(kernel.node, format!("a queue of {} beats is too short", edge.depth)));
+                faults.push(fault(own.from, format!("a queue of {} beats is too short", edge.depth)));
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(Diagnostics(faults)) }
     }
+}
+
+/// The streams that a graph demands between its kernels, in order, with the smallest queues.
+fn streams(graph: &Graph, kernels: &[KernelNode]) -> Vec<Edge> {
+    let mut readers: BTreeMap<NodeId, Vec<(Sink, u32)>> = BTreeMap::new();
+    for user in kernels {
+        for (stream, operand) in user.kernel.streams(&graph.node(user.node).operands).into_iter().enumerate() {
+            let read = user.kernel.stream_lanes(stream, user.lanes[0]);
+            readers.entry(operand).or_default().push((Sink::Kernel(user.node, stream), read));
+        }
+    }
+    let mut edges = Vec::new();
+    for &KernelNode { node: from, lanes: [_, written], .. } in kernels {
+        let element = lane_type(graph.node(from).ty.element);
+        let outputs = graph.outputs().iter().enumerate().filter(|(_, id)| **id == from);
+        let outputs = outputs.map(|(output, _)| (Sink::Output(output), written));
+        for (to, read) in readers.remove(&from).unwrap_or_default().into_iter().chain(outputs) {
+            edges.push(Edge { from, to, element, written, read, depth: SMALLEST_QUEUE });
+        }
+    }
+    edges
 }

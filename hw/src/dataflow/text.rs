@@ -10,11 +10,12 @@
 
 use super::{Edge, KernelNode, Network, Sink};
 use crate::block::window::Folding;
+use crate::elaborate::lane_type;
 use crate::family::Family;
 use crate::kernel::kernel_of;
+use crate::rtl::MemoryStyle;
 use crate::rtl::engine::{Multiplier, NofM, ParallelTaps};
-use crate::rtl::{MemoryStyle, Ty};
-use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
+use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId};
 use std::fmt::Write;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -181,14 +182,11 @@ fn edge(line: &str) -> Result<Edge, String> {
     };
     let properties = Properties::read(rest);
     let [written, read] = properties.pair("lanes")?;
-    let element = rest.split(", ").next().unwrap_or_default();
-    let element: Ty = ty(element).ok_or_else(|| format!("`{element}` is not a lane type"))?;
-    Ok(Edge { from: id(from)?, to, element, written, read, depth: properties.number("depth")? })
-}
-
-/// A lane type as it is printed.
-fn ty(word: &str) -> Option<Ty> {
-    let signed = word.starts_with('i');
-    let bits: u32 = word.strip_prefix(['i', 'u'])?.parse().ok()?;
-    (1..=32).contains(&bits).then_some(Ty { bits, signed, lanes: 1 })
+    let word = rest.split(", ").next().unwrap_or_default();
+    let element: Element = word.parse()?;
+    if !element.is_int() {
+        return Err(format!("`{word}` is not a lane type"));
+    }
+    let (from, element, depth) = (id(from)?, lane_type(element), properties.number("depth")?);
+    Ok(Edge { from, to, element, written, read, depth })
 }

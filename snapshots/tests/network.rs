@@ -30,6 +30,18 @@ fn networks_read_back() {
     all_pass(seeds(100, 1000), read_back, |seed| text::print_summary(&random(*seed)));
 }
 
+#[test]
+fn lanes_that_do_not_divide_a_frame_are_refused() {
+    let graph = random(1);
+    let network = Network::new(&graph, &circuit(&graph, 0.3, 80).expect("it has a circuit").plan);
+    for lanes in [0, 1_000_003] {
+        let mut wrong = network.clone();
+        wrong.kernels[0].lanes = [lanes; 2];
+        let faults = wrong.validate(&graph).expect_err("no frame has so many elements").to_string();
+        assert!(faults.contains("do not divide"), "{faults}");
+    }
+}
+
 /// A line less, twice, or with a number more.
 fn damaged(lines: &[&str], random: &mut SplitMix64) -> String {
     let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();

@@ -10,7 +10,7 @@ pub use text::{parse, print};
 use crate::block::window::Folding;
 use crate::elaborate::lane_type;
 use crate::family::Family;
-use crate::kernel::{Kernel, kernel_of};
+use crate::kernel::{Kernel, elements, kernel_of};
 use crate::plan::Plan;
 use crate::rtl::Ty;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
@@ -111,10 +111,10 @@ impl Network {
     }
 
     /// Checks that the network is one of the graph: every kernel and stream that the graph demands is
-    /// there once, in order, of the right type, and nothing else.
+    /// there once, in order, of the right type, in lanes that divide a frame, and nothing else.
     ///
     /// # Errors
-    /// All faults, each at its node.
+    /// All faults of the kernels, or else of the streams, each at its node.
     pub fn validate(&self, graph: &Graph) -> Result<(), Diagnostics> {
         let mut faults = Vec::new();
         let fault =
@@ -134,6 +134,16 @@ impl Network {
             if windows != kernel.folding.is_some() {
                 faults.push(fault(kernel.node, "window kernels have a folding, and no others".to_owned()));
             }
+            let node = graph.node(kernel.node);
+            let operand = node.operands.first().map_or(node, |&operand| graph.node(operand));
+            for (lanes, frame) in kernel.lanes.into_iter().zip([operand, node]) {
+                if lanes == 0 || !elements(frame).is_multiple_of(u64::from(lanes)) {
+                    faults.push(fault(kernel.node, format!("{lanes} lanes do not divide a frame")));
+                }
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Diagnostics(faults));
         }
         let demanded = streams(graph, &self.kernels);
         if demanded.len() != self.edges.len() {

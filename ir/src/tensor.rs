@@ -144,9 +144,9 @@ impl fmt::Display for TensorType {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     /// Floats.
-    F32(Arc<[f32]>),
+    F32(Arc<Vec<f32>>),
     /// Integers.
-    Int(Arc<[i32]>),
+    Int(Arc<Vec<i32>>),
 }
 
 /// A tensor value. Cloning shares the elements.
@@ -160,15 +160,15 @@ pub struct Tensor {
 
 impl Tensor {
     /// A float tensor. The number of elements must match the shape.
-    pub fn f32(shape: impl Into<Vec<usize>>, data: impl Into<Arc<[f32]>>) -> Self {
-        let tensor = Self { shape: shape.into(), data: Data::F32(data.into()) };
+    pub fn f32(shape: impl Into<Vec<usize>>, data: impl Into<Vec<f32>>) -> Self {
+        let tensor = Self { shape: shape.into(), data: Data::F32(Arc::new(data.into())) };
         assert_eq!(tensor.count(), tensor.f32s().len(), "element count must match the shape");
         tensor
     }
 
     /// An integer tensor. The number of elements must match the shape.
-    pub fn int(shape: impl Into<Vec<usize>>, data: impl Into<Arc<[i32]>>) -> Self {
-        let tensor = Self { shape: shape.into(), data: Data::Int(data.into()) };
+    pub fn int(shape: impl Into<Vec<usize>>, data: impl Into<Vec<i32>>) -> Self {
+        let tensor = Self { shape: shape.into(), data: Data::Int(Arc::new(data.into())) };
         assert_eq!(tensor.count(), tensor.ints().len(), "element count must match the shape");
         tensor
     }

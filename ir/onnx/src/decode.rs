@@ -56,10 +56,10 @@ fn from_raw(data_type: i32, count: usize, raw: &[u8]) -> Numbers {
     }
     let nibbles = || raw.iter().flat_map(|&byte| [byte & 15, byte >> 4]).take(count);
     match data_type {
-        data_type::FLOAT => Numbers::Float(chunks(raw, f32::from_le_bytes).collect()),
-        data_type::DOUBLE => Numbers::Float(chunks(raw, f64::from_le_bytes).map(|v| v as f32).collect()),
-        data_type::FLOAT16 => Numbers::Float(chunks(raw, u16::from_le_bytes).map(half).collect()),
-        data_type::BFLOAT16 => Numbers::Float(chunks(raw, u16::from_le_bytes).map(upper_half).collect()),
+        data_type::FLOAT => Numbers::floats(chunks(raw, f32::from_le_bytes)),
+        data_type::DOUBLE => Numbers::floats(chunks(raw, f64::from_le_bytes).map(|v| v as f32)),
+        data_type::FLOAT16 => Numbers::floats(chunks(raw, u16::from_le_bytes).map(half)),
+        data_type::BFLOAT16 => Numbers::floats(chunks(raw, u16::from_le_bytes).map(upper_half)),
         data_type::UINT8 => Numbers::Int(raw.iter().map(|&v| v.into()).collect()),
         data_type::BOOL => Numbers::Int(raw.iter().map(|&v| i64::from(v != 0)).collect()),
         data_type::INT8 => Numbers::Int(raw.iter().map(|&v| (v as i8).into()).collect()),
@@ -82,16 +82,16 @@ fn from_fields(tensor: &TensorProto, data_type: i32, kind: Kind, count: usize) -
     Ok(match data_type {
         data_type::FLOAT => {
             expect("float_data", tensor.float_data.len(), count)?;
-            Numbers::Float(tensor.float_data.as_slice().into())
+            Numbers::floats(tensor.float_data.iter().copied())
         }
         data_type::DOUBLE => {
             expect("double_data", tensor.double_data.len(), count)?;
-            Numbers::Float(tensor.double_data.iter().map(|&v| v as f32).collect())
+            Numbers::floats(tensor.double_data.iter().map(|&v| v as f32))
         }
         data_type::FLOAT16 | data_type::BFLOAT16 => {
             expect("int32_data", tensor.int32_data.len(), count)?;
             let convert = if data_type == data_type::FLOAT16 { half } else { upper_half };
-            Numbers::Float(tensor.int32_data.iter().map(|&v| convert(v as u16)).collect())
+            Numbers::floats(tensor.int32_data.iter().map(|&v| convert(v as u16)))
         }
         data_type::INT64 => {
             expect("int64_data", tensor.int64_data.len(), count)?;

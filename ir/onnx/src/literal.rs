@@ -1,6 +1,6 @@
 //! Constant tensors of a model, with ONNX's element types and in ONNX's layout.
 
-use lutweave_ir::{Element, Tensor, TensorType};
+use lutweave_ir::{Data, Element, Tensor, TensorType};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -110,9 +110,16 @@ pub fn data_type_name(data_type: i32) -> Cow<'static, str> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Numbers {
     /// Floats.
-    Float(Arc<[f32]>),
+    Float(Arc<Vec<f32>>),
     /// Integers and booleans.
     Int(Arc<[i64]>),
+}
+
+impl Numbers {
+    /// Floats.
+    pub(crate) fn floats(data: impl IntoIterator<Item = f32>) -> Self {
+        Self::Float(Arc::new(data.into_iter().collect()))
+    }
 }
 
 /// A constant tensor. Cloning shares the elements.
@@ -129,7 +136,7 @@ pub struct Literal {
 impl Literal {
     /// A float literal, or an explanation if the shape does not fit the data.
     pub fn floats(shape: Vec<usize>, data: Vec<f32>) -> Result<Self, String> {
-        Self { shape, kind: Kind::Float, numbers: Numbers::Float(data.into()) }.checked()
+        Self { shape, kind: Kind::Float, numbers: Numbers::floats(data) }.checked()
     }
 
     /// An integer literal, or an explanation if the shape does not fit the data.
@@ -193,7 +200,7 @@ impl Literal {
     /// A literal of the elements at row-major positions of this one. Every position must exist.
     pub fn taken(&self, shape: Vec<usize>, positions: &[usize]) -> Result<Self, String> {
         let numbers = match &self.numbers {
-            Numbers::Float(data) => Numbers::Float(positions.iter().map(|&p| data[p]).collect()),
+            Numbers::Float(data) => Numbers::floats(positions.iter().map(|&p| data[p])),
             Numbers::Int(data) => Numbers::Int(positions.iter().map(|&p| data[p]).collect()),
         };
         Self { shape, kind: self.kind, numbers }.checked()
@@ -214,7 +221,8 @@ impl Literal {
         }
         match &self.numbers {
             Numbers::Float(data) => {
-                Ok((Tensor::f32(self.shape.clone(), data.clone()), TensorType::f32(self.shape.clone())))
+                let tensor = Tensor { shape: self.shape.clone(), data: Data::F32(Arc::clone(data)) };
+                Ok((tensor, TensorType::f32(self.shape.clone())))
             }
             Numbers::Int(data) => {
                 let element =

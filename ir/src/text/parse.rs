@@ -184,17 +184,16 @@ impl Reader<'_> {
             }
             let data = bytes.chunks_exact(width);
             let value = match ty.element {
-                Element::F32 => Tensor {
-                    shape: ty.shape.clone(),
-                    data: Data::F32(data.map(|bytes| f32::from_bits(word(bytes))).collect()),
-                },
+                Element::F32 => {
+                    Tensor::f32(ty.shape.clone(), data.map(|bytes| f32::from_bits(word(bytes))).collect::<Vec<_>>())
+                }
                 Element::Int { signed, .. } => {
                     let unused = 32 - 8 * width as u32;
                     let extend = |bytes| {
                         let value = word(bytes) << unused;
                         if signed { value as i32 >> unused } else { (value >> unused) as i32 }
                     };
-                    Tensor { shape: ty.shape.clone(), data: Data::Int(data.map(extend).collect()) }
+                    Tensor::int(ty.shape.clone(), data.map(extend).collect::<Vec<_>>())
                 }
             };
             check_value(&ty, &value)?;

@@ -253,7 +253,7 @@ impl Descent<'_> {
             let depth = layer.info.shape[3];
             let mask: Vec<bool> = (0..layer.count()).map(|index| !gone.contains(&(index % depth))).collect();
             let prepared = Prepared::new(&self.study, &self.original, layer)?;
-            let real = prepared.pruner(layer).refit(&mask);
+            let real = prepared.pruner(layer).refit(&mask, 1);
             change.extend(prepared.change(layer, &real));
         }
         Ok(change)

@@ -8,7 +8,7 @@ use lutweave_hw::kernel::{Kernel, kernel_of};
 use lutweave_hw::plan::{Choice, WeightForm, conversion, form_of, kernels, options};
 use lutweave_hw::rtl::NofM;
 use lutweave_ir::{Diagnostics, Graph, NodeId, Op};
-use lutweave_quantize::compress::{Pattern, WeightConfig};
+use lutweave_quantize::compress::{Pattern, WeightConfig, WeightConfigs};
 use lutweave_solve::{Alternative, Edge, Problem, Stage};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub struct Space {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Design {
     /// The settings of the layers that have knobs.
-    pub settings: BTreeMap<String, WeightConfig>,
+    pub settings: WeightConfigs,
     /// How each stage is built, by the name of its node.
     pub choices: BTreeMap<String, Choice>,
     /// Sum of the layers' distortions.
@@ -81,7 +81,7 @@ impl Space {
 
     /// The space in which layers keep the settings that are given for them.
     #[must_use]
-    pub fn with_settings(&self, settings: &BTreeMap<String, WeightConfig>) -> Self {
+    pub fn with_settings(&self, settings: &WeightConfigs) -> Self {
         let mut space = self.clone();
         for stage in &mut space.stages {
             if let Some(setting) = settings.get(&stage.name) {

@@ -20,7 +20,7 @@ const JUDGED_SAMPLES: usize = 40;
 
 /// A layer's integers, and what its accumulators start from.
 #[derive(Clone)]
-struct Layer {
+struct RoundedLayer {
     rounded: Rounded,
     /// One an output channel, in real units.
     bias: Vec<f64>,
@@ -60,7 +60,7 @@ impl Lowering<'_> {
             (Some(given), None) => {
                 let reach = scale_x * grid_x.steps() / scale_y;
                 let rounded = weights::given(&source.weights, given, reach, scale_x);
-                (Layer { rounded, bias: source.weights.bias.clone(), bits: given.bits, corrected: false }, 0)
+                (RoundedLayer { rounded, bias: source.weights.bias.clone(), bits: given.bits, corrected: false }, 0)
             }
             (_, setting) => {
                 let setting = setting.unwrap_or(WeightConfig::dense(8));
@@ -97,7 +97,7 @@ impl Lowering<'_> {
         &self,
         id: NodeId,
         root: NodeId,
-        layer: &Layer,
+        layer: &RoundedLayer,
         grid_x: &QuantParams,
         grid_y: &QuantParams,
     ) -> Result<Operator, Diagnostic> {
@@ -138,7 +138,7 @@ impl Lowering<'_> {
         read: &Read,
         setting: &WeightConfig,
         grid_y: &QuantParams,
-    ) -> Result<(Layer, usize), Diagnostic> {
+    ) -> Result<(RoundedLayer, usize), Diagnostic> {
         let source = &self.model.layers[&root];
         let Weights { shape, real, bias, .. } = &source.weights;
         let groups = source.geometry.groups;
@@ -150,8 +150,11 @@ impl Lowering<'_> {
         let reference: Option<Vec<Vec<f32>>> =
             self.shadow.as_ref().and_then(|shadow| shadow.reals(root)).filter(|reals| reals.len() == inputs.len()).map(
                 |reals| {
-                    let unbiased = |(index, &y): (usize, &f32)| y - bias[index % bias.len()] as f32;
-                    reals.iter().map(|real| real.f32s().iter().enumerate().map(unbiased).collect()).collect()
+                    let mut results: Vec<Vec<f32>> = reals.iter().map(|real| real.f32s().to_vec()).collect();
+                    for pixel in results.iter_mut().flat_map(|result| result.chunks_exact_mut(bias.len())) {
+                        pixel.iter_mut().zip(bias).for_each(|(y, &bias)| *y -= bias as f32);
+                    }
+                    results
                 },
             );
         let expected = self.observations.patches.get(&root);
@@ -175,7 +178,7 @@ impl Lowering<'_> {
             ..compress::Options::default()
         };
         let rounded = weights::round(&source.weights, &target, setting, &options, &surroundings);
-        let mut layer = Layer { rounded, bias: bias.clone(), bits: setting.bits, corrected: centred };
+        let mut layer = RoundedLayer { rounded, bias: bias.clone(), bits: setting.bits, corrected: centred };
         let Some(expected) = expected.filter(|_| centred) else {
             return Ok((layer, 0));
         };
@@ -194,7 +197,7 @@ impl Lowering<'_> {
         let mean_real = weights::mean_output(*shape, groups, |index| f64::from(real[index]), expected);
         let integers = &layer.rounded.integers;
         let mean_integer = weights::mean_output(*shape, groups, |index| f64::from(integers[index]), &mean);
-        let correct = |layer: &mut Layer| {
+        let correct = |layer: &mut RoundedLayer| {
             for (output, corrected) in layer.bias.iter_mut().enumerate() {
                 *corrected = bias[output] + mean_real[output] - mean_integer[output] * layer.rounded.scales[output];
             }
@@ -244,7 +247,7 @@ impl Lowering<'_> {
         id: NodeId,
         root: NodeId,
         read: &Read,
-        layer: &Layer,
+        layer: &RoundedLayer,
         grid_y: &QuantParams,
     ) -> Result<Vec<f64>, Diagnostic> {
         let outputs = layer.bias.len();
@@ -272,9 +275,12 @@ impl Lowering<'_> {
                     [&read.x.samples[sample], &constants[0], &constants[1]].into_iter().chain(moved).collect();
                 let value = op.eval(&ty, &types, &operands);
                 let mut errors = vec![0.0; outputs];
-                for (index, (&q, &real)) in value.ints().iter().zip(reals[sample].f32s()).enumerate() {
-                    let error = f64::from(grid_y.quantization.dequantize(q) - real);
-                    errors[index % outputs] += error * error;
+                let pixels = value.ints().chunks_exact(outputs).zip(reals[sample].f32s().chunks_exact(outputs));
+                for (pixel, reals) in pixels {
+                    for ((sum, &q), &real) in errors.iter_mut().zip(pixel).zip(reals) {
+                        let error = f64::from(grid_y.quantization.dequantize(q) - real);
+                        *sum += error * error;
+                    }
                 }
                 errors
             })

@@ -184,7 +184,7 @@ fn factors(ratios: impl Iterator<Item = Option<f64>>, power: f64) -> Vec<f64> {
 /// The squared error of a layer's output, its mean taken by the bias, that rounding its weights
 /// and its input makes if the input is divided by factors and the weights multiplied.
 fn error(
-    layer: &super::normalise::Layer,
+    layer: &super::normalise::ChipConvolution,
     patch: &Patch,
     images: &[Vec<f32>],
     factors: &[f64],

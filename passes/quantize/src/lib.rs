@@ -44,13 +44,13 @@ pub use report::LayerReport;
 pub use sites::LayerInfo;
 pub use weights::ScaleChoice;
 
-use crate::compress::{Pattern, Rounding, ScaleMethod, WeightConfig};
+use crate::compress::{Pattern, Rounding, ScaleMethod, WeightConfig, WeightConfigs};
 use assign::Origin;
 use fuse::Fusion;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, NodeId, Op, Tensor};
 use normalise::Model;
 use place::Place;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What quantization is doing.
@@ -94,7 +94,7 @@ pub struct QuantizeOptions<'a> {
     /// How single layers are compressed, by the names that [`layers`] gives; the others keep all
     /// weights at `weight_bits`. Layers with a setting are rounded anew if the model gives their
     /// weights as integers.
-    pub settings: Option<&'a BTreeMap<String, WeightConfig>>,
+    pub settings: Option<&'a WeightConfigs>,
     /// At most this many calibration samples are used, drawn evenly from those given.
     pub samples: usize,
     /// Reports progress.

@@ -23,12 +23,12 @@ pub(super) struct Model {
     /// Where each node runs.
     pub places: Vec<Place>,
     /// The convolutions on the chip.
-    pub layers: BTreeMap<NodeId, Layer>,
+    pub layers: BTreeMap<NodeId, ChipConvolution>,
 }
 
 /// A convolution on the chip.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub(super) struct ChipConvolution {
     /// Strides, dilations, padding and groups.
     pub geometry: Geometry,
     /// Weights and bias.
@@ -203,7 +203,7 @@ impl Builder<'_> {
     fn layer(&mut self, name: &str, image: NodeId, linear: &Linear, trained: bool) -> Result<NodeId, Diagnostic> {
         let [w, b] = self.parameters(name, &linear.weights);
         let id = self.add(name, Op::Conv(Conv { geometry: linear.geometry }), &[image, w, b], Place::Chip)?;
-        let layer = Layer {
+        let layer = ChipConvolution {
             geometry: linear.geometry,
             weights: linear.weights.clone(),
             trained,
@@ -233,7 +233,7 @@ impl Builder<'_> {
         let (geometry, sampling) = (linear.geometry, deform.sampling);
         let op = Op::DeformConv(DeformConv { geometry, sampling, modulated: false });
         let id = self.add(name, op, &[image, w, b, offsets], Place::Chip)?;
-        let layer = Layer {
+        let layer = ChipConvolution {
             geometry,
             weights: linear.weights.clone(),
             trained: linear.weights.taps() > 1,

@@ -2,10 +2,9 @@
 
 use super::fuse::Fusion;
 use super::normalise::{self, Model};
-use crate::compress::{Pattern, WeightConfig};
+use crate::compress::{Pattern, WeightConfigs};
 use lutweave_ir::op::Geometry;
 use lutweave_ir::{Diagnostic, Diagnostics, NodeId};
-use std::collections::BTreeMap;
 
 /// A layer with weights, as [`super::layers`] finds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,11 +69,7 @@ pub(super) fn info(model: &Model, root: NodeId, edge: bool) -> LayerInfo {
 }
 
 /// Checks settings against the layers that there are.
-pub(super) fn check(
-    model: &Model,
-    fusion: &Fusion,
-    settings: &BTreeMap<String, WeightConfig>,
-) -> Result<(), Diagnostics> {
+pub(super) fn check(model: &Model, fusion: &Fusion, settings: &WeightConfigs) -> Result<(), Diagnostics> {
     let roots = roots(model, fusion);
     let names: Vec<&str> = roots.iter().map(|&root| model.graph.node(root).name.as_str()).collect();
     let mut faults = Vec::new();

@@ -214,7 +214,7 @@ impl Descent<'_> {
                 study.apply(&prepared.change(layer, &compressed.real()))?;
                 for (later, mask) in self.layers.iter().zip(&masks).skip(index + 1) {
                     let prepared = Prepared::new(&study, &self.original, later)?;
-                    let real = prepared.pruner(later).refit(mask);
+                    let real = prepared.pruner(later).refit(mask, 1);
                     study.apply(&prepared.change(later, &real))?;
                 }
                 Ok(SensitivityEntry { setting, distortion: fixed_point(study.distortion(&BTreeMap::new())?) })

@@ -13,11 +13,10 @@ pub use lutweave_solve::allocate::Target;
 
 use crate::sensitivity::Loss;
 use lutweave_ir::{Diagnostic, Diagnostics, OnProgress, Tensor};
-use lutweave_quantize::compress::{Pattern, WeightConfig};
+use lutweave_quantize::compress::{Pattern, WeightConfig, WeightConfigs};
 use lutweave_quantize::{NormalizedLayer, NormalizedNetwork};
-use lutweave_solve::allocate::{self, LayerWeights};
+use lutweave_solve::allocate::{self, PrunableLayer};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// How layers' shares are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +61,7 @@ impl Totals {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pruned {
     /// The setting of each layer that may be pruned.
-    pub settings: BTreeMap<String, WeightConfig>,
+    pub settings: WeightConfigs,
     /// Measured distortion of the whole network after each accepted round; of `Rd` only.
     pub rounds: Vec<f64>,
     /// The sum of the layers' own distortions that the first round predicted; of `Rd` only.
@@ -118,11 +117,15 @@ pub fn prune(
         Method::Lamp => allocate::Method::Lamp,
         Method::Erk => allocate::Method::Erk,
     };
-    let table: Vec<LayerWeights> = layers
+    let table: Vec<PrunableLayer> = layers
         .iter()
         .map(|layer| {
             let weights = subject.graph.constant_of(layer.weights).expect("invariant: weights are constant");
-            LayerWeights { weights: weights.f32s(), shape: layer.info.shape, macs_per_weight: layer.positions() as u64 }
+            PrunableLayer {
+                weights: weights.f32s(),
+                shape: layer.info.shape,
+                macs_per_weight: layer.positions() as u64,
+            }
         })
         .collect();
     // The share of what is left that meets the budget.

@@ -4,9 +4,10 @@ use super::study::{Change, Study};
 use super::{SensitivityEntry, SensitivityTable, fixed_point};
 use lutweave_ir::{Diagnostic, OnStep, Tensor};
 use lutweave_quantize::NormalizedLayer;
-use lutweave_quantize::compress::{LayerCompressor, LayerWeights, Options, Statistics, WeightConfig, Windows};
+use lutweave_quantize::compress::{
+    LayerCompressor, LayerWeights, Options, Statistics, WeightConfig, WeightConfigs, Windows,
+};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// Measures settings of layers on a network as it came: all other layers stay as they are.
 /// `settings` gives those of each layer; `done` is called after each layer with their number.
@@ -45,7 +46,7 @@ pub fn measure(
 pub fn measure_around(
     original: &Study,
     layers: &[&NormalizedLayer],
-    state: &BTreeMap<String, WeightConfig>,
+    state: &WeightConfigs,
     settings: &dyn Fn(&NormalizedLayer) -> Vec<WeightConfig>,
     done: OnStep,
 ) -> Result<Vec<SensitivityTable>, Diagnostic> {
@@ -112,7 +113,11 @@ impl Prepared {
         let patch = windows.patch();
         let bias = original.constant(layer.bias)?.f32s();
         let unbiased = |value: &Tensor| -> Vec<f32> {
-            value.f32s().iter().enumerate().map(|(index, y)| y - bias[index % outputs]).collect()
+            let mut result = value.f32s().to_vec();
+            for pixel in result.chunks_exact_mut(outputs) {
+                pixel.iter_mut().zip(bias).for_each(|(y, bias)| *y -= bias);
+            }
+            result
         };
         let results: Vec<Vec<f32>> = original.values(layer.node).map(unbiased).collect();
         let statistics = Statistics::with_reference(patch, groups, &inputs, &results, true);
@@ -128,8 +133,10 @@ impl Prepared {
         let mut mean_output: Vec<f64> = bias.iter().map(|&bias| f64::from(bias)).collect();
         for result in &results {
             let positions = (result.len() / outputs) as f64;
-            for (index, &y) in result.iter().enumerate() {
-                mean_output[index % outputs] += f64::from(y) / positions / count;
+            for pixel in result.chunks_exact(outputs) {
+                for (mean, &y) in mean_output.iter_mut().zip(pixel) {
+                    *mean += f64::from(y) / positions / count;
+                }
             }
         }
         Ok(Self { statistics, target, mean_input, mean_output })
@@ -200,7 +207,7 @@ mod tests {
             .collect();
         let original = Study::new(&subject.graph, &samples, Loss::SquaredError).unwrap();
         let layers: Vec<&NormalizedLayer> = subject.layers.iter().collect();
-        let state: BTreeMap<String, WeightConfig> =
+        let state: WeightConfigs =
             layers.iter().map(|layer| (layer.info.name.clone(), WeightConfig::dense(4))).collect();
         let settings = |_: &NormalizedLayer| [2, 4, 8].map(WeightConfig::dense).to_vec();
         let tables = measure_around(&original, &layers, &state, &settings, &|_| Ok(())).unwrap();
@@ -218,6 +225,6 @@ mod tests {
             let price = |bits| table.price(&WeightConfig::dense(bits)).unwrap();
             assert!(price(2) > price(4) && price(2) > price(8), "{table:?}");
         }
-        assert!(measure_around(&original, &layers, &BTreeMap::new(), &settings, &|_| Ok(())).is_err());
+        assert!(measure_around(&original, &layers, &WeightConfigs::new(), &settings, &|_| Ok(())).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Layers whose channels can only be removed together.
 
 use super::lanes::Lanes;
-use super::layer::{Layer, layers};
+use super::layer::{MixingLayer, layers};
 use super::report::macs;
 use lutweave_ir::{Graph, NodeId};
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ fn root(first: &BTreeMap<NodeId, NodeId>, mut id: NodeId) -> NodeId {
 }
 
 /// The outputs of layers in every class that can be removed.
-pub(super) fn members(lanes: &Lanes, layers: &BTreeMap<NodeId, Layer>) -> BTreeMap<usize, Vec<(NodeId, usize)>> {
+pub(super) fn members(lanes: &Lanes, layers: &BTreeMap<NodeId, MixingLayer>) -> BTreeMap<usize, Vec<(NodeId, usize)>> {
     let mut members: BTreeMap<usize, Vec<(NodeId, usize)>> = BTreeMap::new();
     for &id in layers.keys() {
         for (output, &class) in lanes.of(id).map_or(&[][..], |channels| &channels.classes).iter().enumerate() {
@@ -94,7 +94,7 @@ pub(super) fn members(lanes: &Lanes, layers: &BTreeMap<NodeId, Layer>) -> BTreeM
 }
 
 /// The inputs of layers without groups that each class is.
-fn readers(lanes: &Lanes, layers: &BTreeMap<NodeId, Layer>) -> BTreeMap<usize, Vec<(NodeId, usize)>> {
+fn readers(lanes: &Lanes, layers: &BTreeMap<NodeId, MixingLayer>) -> BTreeMap<usize, Vec<(NodeId, usize)>> {
     let mut readers: BTreeMap<usize, Vec<(NodeId, usize)>> = BTreeMap::new();
     for (&id, layer) in layers.iter().filter(|(_, layer)| layer.groups == 1) {
         for (input, &class) in lanes.of(layer.operand).map_or(&[][..], |read| &read.classes).iter().enumerate() {
@@ -105,7 +105,7 @@ fn readers(lanes: &Lanes, layers: &BTreeMap<NodeId, Layer>) -> BTreeMap<usize, V
 }
 
 /// Multiply-accumulates that compute and read each class.
-fn costs(graph: &Graph, lanes: &Lanes, layers: &BTreeMap<NodeId, Layer>) -> Vec<u64> {
+fn costs(graph: &Graph, lanes: &Lanes, layers: &BTreeMap<NodeId, MixingLayer>) -> Vec<u64> {
     let mut costs = vec![0; lanes.count()];
     for (&id, layer) in layers {
         let own = lanes.of(id).map_or(&[][..], |channels| &channels.classes);

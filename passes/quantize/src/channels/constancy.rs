@@ -1,7 +1,7 @@
 //! Which channels have one value for every input, and which value.
 
 use super::lanes::{Lanes, ties};
-use super::layer::{Layer, frozen_value};
+use super::layer::{MixingLayer, frozen_value};
 use super::observe::Observed;
 use lutweave_ir::op::{AveragePool, BatchNorm, Binary, Concat, Pad, Reshape, Select, Slice};
 use lutweave_ir::{Element, Graph, NodeId, Op, Tensor};
@@ -20,7 +20,7 @@ impl Constancy {
     pub fn new(
         graph: &Graph,
         lanes: &Lanes,
-        layers: &BTreeMap<NodeId, Layer>,
+        layers: &BTreeMap<NodeId, MixingLayer>,
         observed: Option<(&Observed, f64)>,
     ) -> Self {
         let mut found = Self { values: Vec::with_capacity(graph.nodes().len()), observed: 0 };
@@ -63,7 +63,7 @@ impl Constancy {
         &self,
         graph: &Graph,
         lanes: &Lanes,
-        layers: &BTreeMap<NodeId, Layer>,
+        layers: &BTreeMap<NodeId, MixingLayer>,
         id: NodeId,
     ) -> Option<Vec<Option<f32>>> {
         let node = graph.node(id);
@@ -160,7 +160,7 @@ impl Constancy {
     }
 
     /// An output is constant if all that it reads is; at a padded border, 0 only.
-    fn output(&self, layer: &Layer, output: usize) -> Option<f32> {
+    fn output(&self, layer: &MixingLayer, output: usize) -> Option<f32> {
         let mut sum = f64::from(layer.bias[output]);
         for input in (0..layer.inputs).filter(|&input| layer.reads(output, input)) {
             let value = self.channel(layer.operand, layer.channel(output, input))?;

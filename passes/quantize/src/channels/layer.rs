@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// A layer that reads channels by constant weights.
 #[derive(Clone, Debug)]
-pub(super) struct Layer {
+pub(super) struct MixingLayer {
     /// What the layer reads.
     pub operand: NodeId,
     /// Channel groups.
@@ -33,7 +33,7 @@ pub(super) struct Layer {
     pub free_bias: bool,
 }
 
-impl Layer {
+impl MixingLayer {
     /// Position of a weight. `input` counts within the group.
     pub fn weight(&self, output: usize, tap: usize, input: usize) -> usize {
         (output * self.taps + tap) * self.inputs + input
@@ -61,7 +61,7 @@ impl Layer {
 }
 
 /// All layers whose channels can be told apart.
-pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, Layer> {
+pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, MixingLayer> {
     let mut layers = BTreeMap::new();
     for id in graph.ids() {
         let node = graph.node(id);
@@ -82,7 +82,7 @@ pub(super) fn layers(graph: &Graph, lanes: &Lanes) -> BTreeMap<NodeId, Layer> {
         let bias = node.operands.get(2);
         layers.insert(
             id,
-            Layer {
+            MixingLayer {
                 operand: node.operands[0],
                 groups,
                 padded,

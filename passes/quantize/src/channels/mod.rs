@@ -118,7 +118,7 @@ fn round(graph: &Graph, calibration: &[Vec<Tensor>], options: &Options) -> Resul
 fn remove(
     graph: &Graph,
     lanes: &Lanes,
-    layers: &BTreeMap<NodeId, layer::Layer>,
+    layers: &BTreeMap<NodeId, layer::MixingLayer>,
     constancy: &Constancy,
 ) -> Result<Removed, Diagnostics> {
     let needed = removal::needed(graph, lanes, layers, constancy);

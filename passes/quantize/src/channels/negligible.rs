@@ -1,7 +1,7 @@
 //! Weights that are zero but for rounding.
 
 use super::lanes::Lanes;
-use super::layer::Layer;
+use super::layer::MixingLayer;
 use super::observe::Observed;
 use lutweave_ir::{Graph, NodeId, Op};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const STEPS: f64 = 127.0;
 pub(super) fn zero(
     graph: &Graph,
     lanes: &Lanes,
-    layers: &mut BTreeMap<NodeId, Layer>,
+    layers: &mut BTreeMap<NodeId, MixingLayer>,
     observed: &Observed,
     share: f64,
 ) {
@@ -31,7 +31,7 @@ pub(super) fn zero(
     }
 }
 
-fn zero_output(layer: &mut Layer, output: usize, observed: &Observed, budget: f64) {
+fn zero_output(layer: &mut MixingLayer, output: usize, observed: &Observed, budget: f64) {
     let mut effects: Vec<(f64, usize)> = Vec::with_capacity(layer.taps * layer.inputs);
     for input in 0..layer.inputs {
         let Some(seen) = observed.channel(layer.operand, layer.channel(output, input)) else { return };

@@ -3,7 +3,7 @@
 use super::class::members;
 use super::constancy::Constancy;
 use super::lanes::Lanes;
-use super::layer::{Layer, layers};
+use super::layer::{MixingLayer, layers};
 use super::{Removed, remove};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ pub fn prune(graph: &Graph, keep: &BTreeMap<String, Keep>) -> Result<Removed, Di
     remove(graph, &lanes, &layers, &constancy)
 }
 
-fn give_up(layer: &mut Layer, output: usize) {
+fn give_up(layer: &mut MixingLayer, output: usize) {
     let row = layer.taps * layer.inputs;
     let row = &mut layer.weights[output * row..][..row];
     layer.zeroed += row.iter().filter(|weight| **weight != 0.0).count();
@@ -90,7 +90,7 @@ fn give_up(layer: &mut Layer, output: usize) {
 fn request(
     graph: &Graph,
     lanes: &Lanes,
-    layers: &BTreeMap<NodeId, Layer>,
+    layers: &BTreeMap<NodeId, MixingLayer>,
     members: &BTreeMap<usize, Vec<(NodeId, usize)>>,
     name: &str,
     keep: &Keep,
@@ -147,7 +147,7 @@ fn request(
 }
 
 /// Sum of the magnitudes of a channel's weights, relative to the mean of each layer.
-fn magnitude(layers: &BTreeMap<NodeId, Layer>, places: &[(NodeId, usize)]) -> f64 {
+fn magnitude(layers: &BTreeMap<NodeId, MixingLayer>, places: &[(NodeId, usize)]) -> f64 {
     let norm = |weights: &[f32]| weights.iter().map(|&weight| f64::from(weight).abs()).sum::<f64>();
     let relative = |&(id, output): &(NodeId, usize)| {
         let layer = &layers[&id];

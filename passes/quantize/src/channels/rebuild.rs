@@ -2,7 +2,7 @@
 
 use super::constancy::Constancy;
 use super::lanes::{Channels, Lanes};
-use super::layer::{Layer, frozen_value};
+use super::layer::{MixingLayer, frozen_value};
 use lutweave_ir::op::{Conv, DequantizeWeights, Pad, Reshape, Select, Slice};
 use lutweave_ir::{Data, Diagnostic, Graph, NodeId, Op, Tensor, TensorType};
 use std::collections::{BTreeMap, HashSet};
@@ -18,7 +18,7 @@ type Selection = Vec<(usize, Vec<usize>)>;
 pub(super) fn rebuild(
     graph: &Graph,
     lanes: &Lanes,
-    layers: &BTreeMap<NodeId, Layer>,
+    layers: &BTreeMap<NodeId, MixingLayer>,
     constancy: &Constancy,
     needed: &[bool],
 ) -> Result<Graph, Diagnostic> {
@@ -54,7 +54,7 @@ pub(super) fn kept(channels: &Channels, needed: &[bool]) -> Vec<usize> {
 struct Rebuild<'a> {
     source: &'a Graph,
     lanes: &'a Lanes,
-    layers: &'a BTreeMap<NodeId, Layer>,
+    layers: &'a BTreeMap<NodeId, MixingLayer>,
     constancy: &'a Constancy,
     needed: &'a [bool],
     graph: Graph,
@@ -166,7 +166,7 @@ impl Rebuild<'_> {
     }
 
     /// Operand, weights and bias of a layer. What did not change stays as the model gives it.
-    fn layer_operands(&mut self, id: NodeId, layer: &Layer) -> Result<Vec<NodeId>, Diagnostic> {
+    fn layer_operands(&mut self, id: NodeId, layer: &MixingLayer) -> Result<Vec<NodeId>, Diagnostic> {
         let node = self.source.node(id);
         let missing = || Diagnostic::error("internal-error", "a layer without channels").at(&node.name);
         let (_, outputs) = self.kept(id).ok_or_else(missing)?;

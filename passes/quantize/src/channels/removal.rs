@@ -2,7 +2,7 @@
 
 use super::constancy::Constancy;
 use super::lanes::Lanes;
-use super::layer::Layer;
+use super::layer::MixingLayer;
 use lutweave_ir::{Graph, NodeId};
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub(super) fn needed(
     graph: &Graph,
     lanes: &Lanes,
-    layers: &BTreeMap<NodeId, Layer>,
+    layers: &BTreeMap<NodeId, MixingLayer>,
     constancy: &Constancy,
 ) -> Vec<bool> {
     let reads = Reads::new(lanes, layers, constancy);
@@ -38,7 +38,7 @@ struct Reads {
 }
 
 impl Reads {
-    fn new(lanes: &Lanes, layers: &BTreeMap<NodeId, Layer>, constancy: &Constancy) -> Self {
+    fn new(lanes: &Lanes, layers: &BTreeMap<NodeId, MixingLayer>, constancy: &Constancy) -> Self {
         let mut by_class = vec![Vec::new(); lanes.count()];
         // A group's inputs and outputs are one class.
         for (id, layer) in layers.iter().filter(|(_, layer)| layer.groups == 1) {

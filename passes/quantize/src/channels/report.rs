@@ -1,7 +1,7 @@
 //! What a removal did.
 
 use super::lanes::Lanes;
-use super::layer::Layer;
+use super::layer::MixingLayer;
 use super::rebuild::kept;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Data, Diagnostics, Graph, NodeId, Tensor, TensorType};
@@ -90,7 +90,7 @@ pub(super) fn report(
     before: &Graph,
     after: Graph,
     lanes: &Lanes,
-    layers: &BTreeMap<NodeId, Layer>,
+    layers: &BTreeMap<NodeId, MixingLayer>,
     needed: &[bool],
 ) -> Removed {
     let macs_after: BTreeMap<&str, u64> = after.ids().map(|id| (&after.node(id).name[..], macs(&after, id))).collect();

@@ -5,7 +5,30 @@ use super::dot::dots;
 
 /// Matrix times vector.
 pub(super) fn product(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
-    matrix.chunks_exact(vector.len().max(1)).map(|row| dot(row, vector)).collect()
+    let size = vector.len().max(1);
+    let (blocks, rest) = matrix.split_at(matrix.len() / (ROWS * size) * (ROWS * size));
+    let together = blocks.chunks_exact(ROWS * size).flat_map(|block| {
+        let rows = [0, 1, 2, 3].map(|row| &block[row * size..(row + 1) * size]);
+        dots(vector, rows)
+    });
+    together.chain(rest.chunks_exact(size).map(|row| dot(row, vector))).collect()
+}
+
+/// A matrix times several vectors, each as by [`product`]; the matrix is read once for four of them.
+pub(super) fn products(matrix: &[f64], vectors: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let (together, alone) = vectors.as_chunks::<4>();
+    let mut results = Vec::with_capacity(vectors.len());
+    for vectors in together {
+        let size = vectors[0].len().max(1);
+        let mut images = [const { Vec::new() }; 4];
+        for row in matrix.chunks_exact(size) {
+            let image = dots(row, [&vectors[0], &vectors[1], &vectors[2], &vectors[3]]);
+            images.iter_mut().zip(image).for_each(|(images, image)| images.push(image));
+        }
+        results.extend(images);
+    }
+    results.extend(alone.iter().map(|vector| product(matrix, vector)));
+    results
 }
 
 /// The rows and columns of a matrix that `indices` names, in that order.
@@ -45,7 +68,7 @@ pub(super) fn factor(mut matrix: Vec<f64>, size: usize) -> Option<Vec<f64>> {
     Some(matrix)
 }
 
-/// Rows that see those before them together.
+/// Rows that are multiplied together.
 const ROWS: usize = 4;
 
 /// The elements of four rows before column `first`, their own first: each as if by itself.
@@ -125,6 +148,11 @@ mod tests {
         let mut x = b.clone();
         solve(&l, size, &mut x);
         let inverse = inverse(&l, size);
+        let vectors: Vec<Vec<f64>> = (0..6).map(|n| b.iter().map(|b| b * f64::from(n) - 0.3).collect()).collect();
+        for (vector, image) in vectors.iter().zip(products(&h, &vectors)) {
+            assert_eq!(image, product(&h, vector));
+            assert_eq!(image, h.chunks_exact(size).map(|row| dot(row, vector)).collect::<Vec<_>>());
+        }
         for (i, (back, same)) in product(&h, &x).iter().zip(product(&inverse, &b)).enumerate() {
             assert!((back - b[i]).abs() < 1e-9, "{back} for {}", b[i]);
             assert!((same - x[i]).abs() < 1e-9, "{same} for {}", x[i]);

@@ -31,7 +31,10 @@ impl Real for f32 {
 impl Real for f64 {
     fn sums(a: &[[Self; LANES]], b: [&[[Self; LANES]]; 4]) -> [[Self; LANES]; 4] {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the machine has the instructions.
+            return unsafe { avx512::double(a, b) };
+        } else if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the machine has the instructions.
             return unsafe { avx2::double(a, b) };
         }
@@ -119,6 +122,33 @@ mod avx2 {
                 // SAFETY: as above.
                 unsafe { _mm256_storeu_pd(lanes[4 * half..].as_mut_ptr(), sum) };
             }
+            lanes
+        })
+    }
+}
+
+/// The lanes of four sums at once, a register per sum.
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use super::LANES;
+    use std::arch::x86_64::{_mm512_add_pd, _mm512_loadu_pd, _mm512_mul_pd, _mm512_setzero_pd, _mm512_storeu_pd};
+
+    #[target_feature(enable = "avx512f")]
+    pub fn double(a: &[[f64; LANES]], b: [&[[f64; LANES]]; 4]) -> [[f64; LANES]; 4] {
+        let mut sums = [_mm512_setzero_pd(); 4];
+        for (position, a) in a.iter().enumerate() {
+            // SAFETY: the pointers are to eight numbers each.
+            let a = unsafe { _mm512_loadu_pd(a.as_ptr()) };
+            for n in 0..4 {
+                // SAFETY: as above.
+                let b = unsafe { _mm512_loadu_pd(b[n][position].as_ptr()) };
+                sums[n] = _mm512_add_pd(sums[n], _mm512_mul_pd(a, b));
+            }
+        }
+        sums.map(|sum| {
+            let mut lanes = [0.0; LANES];
+            // SAFETY: as above.
+            unsafe { _mm512_storeu_pd(lanes.as_mut_ptr(), sum) };
             lanes
         })
     }

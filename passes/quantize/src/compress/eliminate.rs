@@ -9,14 +9,29 @@ pub(super) struct Elimination {
     size: usize,
     /// Lower triangle, row-major.
     inverse: Vec<f32>,
+    /// The inverse's diagonal, which is read for every row at each step.
+    diagonal: Vec<f32>,
     /// Reciprocal of each input's own mean square: a lower bound of the inverse's diagonal.
     floors: Vec<f32>,
     /// The input of each row.
     inputs: Vec<usize>,
     alive: Vec<bool>,
     left: usize,
-    /// The column being removed.
+    /// What was removed and is still in the inverse: a matrix larger than the nearest cache is better read once for
+    /// several steps.
+    pending: Vec<Step>,
+}
+
+/// Steps that are taken from the inverse together.
+const STEPS: usize = 4;
+
+/// An input's removal.
+#[derive(Clone, Debug)]
+struct Step {
+    /// The inverse's column of the input, 0 for those removed before.
     column: Vec<f32>,
+    /// Of its diagonal element.
+    reciprocal: f32,
 }
 
 impl Elimination {
@@ -25,11 +40,12 @@ impl Elimination {
         Self {
             size,
             inverse: inverse.iter().map(|&value| value as f32).collect(),
+            diagonal: (0..size).map(|i| inverse[i * size + i] as f32).collect(),
             floors: (0..size).map(|i| (1.0 / products[i * size + i]) as f32).collect(),
             inputs: (0..size).collect(),
             alive: vec![true; size],
             left: size,
-            column: vec![0.0; size],
+            pending: Vec::with_capacity(STEPS),
         }
     }
 
@@ -40,63 +56,104 @@ impl Elimination {
 
     /// The diagonal element of a row: 1 over what fixing the input's weight a unit off costs.
     pub fn diagonal(&self, slot: usize) -> f32 {
-        self.inverse[slot * self.size + slot].max(self.floors[slot])
+        self.diagonal[slot].max(self.floors[slot])
     }
 
     /// Fixes the weight of a row's input `error` below its value in each of `weights` (indexed by
     /// input) and lets the weights that are left make up for it.
     pub fn remove(&mut self, slot: usize, weights: &mut [(&mut [f32], f32)]) {
-        let (size, d) = (self.size, self.diagonal(slot));
-        for other in 0..size {
-            let (i, j) = if other < slot { (slot, other) } else { (other, slot) };
-            self.column[other] = if self.alive[other] { self.inverse[i * size + j] } else { 0.0 };
-        }
+        let d = self.diagonal(slot);
+        let column = self.column(slot);
         self.alive[slot] = false;
         self.left -= 1;
         for (weights, error) in weights.iter_mut() {
             let step = *error / d;
             for (other, &input) in self.inputs.iter().enumerate() {
-                weights[input] -= self.column[other] * step;
+                weights[input] -= column[other] * step;
             }
         }
-        self.update(1.0 / d);
+        let reciprocal = 1.0 / d;
+        for (diagonal, column) in self.diagonal.iter_mut().zip(&column) {
+            *diagonal -= column * reciprocal * column;
+        }
+        self.pending.push(Step { column, reciprocal });
+        if self.pending.len() == STEPS {
+            self.catch_up();
+        }
         if self.left * 6 < self.size * 5 && self.size > 32 {
             self.compact();
         }
     }
 
-    /// Takes the removed input's part from the inverse.
-    fn update(&mut self, reciprocal: f32) {
+    /// A row's column of the inverse, with the steps that it has not seen; 0 for removed inputs.
+    fn column(&self, slot: usize) -> Vec<f32> {
+        let (before, after) = (0..slot, slot + 1..self.size);
+        let mut column = self.inverse[slot * self.size..=slot * self.size + slot].to_vec();
+        column.extend(after.clone().map(|other| self.inverse[other * self.size + slot]));
+        for Step { column: seen, reciprocal } in &self.pending {
+            let factor = seen[slot] * reciprocal;
+            column[..=slot].iter_mut().zip(seen).for_each(|(value, seen)| *value -= factor * seen);
+            let rest = column[after.clone()].iter_mut().zip(&seen[after.clone()]);
+            rest.for_each(|(value, other)| *value -= other * reciprocal * seen[slot]);
+        }
+        let removed = before.chain(after).filter(|&other| !self.alive[other]);
+        removed.for_each(|other| column[other] = 0.0);
+        column
+    }
+
+    /// Takes the parts of the inputs that were removed since from the inverse.
+    fn catch_up(&mut self) {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
+        if std::arch::is_x86_feature_detected!("avx512f") {
             // SAFETY: the machine has the instructions.
-            unsafe { self.update_avx2(reciprocal) };
+            unsafe { self.catch_up_avx512() };
+            return;
+        } else if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the machine has the instructions.
+            unsafe { self.catch_up_avx2() };
             return;
         }
-        self.update_rows(reciprocal);
+        self.catch_up_rows();
+    }
+
+    /// The same code, compiled for AVX-512; products and differences stay apart.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn catch_up_avx512(&mut self) {
+        self.catch_up_rows();
     }
 
     /// The same code, compiled for AVX2 (which does not include fused multiply-add).
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn update_avx2(&mut self, reciprocal: f32) {
-        self.update_rows(reciprocal);
+    fn catch_up_avx2(&mut self) {
+        self.catch_up_rows();
     }
 
     #[inline(always)]
-    fn update_rows(&mut self, reciprocal: f32) {
-        for other in 0..self.size {
-            let factor = self.column[other] * reciprocal;
-            if !self.alive[other] || factor == 0.0 {
-                continue;
-            }
+    fn catch_up_rows(&mut self) {
+        for other in (0..self.size).filter(|&other| self.alive[other]) {
             let row = &mut self.inverse[other * self.size..=other * self.size + other];
-            row.iter_mut().zip(&self.column).for_each(|(value, column)| *value -= factor * column);
+            let factor = |step: &Step| step.column[other] * step.reciprocal;
+            if let [a, b, c, d] = &self.pending[..] {
+                let factors = [factor(a), factor(b), factor(c), factor(d)];
+                let columns = a.column.iter().zip(&b.column).zip(&c.column).zip(&d.column);
+                for (value, (((a, b), c), d)) in row.iter_mut().zip(columns) {
+                    *value = *value - factors[0] * a - factors[1] * b - factors[2] * c - factors[3] * d;
+                }
+            } else {
+                for step in &self.pending {
+                    let factor = factor(step);
+                    row.iter_mut().zip(&step.column).for_each(|(value, column)| *value -= factor * column);
+                }
+            }
         }
+        self.pending.clear();
     }
 
     /// Drops the rows of removed inputs.
     fn compact(&mut self) {
+        self.catch_up();
         let slots: Vec<usize> = (0..self.size).filter(|&slot| self.alive[slot]).collect();
         let size = slots.len();
         let mut inverse = vec![0.0f32; size * size];
@@ -105,10 +162,10 @@ impl Elimination {
                 inverse[i * size + j] = self.inverse[from * self.size + column];
             }
         }
+        self.diagonal = slots.iter().map(|&slot| self.diagonal[slot]).collect();
         self.floors = slots.iter().map(|&slot| self.floors[slot]).collect();
         self.inputs = slots.iter().map(|&slot| self.inputs[slot]).collect();
         self.alive = vec![true; size];
-        self.column = vec![0.0; size];
         self.inverse = inverse;
         self.size = size;
     }

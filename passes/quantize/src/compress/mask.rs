@@ -262,18 +262,24 @@ impl<'a> LayerCompressor<'a> {
         let taps = self.weights.taps();
         let mut rows: Vec<Vec<f32>> = outputs.iter().map(|&output| self.row(output)).collect();
         let mut elimination = self.elimination(self.weights.group(outputs[0]));
+        let groups: Vec<(usize, usize)> = (0..taps).map(|tap| self.pattern_group(tap, of)).collect();
         let mut removed = vec![0usize; taps];
         let mut mask = vec![true; taps];
         let mut masks = Vec::with_capacity(levels.len());
         for &kept in levels {
-            let next = |elimination: &Elimination, rows: &[Vec<f32>], removed: &[usize]| {
+            let full = |removed: &[usize], tap: usize| {
+                let (group, size) = groups[tap];
+                removed[group] >= size.saturating_sub(usize::from(kept))
+            };
+            // By weight: its group may still lose one.
+            let mut open: Vec<bool> = (0..taps).map(|tap| !full(&removed, tap)).collect();
+            let next = |elimination: &Elimination, rows: &[Vec<f32>], open: &[bool]| {
                 elimination.least(|slot, tap| {
-                    let (group, size) = self.pattern_group(tap, of);
-                    let open = removed[group] < size.saturating_sub(usize::from(kept));
-                    open.then(|| rows.iter().map(|w| w[tap] * w[tap]).sum::<f32>() / elimination.diagonal(slot))
+                    let square = || rows.iter().map(|w| w[tap] * w[tap]).sum::<f32>();
+                    open[tap].then(|| square() / elimination.diagonal(slot))
                 })
             };
-            while let Some((slot, tap, _)) = next(&elimination, &rows, &removed) {
+            while let Some((slot, tap, _)) = next(&elimination, &rows, &open) {
                 let mut weights: Vec<(&mut [f32], f32)> = rows
                     .iter_mut()
                     .map(|w| {
@@ -282,7 +288,11 @@ impl<'a> LayerCompressor<'a> {
                     })
                     .collect();
                 elimination.remove(slot, &mut weights);
-                removed[self.pattern_group(tap, of).0] += 1;
+                let group = groups[tap].0;
+                removed[group] += 1;
+                if full(&removed, tap) {
+                    open.iter_mut().zip(&groups).filter(|(_, of)| of.0 == group).for_each(|(open, _)| *open = false);
+                }
                 mask[tap] = false;
             }
             masks.push(mask.clone());

@@ -30,6 +30,7 @@ pub use statistics::{Moments, Statistics};
 pub use windows::Windows;
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Which weights of a layer stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,6 +51,10 @@ pub enum Pattern {
         of: u8,
     },
 }
+
+/// How layers are compressed, by name. A name is unique in its graph and kept by every pass: it identifies a layer from
+/// the model to the circuit.
+pub type WeightConfigs = BTreeMap<String, WeightConfig>;
 
 /// How a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

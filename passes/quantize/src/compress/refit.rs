@@ -1,8 +1,9 @@
 //! The best values of the weights that stay: `w_S = H_SS^-1 (H w)_S`.
 
-use super::cholesky;
 use super::mask::LayerCompressor;
+use super::{Moments, cholesky};
 use rayon::prelude::*;
+use std::cell::OnceCell;
 
 /// Systems up to this size are always solved by a factor.
 const FACTORED: usize = 256;
@@ -11,10 +12,21 @@ const FACTOR_PRODUCTS: f64 = 8e9;
 /// Most steps of conjugate gradients.
 const GRADIENT_STEPS: usize = 96;
 
+/// Which weights of a channel stay, and the factor that fits them: channels that share a mask share it.
+struct Places<'a> {
+    moments: &'a Moments,
+    /// The inverse of the moments' products, where the removed weights are fewer: the factor is then of its part.
+    inverse: Option<&'a [f64]>,
+    kept: Vec<usize>,
+    removed: Vec<usize>,
+    factor: OnceCell<Option<Vec<f64>>>,
+}
+
 impl LayerCompressor<'_> {
     /// The weights that give the nearest output with some weights removed. `mask` holds one
-    /// entry for each weight of the layer, true for those that stay.
-    pub fn refit(&self, mask: &[bool]) -> Vec<f32> {
+    /// entry for each weight of the layer, true for those that stay; so many neighbouring output channels `together`
+    /// share theirs.
+    pub fn refit(&self, mask: &[bool], together: usize) -> Vec<f32> {
         let taps = self.weights.taps();
         let effort: f64 = mask
             .chunks_exact(taps.max(1))
@@ -23,59 +35,55 @@ impl LayerCompressor<'_> {
                 (kept.min(taps - kept) as f64).powi(3) / 6.0
             })
             .sum();
-        let rows: Vec<Vec<f32>> = (0..self.weights.outputs())
+        let sets: Vec<Vec<f32>> = (0..self.weights.outputs() / together)
             .into_par_iter()
-            .map(|output| {
-                let mask = &mask[output * taps..(output + 1) * taps];
-                let fitted = self.refit_row(output, mask, effort <= FACTOR_PRODUCTS);
-                fitted.iter().map(|&w| w as f32).collect()
+            .map(|set| {
+                let first = set * together;
+                let places = self.places(first, &mask[first * taps..(first + 1) * taps]);
+                let row = |output| places.refit(&self.weights.row(output), effort <= FACTOR_PRODUCTS);
+                (first..first + together).flat_map(row).map(|w| w as f32).collect()
             })
             .collect();
-        rows.concat()
+        sets.concat()
     }
 
-    fn refit_row(&self, output: usize, mask: &[bool], affordable: bool) -> Vec<f64> {
-        let w = self.weights.row(output);
+    fn places(&self, output: usize, mask: &[bool]) -> Places<'_> {
         let group = self.weights.group(output);
         let moments = &self.statistics.groups()[group];
-        let size = moments.size();
-        let kept: Vec<usize> = (0..size).filter(|&tap| mask[tap]).collect();
-        let gone: Vec<usize> = (0..size).filter(|&tap| !mask[tap] && w[tap] != 0.0).collect();
+        let (kept, removed): (Vec<usize>, Vec<usize>) = (0..moments.size()).partition(|&tap| mask[tap]);
+        let by_removed = !moments.is_diagonal() && !removed.is_empty() && removed.len() < kept.len();
+        let inverse = by_removed.then(|| self.inverse(group));
+        Places { moments, inverse, kept, removed, factor: OnceCell::new() }
+    }
+}
+
+impl Places<'_> {
+    fn factor(&self) -> Option<&Vec<f64>> {
+        let (matrix, indices) = match self.inverse {
+            Some(inverse) => (inverse, &self.removed),
+            None => (self.moments.products(), &self.kept),
+        };
+        let part = || cholesky::submatrix(matrix, self.moments.size(), indices);
+        self.factor.get_or_init(|| cholesky::factor(part(), indices.len())).as_ref()
+    }
+
+    /// The fitted weights of a channel. Where a factor is not `affordable`, conjugate gradients serve.
+    fn refit(&self, w: &[f64], affordable: bool) -> Vec<f64> {
+        let Self { moments, kept, removed, .. } = self;
         if kept.is_empty() {
-            return vec![0.0; size];
+            return vec![0.0; w.len()];
         }
-        let mut masked = w.clone();
-        (0..size).filter(|&tap| !mask[tap]).for_each(|tap| masked[tap] = 0.0);
-        if gone.is_empty() || moments.is_diagonal() {
+        let mut masked = w.to_vec();
+        removed.iter().for_each(|&tap| masked[tap] = 0.0);
+        if removed.iter().all(|&tap| w[tap] == 0.0) || moments.is_diagonal() {
             return masked;
         }
-        let removed: Vec<usize> = (0..size).filter(|&tap| !mask[tap]).collect();
-        let smaller = kept.len().min(removed.len());
-        let fitted = if smaller > FACTORED && !affordable {
-            gradients(moments.products(), &w, &masked, &kept)
-        } else if removed.len() < kept.len() {
-            // By the removed weights: w - Hinv_P (Hinv_PP)^-1 w_P.
-            let inverse = self.inverse(group);
-            cholesky::factor(cholesky::submatrix(inverse, size, &removed), removed.len()).map(|factor| {
-                let mut b: Vec<f64> = removed.iter().map(|&tap| w[tap]).collect();
-                cholesky::solve(&factor, removed.len(), &mut b);
-                let mut fitted = w.clone();
-                for (&tap, b) in removed.iter().zip(&b) {
-                    let row = &inverse[tap * size..(tap + 1) * size];
-                    fitted.iter_mut().zip(row).for_each(|(w, h)| *w -= b * h);
-                }
-                removed.iter().for_each(|&tap| fitted[tap] = 0.0);
-                fitted
-            })
+        let fitted = if kept.len().min(removed.len()) > FACTORED && !affordable {
+            gradients(moments.products(), w, &masked, kept)
         } else {
-            let products = moments.products();
-            cholesky::factor(cholesky::submatrix(products, size, &kept), kept.len()).map(|factor| {
-                let mut b: Vec<f64> =
-                    kept.iter().map(|&tap| cholesky::dot(&products[tap * size..(tap + 1) * size], &w)).collect();
-                cholesky::solve(&factor, kept.len(), &mut b);
-                let mut fitted = vec![0.0; size];
-                kept.iter().zip(&b).for_each(|(&tap, &b)| fitted[tap] = b);
-                fitted
+            self.factor().map(|factor| match self.inverse {
+                Some(inverse) => self.by_removed(w, inverse, factor),
+                None => self.by_kept(w, factor),
             })
         };
         let error = |candidate: &[f64]| {
@@ -87,6 +95,30 @@ impl LayerCompressor<'_> {
             Some(fitted) if error(&fitted) <= error(&masked) => fitted,
             _ => masked,
         }
+    }
+
+    /// `w - Hinv_P (Hinv_PP)^-1 w_P`, of the removed weights `P`.
+    fn by_removed(&self, w: &[f64], inverse: &[f64], factor: &[f64]) -> Vec<f64> {
+        let mut b: Vec<f64> = self.removed.iter().map(|&tap| w[tap]).collect();
+        cholesky::solve(factor, b.len(), &mut b);
+        let mut fitted = w.to_vec();
+        for (&tap, b) in self.removed.iter().zip(&b) {
+            let row = &inverse[tap * w.len()..(tap + 1) * w.len()];
+            fitted.iter_mut().zip(row).for_each(|(w, h)| *w -= b * h);
+        }
+        self.removed.iter().for_each(|&tap| fitted[tap] = 0.0);
+        fitted
+    }
+
+    /// `H_SS^-1 (H w)_S`, of the weights `S` that stay.
+    fn by_kept(&self, w: &[f64], factor: &[f64]) -> Vec<f64> {
+        let products = self.moments.products();
+        let image = |&tap: &usize| cholesky::dot(&products[tap * w.len()..(tap + 1) * w.len()], w);
+        let mut b: Vec<f64> = self.kept.iter().map(image).collect();
+        cholesky::solve(factor, b.len(), &mut b);
+        let mut fitted = vec![0.0; w.len()];
+        self.kept.iter().zip(&b).for_each(|(&tap, &b)| fitted[tap] = b);
+        fitted
     }
 }
 

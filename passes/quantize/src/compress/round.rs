@@ -59,7 +59,7 @@ pub(super) fn greedy(problem: &Problem, inverse: &[f64], scale: f64, (lowest, hi
     let n = problem.w.len();
     let mut w: Vec<f32> = problem.w.iter().map(|&w| w as f32).collect();
     let mut integers = vec![0.0; n];
-    let mut elimination = Elimination::new(&problem.products, inverse, n);
+    let mut elimination = Elimination::new(problem.products, inverse, n);
     let rounded = |w: f32| (f64::from(w) / scale).round_ties_even().clamp(lowest, highest);
     let half = (scale * 0.5001) as f32;
     while let Some((slot, index, _)) = elimination.least(|slot, index| {

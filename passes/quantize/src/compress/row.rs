@@ -3,9 +3,10 @@
 use super::mask::LayerCompressor;
 use super::round::{self, Ordered};
 use super::scale::{self, Candidate};
-use super::{Compressed, Options, Rounding, WeightConfig, cholesky};
+use super::{Compressed, Moments, Options, Rounding, WeightConfig, cholesky};
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 /// Largest effort of factors for the masks of one layer, in products; beyond it all channels use
 /// the factor of the whole products.
@@ -17,7 +18,7 @@ pub(super) struct Problem<'a> {
     /// The weights.
     pub w: Vec<f64>,
     /// Row-major.
-    pub products: Cow<'a, [f64]>,
+    pub products: &'a [f64],
     /// `products * w`.
     pub image: Vec<f64>,
     /// The weights' own `w H w`.
@@ -25,16 +26,29 @@ pub(super) struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    pub fn new(w: Vec<f64>, products: Cow<'a, [f64]>) -> Self {
-        let image = cholesky::product(&products, &w);
+    pub fn new(w: Vec<f64>, products: &'a [f64]) -> Self {
+        let image = cholesky::product(products, &w);
         let square = cholesky::dot(&image, &w);
         Self { w, products, image, square }
     }
 
     /// Integers with a scale, and what they are worth.
     pub fn candidate(&self, integers: Vec<f64>, scale: f64, abs_max: bool) -> Candidate {
-        let image = cholesky::product(&self.products, &integers);
-        let mut candidate = Candidate { integers, image, scale, error: 0.0, refined: None, abs_max };
+        let image = cholesky::product(self.products, &integers);
+        self.judged(Candidate { integers, image, scale, error: 0.0, refined: None, abs_max })
+    }
+
+    /// Integers for each of some scales, and what they are worth; `plain` is the scale of the largest weight.
+    pub fn candidates(&self, scales: &[f64], plain: f64, round: impl Fn(f64) -> Vec<f64>) -> Vec<Candidate> {
+        let integers: Vec<Vec<f64>> = scales.iter().map(|&scale| round(scale)).collect();
+        let images = cholesky::products(self.products, &integers);
+        let candidate = |((integers, image), &scale)| {
+            self.judged(Candidate { integers, image, scale, error: 0.0, refined: None, abs_max: scale == plain })
+        };
+        integers.into_iter().zip(images).zip(scales).map(candidate).collect()
+    }
+
+    fn judged(&self, mut candidate: Candidate) -> Candidate {
         self.judge(&mut candidate);
         candidate
     }
@@ -51,6 +65,34 @@ impl<'a> Problem<'a> {
     }
 }
 
+/// Which weights of a channel stay, and what follows from that alone: channels that share a mask share it.
+struct Kept<'a> {
+    taps: Vec<usize>,
+    /// Nothing was removed.
+    dense: bool,
+    /// Products of their inputs, row-major; none of very wide layers.
+    products: Cow<'a, [f64]>,
+    ordered: OnceCell<Option<Ordered>>,
+}
+
+impl<'a> Kept<'a> {
+    fn new(moments: &'a Moments, mask: &[bool]) -> Self {
+        let taps: Vec<usize> = (0..moments.size()).filter(|&tap| mask[tap]).collect();
+        let dense = taps.len() == moments.size();
+        let products = match moments.products() {
+            _ if moments.is_diagonal() => Cow::Borrowed(&[][..]),
+            products if dense => Cow::Borrowed(products),
+            products => Cow::Owned(cholesky::submatrix(products, moments.size(), &taps)),
+        };
+        Self { taps, dense, products, ordered: OnceCell::new() }
+    }
+
+    /// A factor of the products in the order of rounding, if they have one.
+    fn ordered(&self) -> Option<&Ordered> {
+        self.ordered.get_or_init(|| Ordered::new(&self.products, self.taps.len())).as_ref()
+    }
+}
+
 struct Row {
     integers: Vec<i32>,
     /// `None` for a channel without weights.
@@ -64,22 +106,28 @@ struct Row {
 pub(super) fn compress(pruner: &LayerCompressor, setting: &WeightConfig, options: &Options) -> Compressed {
     let weights = pruner.weights;
     let (outputs, taps) = (weights.outputs(), weights.taps());
-    let mask = pruner.mask(&setting.pattern, setting.mask_rows(weights.outputs_per_group()));
+    let together = setting.mask_rows(weights.outputs_per_group());
+    let mask = pruner.mask(&setting.pattern, together);
     let pruned = mask.iter().any(|kept| !kept);
-    let fitted = if pruned { Cow::Owned(pruner.refit(&mask)) } else { Cow::Borrowed(weights.real) };
+    let fitted = if pruned { Cow::Owned(pruner.refit(&mask, together)) } else { Cow::Borrowed(weights.real) };
     let effort: f64 = mask
         .chunks_exact(taps.max(1))
         .map(|mask| (mask.iter().filter(|kept| **kept).count() as f64).powi(3) / 6.0)
         .sum();
-    let rows: Vec<Row> = (0..outputs)
+    let rows: Vec<Vec<Row>> = (0..outputs / together)
         .into_par_iter()
-        .map(|output| {
-            let range = output * taps..(output + 1) * taps;
-            let row = RowContext { pruner, setting, options, output, own_factor: effort <= FACTOR_PRODUCTS };
-            row.compress(&fitted[range.clone()], &mask[range])
+        .map(|set| {
+            let first = set * together;
+            let mask = &mask[first * taps..(first + 1) * taps];
+            let kept = Kept::new(&pruner.statistics.groups()[weights.group(first)], mask);
+            let row = |output: usize| {
+                let row = RowContext { pruner, setting, options, output, own_factor: effort <= FACTOR_PRODUCTS };
+                row.compress(&fitted[output * taps..(output + 1) * taps], mask, &kept)
+            };
+            (first..first + together).map(row).collect()
         })
         .collect();
-    assemble(rows, mask, options)
+    assemble(rows.into_iter().flatten().collect(), mask, options)
 }
 
 fn assemble(rows: Vec<Row>, mask: Vec<bool>, options: &Options) -> Compressed {
@@ -117,29 +165,23 @@ struct RowContext<'p, 'a> {
 }
 
 impl RowContext<'_, '_> {
-    fn compress(&self, fitted: &[f32], mask: &[bool]) -> Row {
+    fn compress(&self, fitted: &[f32], mask: &[bool], kept: &Kept) -> Row {
         let original = self.pruner.weights.row(self.output);
         let group = self.pruner.weights.group(self.output);
         let moments = &self.pruner.statistics.groups()[group];
         let size = moments.size();
         let square = moments.square(&original);
-        let kept: Vec<usize> = (0..size).filter(|&tap| mask[tap]).collect();
-        let w: Vec<f64> = kept.iter().map(|&tap| f64::from(fitted[tap])).collect();
+        let w: Vec<f64> = kept.taps.iter().map(|&tap| f64::from(fitted[tap])).collect();
         if w.iter().all(|w| w.abs() <= f64::from(f32::MIN_POSITIVE)) {
             return Row { integers: vec![0; size], scale: None, abs_max: false, error: square, square };
         }
         if moments.is_diagonal() {
-            return self.alone(&original, &kept, w);
+            return self.alone(&original, &kept.taps, w);
         }
-        let products = if kept.len() == size {
-            Cow::Borrowed(moments.products())
-        } else {
-            Cow::Owned(cholesky::submatrix(moments.products(), size, &kept))
-        };
-        let problem = Problem::new(w, products);
-        let best = self.round(&problem, &kept, fitted, mask);
+        let problem = Problem::new(w, &kept.products);
+        let best = self.round(&problem, kept, fitted, mask);
         let mut integers = vec![0; size];
-        kept.iter().zip(&best.integers).for_each(|(&tap, &q)| integers[tap] = q as i32);
+        kept.taps.iter().zip(&best.integers).for_each(|(&tap, &q)| integers[tap] = q as i32);
         let difference: Vec<f64> =
             original.iter().zip(&integers).map(|(w, &q)| w - f64::from(q) * best.scale).collect();
         let error = moments.square(&difference);
@@ -160,7 +202,7 @@ impl RowContext<'_, '_> {
         Row { integers, scale: Some(scale), abs_max, error, square }
     }
 
-    fn round(&self, problem: &Problem, kept: &[usize], fitted: &[f32], mask: &[bool]) -> Candidate {
+    fn round(&self, problem: &Problem, kept: &Kept, fitted: &[f32], mask: &[bool]) -> Candidate {
         let Options { rounding, scale: method, descent, least_scales } = *self.options;
         let bits = self.setting.bits.clamp(2, 8);
         let least = least_scales.and_then(|scales| scales.get(self.output)).copied().unwrap_or(0.0);
@@ -170,18 +212,18 @@ impl RowContext<'_, '_> {
             return best;
         }
         let group = self.pruner.weights.group(self.output);
-        let dense = kept.len() == fitted.len();
+        let dense = kept.dense;
         let exact = rounding == Rounding::Obq && self.pruner.exact();
-        let own = (!exact && !dense && self.own_factor).then(|| Ordered::new(&problem.products, kept.len())).flatten();
+        let own = (!exact && !dense && self.own_factor).then(|| kept.ordered()).flatten();
         let inverse = exact.then(|| self.inverse(problem, group, dense)).flatten();
         let full: Vec<f64> = fitted.iter().map(|&w| f64::from(w)).collect();
-        let rounded = |scale: f64| match (&inverse, &own) {
+        let rounded = |scale: f64| match (&inverse, own) {
             (Some(inverse), _) => round::greedy(problem, inverse, scale, limits),
             (None, Some(own)) => round::sweep(&problem.w, own, None, scale, limits),
             (None, None) => {
                 let mask = (!dense).then_some(mask);
                 let integers = round::sweep(&full, self.pruner.ordered(group), mask, scale, limits);
-                kept.iter().map(|&tap| integers[tap]).collect()
+                kept.taps.iter().map(|&tap| integers[tap]).collect()
             }
         };
         // Spread errors favour a coarser grid at times: other scales are tried.

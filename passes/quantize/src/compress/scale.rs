@@ -55,9 +55,8 @@ pub(super) fn choose(problem: &Problem, method: ScaleMethod, bits: u8, least: f6
     if bits < 8 {
         scales.extend(SHARES.map(|share| plain * share));
     }
-    for scale in scales {
-        let scale = scale.max(least);
-        let candidate = problem.candidate(nearest(&problem.w, scale, limits), scale, scale == plain);
+    scales.iter_mut().for_each(|scale| *scale = scale.max(least));
+    for candidate in problem.candidates(&scales, plain, |scale| nearest(&problem.w, scale, limits)) {
         if candidate.error < best.error {
             best = candidate;
         }
@@ -92,10 +91,14 @@ fn least_weight_error(w: &[f64], plain: f64, (lowest, highest): (f64, f64)) -> f
     for step in 0..64 {
         let scale = plain * (1.0 - f64::from(step) / 80.0);
         let inverse = 1.0 / scale;
-        let error: f64 = w
-            .iter()
-            .map(|w| ((w * inverse).round_ties_even().clamp(lowest, highest) * scale - w).abs().powf(2.4))
-            .sum();
+        let mut error = 0.0;
+        for w in w {
+            error += ((w * inverse).round_ties_even().clamp(lowest, highest) * scale - w).abs().powf(2.4);
+            // A sum of errors does not fall again.
+            if error >= best.0 {
+                break;
+            }
+        }
         if error < best.0 {
             best = (error, scale);
         }

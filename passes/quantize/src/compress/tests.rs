@@ -126,12 +126,13 @@ proptest! {
         if rows == 2 && layer.weights().outputs_per_group().is_multiple_of(2) {
             let taps = layer.weights().taps();
             prop_assert!(mask.chunks_exact(2 * taps).all(|pair| pair[..taps] == pair[taps..]));
+            prop_assert_eq!(pruner.refit(&mask, 2), pruner.refit(&mask, 1));
         }
         let count = (share * layer.real.len() as f64) as usize;
         let free = pruner.mask(&Pattern::Free { kept: count }, rows);
         prop_assert_eq!(kept(&free), count);
         for mask in [mask, free] {
-            let fitted = pruner.refit(&mask);
+            let fitted = pruner.refit(&mask, 1);
             prop_assert!(fitted.iter().zip(&mask).all(|(w, kept)| *kept || *w == 0.0));
             let (before, after) = (layer.error(&layer.masked(&mask)), layer.error(&fitted));
             prop_assert!(after <= before * (1.0 + 1e-6) + 1e-9, "{after} {before}");
@@ -196,12 +197,12 @@ fn exact_masks_err_less_than_those_of_magnitudes() {
         let pruner = layer.pruner();
         let half = layer.real.len() / 2;
         let mask = pruner.mask(&Pattern::Free { kept: half }, 1);
-        exact += layer.error(&pruner.refit(&mask));
+        exact += layer.error(&pruner.refit(&mask, 1));
         let mut order: Vec<usize> = (0..layer.real.len()).collect();
         order.sort_by(|&a, &b| layer.real[b].abs().total_cmp(&layer.real[a].abs()));
         let mut mask = vec![false; layer.real.len()];
         order[..half].iter().for_each(|&index| mask[index] = true);
-        magnitude += layer.error(&pruner.refit(&mask));
+        magnitude += layer.error(&pruner.refit(&mask, 1));
     }
     assert!(exact < 0.9 * magnitude, "{exact} {magnitude}");
 }
@@ -218,7 +219,7 @@ fn wide_layers_are_pruned_by_sweeps() {
     assert!(follows(&pattern, layer.shape, (4, 8)));
     for mask in [free, pattern] {
         let naive: Vec<bool> = (0..mask.len()).map(|index| index % 2 == 0).collect();
-        let (ours, theirs) = (layer.error(&pruner.refit(&mask)), layer.error(&pruner.refit(&naive)));
+        let (ours, theirs) = (layer.error(&pruner.refit(&mask, 1)), layer.error(&pruner.refit(&naive, 1)));
         assert!(ours < 0.8 * theirs, "{ours} {theirs}");
     }
     let setting = WeightConfig { bits: 4, pattern: Pattern::NofM { kept: 4, of: 8 } };
@@ -247,7 +248,7 @@ fn very_wide_layers_are_judged_by_squares_alone() {
     assert!(result.integers.iter().zip(&result.mask).all(|(q, kept)| *kept || *q == 0));
     let dense = pruner.compress(&WeightConfig::dense(8), &Options::default());
     assert!(dense.relative_error < 1e-3 && dense.relative_error < result.relative_error);
-    assert_eq!(pruner.refit(&free), layer.masked(&free));
+    assert_eq!(pruner.refit(&free, 1), layer.masked(&free));
 }
 
 #[test]
@@ -292,7 +293,7 @@ fn empty_statistics_and_zero_weights_do_no_harm() {
     let statistics = Statistics::from_products(vec![(products, vec![0.0; 2])], 10, false);
     let weights = LayerWeights { shape: [1, 1, 1, 2], groups: 1, real: &[0.5, 0.25] };
     let pruner = LayerCompressor::new(weights, &statistics);
-    let fitted = pruner.refit(&pruner.mask(&Pattern::Free { kept: 1 }, 1));
+    let fitted = pruner.refit(&pruner.mask(&Pattern::Free { kept: 1 }, 1), 1);
     assert!((fitted.iter().sum::<f32>() - 0.75).abs() < 0.02, "{fitted:?}");
 }
 

@@ -1,6 +1,7 @@
 //! Settings of single layers, and what each correction is worth.
 
 use super::*;
+use std::collections::BTreeMap;
 
 proptest! {
     #![proptest_config(cases(96))]

@@ -4,7 +4,7 @@ mod plot;
 
 use crate::artefact::{self, Files};
 use crate::codesign::record::{BudgetUse, Decision, budgets, decisions};
-use crate::codesign::{Answer, Judge, Judged, Measured, Session, does_not_fit, fold, front};
+use crate::codesign::{Answer, Judge, Judged, Ladder, Measured, Session, does_not_fit, fold};
 use crate::compiler;
 use crate::executor::{self, Drive};
 use crate::failure::Failure;
@@ -120,7 +120,12 @@ pub fn explore(
     let judge = Judge::new(model, task, Section::Evaluation, limit)?;
 
     let solving = Instant::now();
-    let answers = front(&session, &session.budgets(0), points)?;
+    let mut ladder = Ladder::new(&session.space, &session.budgets(0), points)?;
+    let mut answers = Vec::new();
+    while let Some(answer) = ladder.fastest()? {
+        answers.push(answer);
+    }
+    answers.reverse();
     let solve_seconds_per_point = solving.elapsed().as_secs_f64() / points.max(1) as f64;
     if answers.is_empty() {
         return Err(does_not_fit(&session).into());

@@ -5,7 +5,7 @@ use crate::compiler::Compiled;
 use crate::failure::printable;
 use crate::observer::Timing;
 use crate::reshape::{Reshaping, prices, step_name, variant_name};
-use crate::summary::{Layer, Summary};
+use crate::summary::{StageSummary, Summary};
 use lutweave_hw::cost::Part;
 use lutweave_hw::device::Device;
 use lutweave_ir::Diagnostic;
@@ -19,7 +19,7 @@ pub const COLUMNS: [&str; 9] =
     ["layer", "operator", "result", "bits", "taps x SIMD x PE", "MACs", "mult", "cycles", "share"];
 
 /// A layer as a row of the table [`COLUMNS`].
-pub fn row(layer: &Layer) -> [String; 9] {
+pub fn row(layer: &StageSummary) -> [String; 9] {
     let shape: Vec<String> = layer.shape.iter().skip(1).map(ToString::to_string).collect();
     let folding = match (layer.taps, layer.outputs) {
         (Some(taps), Some(outputs)) => format!("{taps} x {} x {outputs}", layer.lanes),
@@ -39,7 +39,7 @@ pub fn row(layer: &Layer) -> [String; 9] {
 }
 
 /// Width and pattern of a layer's weights.
-fn weights(layer: &Layer) -> String {
+fn weights(layer: &StageSummary) -> String {
     let bits = layer.weight_bits.map(|bits| bits.to_string()).unwrap_or_default();
     layer.pattern.as_ref().map_or(bits.clone(), |pattern| format!("{bits}, {pattern}"))
 }

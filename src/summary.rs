@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 
 /// One stage of the circuit.
 #[derive(Clone, Debug, Serialize)]
-pub struct Layer {
+pub struct StageSummary {
     /// Name of the node.
     pub name: String,
     /// Operator.
@@ -201,7 +201,7 @@ pub struct Summary {
     /// How much faster `--weights auto` may be on the same device, where it was not asked.
     pub faster: Option<Faster>,
     /// Stages of the circuit.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<StageSummary>,
     /// Modules of the circuit: those of the stages, and the forks, queues and converters between.
     pub modules: Vec<Module>,
     /// Wall-clock seconds.
@@ -213,13 +213,13 @@ fn objects<S: Serializer>(warnings: &[Diagnostic], serializer: S) -> Result<S::O
 }
 
 /// The stages of a fitted core.
-pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<Layer> {
+pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<StageSummary> {
     let bottleneck = fitted.plan.bottleneck().max(1);
     let stages = fitted.plan.stages.iter().filter(|stage| !matches!(stage.kernel, Kernel::Input | Kernel::Reshape));
     stages
         .map(|stage| {
             let node = core.node(stage.node);
-            Layer {
+            StageSummary {
                 name: node.name.clone(),
                 operator: node.op.name(),
                 shape: node.ty.shape.clone(),

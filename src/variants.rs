@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::pipeline::{self, Cleaned, Stage, State, gives_weights};
 use crate::reshape::variant_name;
 use crate::task::{Samples, Section, Task};
-use lutweave_codesign::deform::{LayerReport, Request, Variant, is_deformable};
+use lutweave_codesign::deform::{Request, ReshapedLayer, Variant, is_deformable};
 use lutweave_hw::plan;
 use lutweave_ir::{Diagnostic, Graph, Tensor};
 use serde::Serialize;
@@ -99,7 +99,7 @@ impl Ladder<'_> {
                 continue;
             }
             let layers = cleaned.reshaping.iter().flat_map(|reshaping| &reshaping.report.layers);
-            let layers: Vec<&LayerReport> = layers.collect();
+            let layers: Vec<&ReshapedLayer> = layers.collect();
             let name = if layers.is_empty() {
                 "plain"
             } else if layers.iter().all(|layer| layer.sampling == "square") {

@@ -1,6 +1,7 @@
 //! The joint choice, and the same for a network that gave up channels.
 
-use super::choose::{Chosen, MAX_USEFUL_DISTORTION, choose};
+use super::choose::{Chosen, choose};
+use super::ladder::MAX_USEFUL_DISTORTION;
 use super::session::Session;
 use crate::failure::Failure;
 use crate::pipeline::State;

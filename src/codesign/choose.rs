@@ -2,23 +2,20 @@
 
 use super::compress_first::{at_least_as_good, compress_first};
 use super::judge::Measured;
+use super::ladder::Ladder;
 use super::record::{self, Record, Round, decisions};
 use super::session::Session;
 use crate::failure::Failure;
-use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
-use lutweave_codesign::{Budgets, Design, SOLVER_LIMITS, Space};
+use lutweave_codesign::sensitivity::real;
+use lutweave_codesign::{Budgets, Design, Space};
 use lutweave_hw::cost::Resources;
 use lutweave_ir::{Diagnostic, Severity};
-use lutweave_quantize::compress::WeightConfig;
+use lutweave_quantize::compress::WeightConfigs;
 use lutweave_solve::{Outcome, Problem, Solution};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Error budgets that the solver is asked about.
 const BUDGET_STEPS: usize = 40;
-
-/// A sum of distortions that ruins most networks.
-pub const MAX_USEFUL_DISTORTION: u64 = DISTORTION_ONE / 4;
 
 /// Candidates are measured again whose drop is within this factor of the limit.
 const REMEASURE_FACTOR: f64 = 2.0;
@@ -47,7 +44,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(space: &Arc<Space>, problem: Problem, solution: Solution) -> Self {
+    pub(super) fn new(space: &Arc<Space>, problem: Problem, solution: Solution) -> Self {
         let design = space.design(&solution.selection);
         Self { space: Arc::clone(space), problem, solution, design }
     }
@@ -120,24 +117,25 @@ struct Picked {
 /// The fastest choice within budgets whose measured drop is allowed. The limits on parts are
 /// dropped if a number of multipliers was asked for that the device has no room for.
 fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picked, Failure> {
-    let mut candidates = front(session, budgets, BUDGET_STEPS)?;
-    if candidates.is_empty() {
+    let mut ladder = Ladder::new(&session.space, budgets, BUDGET_STEPS)?;
+    let mut candidate = ladder.fastest()?;
+    if candidate.is_none() {
         // What fits may cost more than what ruins most networks.
-        let all = Budgets { distortion: session.space.most_distortion(), ..budgets.clone() };
-        candidates = solve(session, &all)?.into_iter().collect();
+        candidate = solve(session, &Budgets { distortion: session.space.most_distortion(), ..budgets.clone() })?;
     }
-    if candidates.is_empty() && session.multipliers().is_some() {
+    if candidate.is_none() && session.multipliers().is_some() {
         let ignored = does_not_fit(session).help("the device's resource limits are ignored");
         session.state.context.warn(Diagnostic { severity: Severity::Warning, ..ignored });
         *budgets = budgets.clone().without_parts();
-        candidates = front(session, budgets, BUDGET_STEPS)?;
+        ladder = Ladder::new(&session.space, budgets, BUDGET_STEPS)?;
+        candidate = ladder.fastest()?;
     }
-    if candidates.is_empty() {
+    if candidate.is_none() {
         return Err(does_not_fit(session).into());
     }
     let mut rounds: Vec<Round> = Vec::new();
     let mut found = None;
-    while let Some(answer) = candidates.pop() {
+    while let Some(answer) = candidate {
         session.state.context.check()?;
         let measured = session.measure(&answer.design.settings)?;
         let accepted = allowed(&measured, max_drop);
@@ -152,6 +150,7 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
         if found.is_some() {
             break;
         }
+        candidate = ladder.fastest()?;
     }
     let found = match found {
         Some(found) => found,
@@ -180,8 +179,8 @@ fn remeasured(
     let mut tried = vec![answer.design.settings.clone()];
     for space in session.around(&answer.design.settings)? {
         session.state.context.check()?;
-        let as_fast = |other: &Answer| other.solution.cycles <= answer.solution.cycles;
-        let Some(other) = front_of(&space, budgets, BUDGET_STEPS)?.into_iter().find(as_fast) else { continue };
+        let mut ladder = Ladder::new(&space, budgets, BUDGET_STEPS)?;
+        let Some(other) = ladder.within(answer.solution.cycles)? else { continue };
         if tried.contains(&other.design.settings) {
             continue;
         }
@@ -194,39 +193,6 @@ fn remeasured(
         }
     }
     Ok(None)
-}
-
-/// The fastest choice for each of a ladder of error budgets, slowest first, each faster than the one
-/// before: a larger budget that buys no cycles is the same choice, or a worse one.
-///
-/// # Errors
-/// An internal error if the problem is malformed.
-pub fn front(session: &Session, budgets: &Budgets, points: usize) -> Result<Vec<Answer>, Failure> {
-    front_of(&session.space, budgets, points)
-}
-
-fn front_of(space: &Arc<Space>, budgets: &Budgets, points: usize) -> Result<Vec<Answer>, Failure> {
-    let problem = space.problem(budgets);
-    let mut answers: Vec<Answer> = Vec::new();
-    for (problem, outcome) in
-        lutweave_solve::front(&problem, lutweave_codesign::DISTORTION, &ladder(space, points), &SOLVER_LIMITS)?
-    {
-        lutweave_codesign::checked(&problem, &outcome)?;
-        let Outcome::Solved(solution) = outcome else { continue };
-        if answers.last().is_none_or(|last| solution.cycles < last.solution.cycles) {
-            answers.push(Answer::new(space, problem, *solution));
-        }
-    }
-    Ok(answers)
-}
-
-/// Sums of distortions to ask about: the least possible, then a geometric ladder to what ruins
-/// most networks, or what the worst settings cost.
-fn ladder(space: &Space, points: usize) -> Vec<u64> {
-    let most = space.most_distortion().clamp(1, MAX_USEFUL_DISTORTION);
-    let least = space.least_distortion().clamp(1, most);
-    let ratio = (most as f64 / least as f64).powf(1.0 / points.saturating_sub(1).max(1) as f64);
-    (0..points).map(|step| (least as f64 * ratio.powi(step as i32)).ceil() as u64).collect()
 }
 
 /// The fewest cycles within budgets, if a choice was found.
@@ -245,11 +211,7 @@ fn solve_in(space: &Arc<Space>, budgets: &Budgets) -> Result<Option<Answer>, Fai
 ///
 /// # Errors
 /// An internal error if the problem is malformed.
-pub fn fold(
-    session: &Session,
-    settings: &BTreeMap<String, WeightConfig>,
-    budgets: &Budgets,
-) -> Result<Option<Answer>, Failure> {
+pub fn fold(session: &Session, settings: &WeightConfigs, budgets: &Budgets) -> Result<Option<Answer>, Failure> {
     solve_in(&Arc::new(session.space.with_settings(settings)), budgets)
 }
 

@@ -11,7 +11,7 @@ use lutweave_codesign::sensitivity::{SensitivityTable, Study};
 use lutweave_codesign::{Budgets, Design, Space};
 use lutweave_hw::fit::{Fitted, realize};
 use lutweave_ir::Diagnostic;
-use lutweave_quantize::compress::WeightConfig;
+use lutweave_quantize::compress::WeightConfigs;
 use lutweave_quantize::{NormalizedNetwork, normalized_network};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If the observer wants no more.
-    pub fn around(&self, state: &BTreeMap<String, WeightConfig>) -> Result<[Arc<Space>; 2], Failure> {
+    pub fn around(&self, state: &WeightConfigs) -> Result<[Arc<Space>; 2], Failure> {
         let near = tables(&self.subject, &self.study, Some(state), &self.prices_key, &self.cache, self.state.context)?;
         let halfway: Vec<SensitivityTable> =
             self.tables.iter().zip(&near).map(|(far, near)| far.midpoint(near)).collect();
@@ -84,7 +84,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As [`State::candidate`].
-    pub fn lower(&self, settings: &BTreeMap<String, WeightConfig>) -> Result<Lowered, Failure> {
+    pub fn lower(&self, settings: &WeightConfigs) -> Result<Lowered, Failure> {
         self.state.candidate(8, Some(settings))
     }
 
@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As [`State::candidate`].
-    pub fn measure(&self, settings: &BTreeMap<String, WeightConfig>) -> Result<Measured, Failure> {
+    pub fn measure(&self, settings: &WeightConfigs) -> Result<Measured, Failure> {
         self.cached(settings, || self.measured(&self.lower(settings)?))
     }
 
@@ -100,17 +100,13 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As [`Judge::measure`].
-    pub fn measure_lowered(
-        &self,
-        settings: &BTreeMap<String, WeightConfig>,
-        lowered: &Lowered,
-    ) -> Result<Measured, Failure> {
+    pub fn measure_lowered(&self, settings: &WeightConfigs, lowered: &Lowered) -> Result<Measured, Failure> {
         self.cached(settings, || self.measured(lowered))
     }
 
     fn cached(
         &self,
-        settings: &BTreeMap<String, WeightConfig>,
+        settings: &WeightConfigs,
         measure: impl FnOnce() -> Result<Measured, Failure>,
     ) -> Result<Measured, Failure> {
         let key = self.key.question(&format!("drop {settings:?}"));

@@ -5,9 +5,8 @@ use crate::failure::Failure;
 use crate::observer::Context;
 use lutweave_codesign::sensitivity::{SensitivityTable, Study, hardware_settings, measure, measure_around};
 use lutweave_ir::{Data, Graph, Tensor, text};
-use lutweave_quantize::compress::WeightConfig;
+use lutweave_quantize::compress::{WeightConfig, WeightConfigs};
 use lutweave_quantize::{NormalizedLayer, NormalizedNetwork};
-use std::collections::BTreeMap;
 
 /// Part of the cache's keys: raised when measuring changes its results.
 const REVISION: u32 = 7;
@@ -67,7 +66,7 @@ fn settings(layer: &NormalizedLayer) -> Vec<WeightConfig> {
 pub fn tables(
     subject: &NormalizedNetwork,
     study: &Study,
-    state: Option<&BTreeMap<String, WeightConfig>>,
+    state: Option<&WeightConfigs>,
     key: &Key,
     cache: &Cache,
     context: &Context,

@@ -37,7 +37,8 @@ pub(super) fn quantize(state: &mut State) -> Result<(), Failure> {
         ..QuantizeOptions::default()
     };
     let calibrated = state.cleaned.calibrated(|graph| Calibrated::new(graph, &state.calibration, &options))?;
-    let quantized = calibrated.lower(&QuantizeOptions { settings, ..options })?;
+    let lower = || calibrated.lower(&QuantizeOptions { settings, ..options });
+    let quantized = state.cleaned.quantized(state.weight_bits, settings, lower)?;
     drop((calibrating, rounding));
     let (graph, layers, warnings) = (quantized.graph, quantized.layers, quantized.warnings);
     state.quantized = Some(Quantized { graph, layers, rewrites: RewriteReport::default(), warnings });

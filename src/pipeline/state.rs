@@ -17,12 +17,19 @@ use lutweave_hw::plan::Choice;
 use lutweave_ir::split::Split;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, Op, Tensor, text};
 use lutweave_quantize::channels::Removed;
-use lutweave_quantize::compress::WeightConfig;
+use lutweave_quantize::compress::WeightConfigs;
 use lutweave_quantize::{Calibrated, LayerReport, head, normalized_network};
 use lutweave_rewrite::cleanup::RewriteReport;
 use lutweave_rewrite::sites::Site;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A quantized graph, and what was asked for.
+struct Candidate {
+    weight_bits: u8,
+    settings: Option<WeightConfigs>,
+    quantized: lutweave_quantize::Quantized,
+}
 
 /// A float model on its way to what is quantized.
 #[derive(Clone)]
@@ -30,6 +37,8 @@ pub struct Cleaned {
     graph: Graph,
     /// What the calibration samples show of the graph; shared by all candidates that are made of it.
     calibrated: Arc<OnceLock<Arc<Calibrated>>>,
+    /// The candidate that was quantized last: what is chosen was measured just before.
+    latest: Arc<Mutex<Option<Candidate>>>,
     /// What the rewrites did.
     pub rewrites: RewriteReport,
     /// Channels that were removed.
@@ -54,6 +63,7 @@ impl Cleaned {
         Self {
             graph,
             calibrated: Arc::default(),
+            latest: Arc::default(),
             rewrites: RewriteReport::default(),
             removed: None,
             reshaping: None,
@@ -74,6 +84,7 @@ impl Cleaned {
     pub(crate) fn set_graph(&mut self, graph: Graph) {
         self.graph = graph;
         self.calibrated = Arc::default();
+        self.latest = Arc::default();
     }
 
     /// What calibration samples show of the graph: asked for once, by `calibrate`.
@@ -88,6 +99,23 @@ impl Cleaned {
         // Whoever was faster found the same.
         let _ = self.calibrated.set(Arc::clone(&calibrated));
         Ok(calibrated)
+    }
+
+    /// The graph with weights of so many bits, and with settings: asked for anew unless that was the last question.
+    pub(crate) fn quantized(
+        &self,
+        weight_bits: u8,
+        settings: Option<&WeightConfigs>,
+        quantize: impl FnOnce() -> Result<lutweave_quantize::Quantized, Diagnostics>,
+    ) -> Result<lutweave_quantize::Quantized, Diagnostics> {
+        let latest = || self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = |latest: &&Candidate| latest.weight_bits == weight_bits && latest.settings.as_ref() == settings;
+        if let Some(latest) = latest().as_ref().filter(asked) {
+            return Ok(latest.quantized.clone());
+        }
+        let quantized = quantize()?;
+        *latest() = Some(Candidate { weight_bits, settings: settings.cloned(), quantized: quantized.clone() });
+        Ok(quantized)
     }
 
     /// Multiply-accumulates of the layers whose weights may be chosen.
@@ -149,7 +177,7 @@ pub struct State<'a> {
     /// Width of the weights of layers without a setting.
     pub weight_bits: u8,
     /// Settings of layers, where these were chosen or pruned.
-    pub settings: Option<BTreeMap<String, WeightConfig>>,
+    pub settings: Option<WeightConfigs>,
     /// Foldings of stages by the names of their nodes, where these were chosen.
     pub foldings: Option<BTreeMap<String, Choice>>,
     /// How weights were pruned.
@@ -208,11 +236,7 @@ impl<'a> State<'a> {
     ///
     /// # Errors
     /// Everything in the model that cannot be compiled, or [`Failure::Cancelled`].
-    pub fn candidate(
-        &self,
-        weight_bits: u8,
-        settings: Option<&BTreeMap<String, WeightConfig>>,
-    ) -> Result<Lowered, Failure> {
+    pub fn candidate(&self, weight_bits: u8, settings: Option<&WeightConfigs>) -> Result<Lowered, Failure> {
         let mut candidate = Self { weight_bits, settings: settings.cloned(), ..self.clone() };
         pipeline::run_quietly(&mut candidate, |pass| pass.stage == Stage::Lower)?;
         Ok(candidate.lowered.expect("invariant: the passes of that stage lower"))

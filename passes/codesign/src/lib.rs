@@ -16,14 +16,14 @@ pub use space::{Design, Member, Space, StageSpace};
 
 use crate::sensitivity::SensitivityTable;
 use lutweave_ir::Diagnostic;
-use lutweave_quantize::compress::{Pattern, WeightConfig};
+use lutweave_quantize::compress::{Pattern, WeightConfig, WeightConfigs};
 use lutweave_solve::Limits;
 use lutweave_solve::{Outcome, Problem, check, check_bound, check_infeasible, knapsack, least_size, minimise_cycles};
 use std::collections::BTreeMap;
 
 /// How hard a choice is searched: the bound is proven, and distortion is lowered where stages have
 /// cycles to spare.
-pub const SOLVER_LIMITS: Limits = Limits { nodes: 400, total_nodes: 1500, secondary: Some(DISTORTION), prices: true };
+pub const SOLVER_LIMITS: Limits = Limits { nodes: 400, total_nodes: 1500, secondary: Some(DISTORTION), report: true };
 
 /// The fewest cycles within the budgets, checked.
 ///
@@ -62,7 +62,7 @@ pub fn compress_first(
     tables: &[SensitivityTable],
     weights: &BTreeMap<String, u64>,
     distortion: u64,
-) -> Result<Option<BTreeMap<String, WeightConfig>>, Diagnostic> {
+) -> Result<Option<WeightConfigs>, Diagnostic> {
     const BUCKETS: usize = 10_000;
     let size = |table: &SensitivityTable, setting: &WeightConfig| {
         let dense = weights.get(&table.layer).copied().unwrap_or(0) * u64::from(setting.bits);

@@ -7,7 +7,7 @@ const STEPS: usize = 200;
 
 /// What a baseline needs to know of a layer.
 #[derive(Clone, Copy, Debug)]
-pub struct LayerWeights<'a> {
+pub struct PrunableLayer<'a> {
     /// All weights.
     pub weights: &'a [f32],
     /// Outputs, kernel height, kernel width, inputs (per group).
@@ -45,7 +45,7 @@ pub enum Target {
 ///
 /// # Errors
 /// A share outside 0 to 1, a layer without weights or with a shape of another size, or a weight that is not finite.
-pub fn allocate(method: Method, layers: &[LayerWeights<'_>], target: Target) -> Result<Vec<usize>, Diagnostic> {
+pub fn allocate(method: Method, layers: &[PrunableLayer<'_>], target: Target) -> Result<Vec<usize>, Diagnostic> {
     let share = match target {
         Target::Weights(share) | Target::Macs(share) => share,
     };
@@ -85,13 +85,13 @@ pub fn allocate(method: Method, layers: &[LayerWeights<'_>], target: Target) -> 
 }
 
 /// Density of a layer up to the common scale.
-fn kernel_density(layer: &LayerWeights<'_>) -> f64 {
+fn kernel_density(layer: &PrunableLayer<'_>) -> f64 {
     let sum: f64 = layer.shape.iter().map(|&extent| extent as f64).sum();
     sum / layer.shape.iter().map(|&extent| extent as f64).product::<f64>()
 }
 
 /// Magnitudes, largest first.
-fn magnitudes(layer: &LayerWeights<'_>) -> Vec<f64> {
+fn magnitudes(layer: &PrunableLayer<'_>) -> Vec<f64> {
     let mut sorted: Vec<f64> = layer.weights.iter().map(|&weight| f64::from(weight).abs()).collect();
     sorted.sort_by(|a, b| b.total_cmp(a));
     sorted
@@ -99,7 +99,7 @@ fn magnitudes(layer: &LayerWeights<'_>) -> Vec<f64> {
 
 /// Scores, largest first. The sum for the i-th largest weight runs over the first i of the sorted weights, as in the
 /// authors' code.
-fn lamp_scores(layer: &LayerWeights<'_>) -> Vec<f64> {
+fn lamp_scores(layer: &PrunableLayer<'_>) -> Vec<f64> {
     let mut sum = 0.0;
     let score = |magnitude: f64| {
         sum += magnitude * magnitude;
@@ -163,12 +163,12 @@ fn by_density(sizes: &[usize], costs: &[u64], densities: &[f64], room: u128) -> 
 mod tests {
     use proptest::prelude::*;
 
-    use super::{LayerWeights, Method, Target, allocate};
+    use super::{Method, PrunableLayer, Target, allocate};
 
     const METHODS: [Method; 4] = [Method::Uniform, Method::Magnitude, Method::Lamp, Method::Erk];
 
-    fn layer(weights: &[f32], shape: [usize; 4], macs_per_weight: u64) -> LayerWeights<'_> {
-        LayerWeights { weights, shape, macs_per_weight }
+    fn layer(weights: &[f32], shape: [usize; 4], macs_per_weight: u64) -> PrunableLayer<'_> {
+        PrunableLayer { weights, shape, macs_per_weight }
     }
 
     proptest! {

@@ -62,7 +62,7 @@ pub fn why_not_any(
     let Some(pinned) = pinned(problem, stage, options) else {
         return Err(Diagnostic::error("no-such-option", format!("there is no option {options:?} of stage {stage}")));
     };
-    let outcome = minimise_cycles(&pinned, &Limits { prices: false, ..*limits })?;
+    let outcome = minimise_cycles(&pinned, &Limits { report: false, ..*limits })?;
     let reason = match &outcome {
         Outcome::Solved(other) if other.cycles == cycles => {
             format!("it does as well: {} cycles with it, too", other.cycles)

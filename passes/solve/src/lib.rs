@@ -4,7 +4,7 @@
 //!   whose prices prove infeasibility in exact integers, rounding and repair, and branch and bound.
 //! * [`check()`] verifies a [`Solution`] with its [`Refutation`], sharing no code with the search.
 //! * [`why_not`] answers what an option that was not chosen would do.
-//! * [`front`] solves one problem for a list of limits of one budget.
+//! * [`Sweep`] solves one problem at one limit of a budget after another.
 //! * [`least_distortion`] and [`least_size`] are the dynamic programs for one budget (pruning by rate and distortion,
 //!   ICCV 2023; L-GreCo).
 //! * [`allocate()`] gives the sparsity of each layer by the usual baselines.
@@ -19,7 +19,6 @@ mod forest;
 pub mod knapsack;
 pub mod minimise;
 mod model;
-pub mod pareto;
 pub mod problem;
 pub mod refutation;
 mod relax;
@@ -27,15 +26,16 @@ mod repair;
 pub mod report;
 mod search;
 mod secondary;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use allocate::{LayerWeights, Method, Target, allocate};
+pub use allocate::{Method, PrunableLayer, Target, allocate};
 pub use check::{Violation, check, check_bound, check_infeasible};
 pub use explain::{WhyNot, why_not, why_not_any};
 pub use knapsack::{Setting, least_distortion, least_size};
 pub use minimise::{Limits, Outcome, Solution, minimise_cycles};
-pub use pareto::front;
 pub use problem::{Alternative, Budget, Edge, Problem, Stage};
 pub use refutation::{Axis, Refutation};
 pub use report::{Price, RunnerUp};
+pub use sweep::Sweep;

@@ -19,13 +19,13 @@ pub struct Limits {
     pub total_nodes: usize,
     /// Index of the budget whose use is lowered once the cycles are settled.
     pub secondary: Option<usize>,
-    /// Whether to measure what larger budgets would buy.
-    pub prices: bool,
+    /// Whether to say what each budget is worth and which options come next.
+    pub report: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { nodes: 500, total_nodes: 1500, secondary: None, prices: true }
+        Self { nodes: 500, total_nodes: 1500, secondary: None, report: true }
     }
 }
 
@@ -46,9 +46,10 @@ pub struct Solution {
     pub optimal: bool,
     /// Refutes that a selection of options with fewer cycles than `lower_bound` fits.
     pub certificate: Refutation,
-    /// What each budget is worth.
+    /// What each budget is worth; empty without [`Limits::report`].
     pub prices: Vec<Price>,
-    /// The next best option of each stage while the others stay; none for a stage without another option.
+    /// The next best option of each stage while the others stay; none for a stage without another option. Empty
+    /// without [`Limits::report`].
     pub runner_up: Vec<Option<RunnerUp>>,
     /// Cycles by which each stage is faster than the slowest.
     pub slack: Vec<u64>,
@@ -123,7 +124,11 @@ pub(super) fn solve(problem: &Problem, model: &Model, limits: &Limits) -> Outcom
     // Lowering a budget may happen upon fewer cycles, too.
     let cycles = problem.cycles(&chosen).unwrap_or(cycles);
     let lower_bound = counts.get(proven).copied().unwrap_or(cycles).min(cycles);
-    let prices = report::prices(problem, model, &counts, cycles, &selection, limits.prices);
+    let (mut prices, mut runner_up) = (Vec::new(), Vec::new());
+    if limits.report {
+        prices = report::prices(problem, model, &counts, cycles, &selection);
+        runner_up = report::runners_up(problem, &chosen, &prices);
+    }
     Outcome::Solved(Box::new(Solution {
         cycles,
         uses: problem.usage(&chosen).unwrap_or_default(),
@@ -131,7 +136,7 @@ pub(super) fn solve(problem: &Problem, model: &Model, limits: &Limits) -> Outcom
         gap: cycles as f64 / lower_bound.max(1) as f64 - if cycles == 0 { 0.0 } else { 1.0 },
         optimal: lower_bound == cycles,
         certificate: proof,
-        runner_up: report::runners_up(problem, &chosen, &prices),
+        runner_up,
         slack: problem.stages.iter().zip(&chosen).map(|(stage, &o)| cycles - stage.options[o].cycles).collect(),
         prices,
         selection: chosen,

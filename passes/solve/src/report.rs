@@ -40,14 +40,7 @@ pub struct RunnerUp {
 }
 
 /// Prices of all budgets at a solution.
-pub(super) fn prices(
-    problem: &Problem,
-    model: &Model,
-    counts: &[u64],
-    cycles: u64,
-    selection: &[u32],
-    measure: bool,
-) -> Vec<Price> {
+pub(super) fn prices(problem: &Problem, model: &Model, counts: &[u64], cycles: u64, selection: &[u32]) -> Vec<Price> {
     let position = counts.partition_point(|&count| count < cycles);
     // Just below the solution, unless that leaves a stage without options.
     let tight = counts[position.saturating_sub(1)];
@@ -59,30 +52,28 @@ pub(super) fn prices(
     for (&budget, &share) in model.active.iter().zip(&search.prices) {
         prices[budget].share = share;
     }
-    if measure {
-        let asked: Vec<(usize, usize, u64)> = (model.active.iter().enumerate())
-            .filter(|&(_, &budget)| prices[budget].share > BINDING)
-            .flat_map(|(at, &budget)| INCREASES.map(|percent| (at, budget, percent)))
-            .collect();
-        let reached: Vec<u64> = asked
-            .par_iter()
-            .map(|&(at, budget, percent)| {
-                let limit = u128::from(problem.budgets[budget].limit) * u128::from(100 + percent) / 100;
-                let mut larger = model.clone();
-                larger.tighten(at, u64::try_from(limit).unwrap_or(u64::MAX));
-                let mut bisection = Bisection::new(&larger);
-                bisection.best = Some((position, selection.to_vec()));
-                bisection.narrow(1, &mut 0);
-                bisection.best.map_or(cycles, |best| larger.cycles(&best.1).min(cycles))
-            })
-            .collect();
-        for (&(_, budget, percent), &now) in asked.iter().zip(&reached) {
-            let price = &mut prices[budget];
-            // A larger increase can do what a smaller one does.
-            let now = price.measured.last().map_or(now, |&(_, before)| now.min(before));
-            price.measured.push((percent, now));
-            price.per_percent = (cycles - now) as f64 / percent as f64;
-        }
+    let asked: Vec<(usize, usize, u64)> = (model.active.iter().enumerate())
+        .filter(|&(_, &budget)| prices[budget].share > BINDING)
+        .flat_map(|(at, &budget)| INCREASES.map(|percent| (at, budget, percent)))
+        .collect();
+    let reached: Vec<u64> = asked
+        .par_iter()
+        .map(|&(at, budget, percent)| {
+            let limit = u128::from(problem.budgets[budget].limit) * u128::from(100 + percent) / 100;
+            let mut larger = model.clone();
+            larger.tighten(at, u64::try_from(limit).unwrap_or(u64::MAX));
+            let mut bisection = Bisection::new(&larger);
+            bisection.best = Some((position, selection.to_vec()));
+            bisection.narrow(1, &mut 0);
+            bisection.best.map_or(cycles, |best| larger.cycles(&best.1).min(cycles))
+        })
+        .collect();
+    for (&(_, budget, percent), &now) in asked.iter().zip(&reached) {
+        let price = &mut prices[budget];
+        // A larger increase can do what a smaller one does.
+        let now = price.measured.last().map_or(now, |&(_, before)| now.min(before));
+        price.measured.push((percent, now));
+        price.per_percent = (cycles - now) as f64 / percent as f64;
     }
     prices
 }

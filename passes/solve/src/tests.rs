@@ -116,15 +116,15 @@ proptest! {
 
     #[test]
     fn bounds_hold_without_branching(seed: u64, edges: bool) {
-        let limits = Limits { nodes: 1, total_nodes: 0, secondary: Some(0), prices: true };
+        let limits = Limits { nodes: 1, total_nodes: 0, secondary: Some(0), report: true };
         agree(&small(seed, edges), &limits)?;
     }
 
     #[test]
     fn secondary_budget_is_never_raised(seed: u64, edges: bool) {
         let problem = small(seed, edges);
-        let plain = minimise_cycles(&problem, &Limits { prices: false, ..Limits::default() }).unwrap();
-        let limits = Limits { prices: false, secondary: Some(0), ..Limits::default() };
+        let plain = minimise_cycles(&problem, &Limits { report: false, ..Limits::default() }).unwrap();
+        let limits = Limits { report: false, secondary: Some(0), ..Limits::default() };
         let lowered = minimise_cycles(&problem, &limits).unwrap();
         if let (Some(plain), Some(lowered)) = (plain.solution(), lowered.solution()) {
             prop_assert_eq!(plain.cycles, lowered.cycles);
@@ -134,11 +134,12 @@ proptest! {
     }
 
     #[test]
-    fn a_front_equals_separate_solutions(seed: u64, edges: bool) {
+    fn a_sweep_equals_separate_solutions(seed: u64, edges: bool) {
         let problem = small(seed, edges);
         let limit = problem.budgets[0].limit;
-        let points = [limit / 2, limit, limit * 2];
-        for (point, outcome) in front(&problem, 0, &points, &Limits::default()).unwrap() {
+        let mut sweep = Sweep::new(&problem, 0, limit * 2, &Limits::default()).unwrap();
+        for limit in [limit / 2, limit * 2, limit] {
+            let (point, outcome) = sweep.at(limit);
             let best = brute_force(&point);
             prop_assert_eq!(outcome.solution().map(|solution| solution.cycles), best);
             match outcome {

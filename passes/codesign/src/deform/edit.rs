@@ -4,7 +4,7 @@ use lutweave_ir::op::{DeformConv, Unary};
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op, Tensor, TensorType};
 
 /// A deformable layer of a source graph.
-pub(super) struct Layer {
+pub(super) struct DeformableLayer {
     pub node: NodeId,
     pub conv: DeformConv,
 }
@@ -17,7 +17,7 @@ pub(super) struct Edit<'s> {
 }
 
 /// Makes something of a deformable layer: the node that takes its place, or nothing if it stays.
-pub(super) type Replace<'r> = dyn FnMut(&mut Edit, &Layer) -> Result<Option<NodeId>, Diagnostic> + 'r;
+pub(super) type Replace<'r> = dyn FnMut(&mut Edit, &DeformableLayer) -> Result<Option<NodeId>, Diagnostic> + 'r;
 
 /// The graph with its deformable layers replaced; `None` if all of them stay.
 ///
@@ -29,7 +29,7 @@ pub(super) fn rebuild(source: &Graph, replace: &mut Replace) -> Result<Option<Gr
     for id in source.ids() {
         let node = source.node(id);
         let replaced = match &node.op {
-            Op::DeformConv(conv) => replace(&mut edit, &Layer { node: id, conv: *conv })?,
+            Op::DeformConv(conv) => replace(&mut edit, &DeformableLayer { node: id, conv: *conv })?,
             _ => None,
         };
         changed |= replaced.is_some();
@@ -65,7 +65,12 @@ impl Edit<'_> {
     }
 
     /// The layer with a function between its offsets and their use.
-    fn with_offsets_through(&mut self, layer: &Layer, name: &str, function: Unary) -> Result<NodeId, Diagnostic> {
+    fn with_offsets_through(
+        &mut self,
+        layer: &DeformableLayer,
+        name: &str,
+        function: Unary,
+    ) -> Result<NodeId, Diagnostic> {
         let node = self.source.node(layer.node);
         let mut operands = self.operands(layer.node);
         operands[3] = self.graph.add(&format!("{}.{name}", node.name), Op::Unary(function), &[operands[3]])?;
@@ -73,12 +78,12 @@ impl Edit<'_> {
     }
 
     /// The layer with clamped offsets.
-    pub fn with_clamped_offsets(&mut self, layer: &Layer, lo: f32, hi: f32) -> Result<NodeId, Diagnostic> {
+    pub fn with_clamped_offsets(&mut self, layer: &DeformableLayer, lo: f32, hi: f32) -> Result<NodeId, Diagnostic> {
         self.with_offsets_through(layer, "bound", Unary::Clip { lo, hi })
     }
 
     /// The layer with whole offsets; `None` if they are whole already.
-    pub fn with_whole_offsets(&mut self, layer: &Layer) -> Result<Option<NodeId>, Diagnostic> {
+    pub fn with_whole_offsets(&mut self, layer: &DeformableLayer) -> Result<Option<NodeId>, Diagnostic> {
         if is_whole(self.source, self.source.node(layer.node).operands[3]) {
             return Ok(None);
         }

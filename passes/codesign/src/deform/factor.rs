@@ -1,6 +1,6 @@
 //! Dense layers as one filter per channel and a mixture of channels.
 
-use super::edit::{Edit, Layer};
+use super::edit::{DeformableLayer, Edit};
 use lutweave_ir::op::{Conv, DeformConv, Geometry};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
@@ -16,7 +16,7 @@ pub(super) fn depthwise_name(layer: &str) -> String {
 /// A dense layer as a depthwise deformable one and a pointwise one. For each input channel the
 /// filters of all outputs are multiples of one: the best in the sum of squares, by the largest
 /// singular value. `None` for layers with groups, of one tap, or whose weights are no constant.
-pub(super) fn factor(edit: &mut Edit, layer: &Layer) -> Result<Option<NodeId>, Diagnostic> {
+pub(super) fn factor(edit: &mut Edit, layer: &DeformableLayer) -> Result<Option<NodeId>, Diagnostic> {
     let node = edit.source.node(layer.node);
     let name = node.name.clone();
     let weights = edit.source.constant_of(node.operands[1]);

@@ -13,7 +13,7 @@ mod project;
 mod tests;
 
 use crate::sensitivity::{Loss, Study};
-use edit::Layer;
+use edit::DeformableLayer;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::op::Sampling;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op, Tensor};
@@ -78,7 +78,7 @@ pub struct Price {
 
 /// What became of a deformable layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LayerReport {
+pub struct ReshapedLayer {
     /// Its name.
     pub name: String,
     /// `free`, or `square` for one distance per pixel.
@@ -100,7 +100,7 @@ pub struct Report {
     /// What was asked for.
     pub variant: Variant,
     /// The layers, in order.
-    pub layers: Vec<LayerReport>,
+    pub layers: Vec<ReshapedLayer>,
     /// The steps that changed something, in order.
     pub prices: Vec<Price>,
 }
@@ -192,7 +192,12 @@ fn seen(study: &Study) -> BTreeMap<String, [f32; 2]> {
 }
 
 /// The bounds that a layer's offsets get, if they are to change.
-fn bounds(graph: &Graph, layer: &Layer, request: &Request, seen: &BTreeMap<String, [f32; 2]>) -> Option<(f32, f32)> {
+fn bounds(
+    graph: &Graph,
+    layer: &DeformableLayer,
+    request: &Request,
+    seen: &BTreeMap<String, [f32; 2]>,
+) -> Option<(f32, f32)> {
     let stated = stated_offsets(graph, graph.node(layer.node).operands[3]);
     let reach = match (request.variant, request.reach) {
         (Variant::Bounded | Variant::Square, reach) => reach.unwrap_or(DEFAULT_REACH) as i32,
@@ -207,13 +212,13 @@ fn bounds(graph: &Graph, layer: &Layer, request: &Request, seen: &BTreeMap<Strin
     (stated.lo < least || stated.hi > reach).then_some((least as f32, reach as f32))
 }
 
-fn layers(graph: &Graph, seen: &BTreeMap<String, [f32; 2]>, notes: &BTreeMap<String, String>) -> Vec<LayerReport> {
-    let layer = |id: NodeId| -> Option<LayerReport> {
+fn layers(graph: &Graph, seen: &BTreeMap<String, [f32; 2]>, notes: &BTreeMap<String, String>) -> Vec<ReshapedLayer> {
+    let layer = |id: NodeId| -> Option<ReshapedLayer> {
         let node = graph.node(id);
         let Op::DeformConv(conv) = &node.op else { return None };
         let stated = stated_offsets(graph, node.operands[3]);
         let depth = graph.node(node.operands[1]).ty.shape[3];
-        Some(LayerReport {
+        Some(ReshapedLayer {
             name: node.name.clone(),
             sampling: match conv.sampling {
                 Sampling::Free { .. } => "free",

@@ -1,13 +1,13 @@
 //! Free offsets as one distance per pixel.
 
-use super::edit::{Edit, Layer};
+use super::edit::{DeformableLayer, Edit};
 use lutweave_ir::op::{Conv, DeformConv, Geometry, Sampling, Unary};
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op};
 use lutweave_quantize::stated_offsets;
 use lutweave_rewrite::rules::template::template;
 
 /// Why a layer has no square form; `None` if it has one.
-pub(super) fn obstacle(graph: &Graph, layer: &Layer) -> Option<String> {
+pub(super) fn obstacle(graph: &Graph, layer: &DeformableLayer) -> Option<String> {
     let weights = &graph.node(graph.node(layer.node).operands[1]).ty.shape;
     let (side, conv) = (weights[1], &layer.conv);
     if conv.sampling == Sampling::Square {
@@ -31,7 +31,7 @@ pub(super) fn obstacle(graph: &Graph, layer: &Layer) -> Option<String> {
 /// squares of all offsets. A layer that makes the offsets takes that into its weights when the
 /// graph is cleaned. Distances lie in `0..=reach`. `None` if the layer has a distance already. It
 /// must have no [`obstacle`].
-pub(super) fn project(edit: &mut Edit, layer: &Layer, reach: u32) -> Result<Option<NodeId>, Diagnostic> {
+pub(super) fn project(edit: &mut Edit, layer: &DeformableLayer, reach: u32) -> Result<Option<NodeId>, Diagnostic> {
     let Sampling::Free { offset_groups } = layer.conv.sampling else { return Ok(None) };
     let node = edit.source.node(layer.node);
     let name = node.name.clone();

@@ -44,7 +44,7 @@ pub const GENERATIVE: &[RuleSpec] = &[RuleSpec {
 
 /// A convolution without groups.
 #[derive(Clone, Copy)]
-struct Layer {
+struct PlainConvolution {
     x: Id,
     geometry: Geometry,
     kernel: [usize; 2],
@@ -52,7 +52,7 @@ struct Layer {
     b: Id,
 }
 
-impl Layer {
+impl PlainConvolution {
     /// Both move the same window over the same image.
     fn is_like(&self, other: &Self) -> bool {
         (self.x, self.geometry, self.kernel) == (other.x, other.geometry, other.kernel)
@@ -60,24 +60,24 @@ impl Layer {
 }
 
 /// The convolutions without groups in a class.
-fn convolutions(egraph: &EGraph, class: Id) -> impl Iterator<Item = Layer> + '_ {
+fn convolutions(egraph: &EGraph, class: Id) -> impl Iterator<Item = PlainConvolution> + '_ {
     egraph.terms(class, "conv").filter_map(|term| match egraph.op(term)? {
         Op::Conv(Conv { geometry }) if geometry.groups == 1 => {
             let [x, w, b] = [0, 1, 2].map(|position| egraph.find(term.children[position]));
             let &[_, height, width, _] = egraph.shape(w) else { return None };
-            Some(Layer { x, geometry: *geometry, kernel: [height, width], w, b })
+            Some(PlainConvolution { x, geometry: *geometry, kernel: [height, width], w, b })
         }
         _ => None,
     })
 }
 
 /// The first run of at least two neighbours that are layers alike, and where it starts.
-fn run_of_layers(egraph: &EGraph, parts: &[Id]) -> Option<(usize, Vec<Layer>)> {
-    let layers: Vec<Vec<Layer>> = parts.iter().map(|&part| convolutions(egraph, part).collect()).collect();
+fn run_of_layers(egraph: &EGraph, parts: &[Id]) -> Option<(usize, Vec<PlainConvolution>)> {
+    let layers: Vec<Vec<PlainConvolution>> = parts.iter().map(|&part| convolutions(egraph, part).collect()).collect();
     (0..parts.len()).find_map(|start| {
         layers[start].iter().find_map(|first| {
             let others = layers[start..].iter().map_while(|own| own.iter().find(|other| first.is_like(other)));
-            let run: Vec<Layer> = others.copied().collect();
+            let run: Vec<PlainConvolution> = others.copied().collect();
             (run.len() > 1).then_some((start, run))
         })
     })
@@ -90,7 +90,7 @@ fn concat_convs(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         return None;
     }
     let (start, run) = run_of_layers(egraph, &parts)?;
-    let Layer { x, geometry, .. } = run[0];
+    let PlainConvolution { x, geometry, .. } = run[0];
     let weights: Vec<Id> = run.iter().map(|layer| layer.w).collect();
     let biases: Vec<Id> = run.iter().map(|layer| layer.b).collect();
     let w = egraph.add_op(Op::Concat(Concat { axis: 0 }), &weights)?;
@@ -139,8 +139,13 @@ fn convs_of_one_input(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     if own.groups != 1 || merged(egraph, w) {
         return None;
     }
-    let this =
-        Layer { x: egraph.find(x), geometry: own, kernel: [height, width], w: egraph.find(w), b: egraph.find(b) };
+    let this = PlainConvolution {
+        x: egraph.find(x),
+        geometry: own,
+        kernel: [height, width],
+        w: egraph.find(w),
+        b: egraph.find(b),
+    };
     let mut classes: Vec<Id> = egraph[x].parents().map(|parent| egraph.find(parent)).collect();
     classes.sort_unstable();
     classes.dedup();
@@ -156,7 +161,7 @@ fn convs_of_one_input(egraph: &mut EGraph, found: &Match) -> Option<Id> {
         let mut layers = convolutions(egraph, class).filter(|layer| layer.is_like(&this) && !merged(egraph, layer.w));
         layers.next().map(|layer| (class, layer))
     };
-    let layers: Vec<(Id, Layer)> = classes.iter().filter_map(alike).collect();
+    let layers: Vec<(Id, PlainConvolution)> = classes.iter().filter_map(alike).collect();
     let place =
         layers.iter().position(|(class, layer)| *class == found.root && (layer.w, layer.b) == (this.w, this.b))?;
     if layers.len() < 2 {

@@ -8,6 +8,7 @@ use lutweave_quantize::compress::{
     LayerCompressor, LayerWeights, Options, Statistics, WeightConfig, WeightConfigs, Windows,
 };
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// Measures settings of layers on a network as it came: all other layers stay as they are.
 /// `settings` gives those of each layer; `done` is called after each layer with their number.
@@ -51,19 +52,24 @@ pub fn measure_around(
     done: OnStep,
 ) -> Result<Vec<SensitivityTable>, Diagnostic> {
     let mut study = original.clone();
-    for layer in layers {
+    // In graph order a layer has its inputs once those before it are compressed: what follows from them stays.
+    let mut ordered = layers.to_vec();
+    ordered.sort_by_key(|layer| layer.node);
+    let mut prepared = BTreeMap::new();
+    for layer in ordered {
         let setting = state.get(&layer.info.name).ok_or_else(|| {
             Diagnostic::error("internal-error", "a layer of the state has no setting").at(&layer.info.name)
         })?;
-        let prepared = Prepared::new(&study, original, layer)?;
-        let compressed = prepared.pruner(layer).compress(setting, &Options::default());
-        study.apply(&prepared.change(layer, &compressed.real()))?;
+        let own = Prepared::new(&study, original, layer)?;
+        let compressed = own.pruner(layer).compress(setting, &Options::default());
+        study.apply(&own.change(layer, &compressed.real()))?;
+        prepared.insert(layer.node, own);
     }
     let own = study.distortion(&Change::new())?;
     let part = own / layers.len().max(1) as f64;
     let mut tables = Vec::new();
     for layer in layers {
-        let prepared = Prepared::new(&study, original, layer)?;
+        let prepared = &prepared[&layer.node];
         let pruner = prepared.pruner(layer);
         let mut prices = Vec::new();
         for setting in settings(layer) {

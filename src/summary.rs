@@ -232,7 +232,7 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<StageSummary> {
                 }),
                 lanes: stage.input_lanes.first().copied().unwrap_or(stage.output_lanes),
                 outputs: stage.folding.map(|folding| folding.outputs),
-                line_buffer_rows: stage.folding.and_then(|folding| stage.kernel.line_buffer_rows(&folding)),
+                line_buffer_rows: stage.line_buffer_rows(),
                 macs: stage.macs,
                 multipliers: stage.multipliers,
                 cycles: stage.cycles,

@@ -176,5 +176,5 @@ impl Ladder<'_> {
 /// Rows of the line buffer of a layer whose taps are moved.
 fn line_buffer_rows(stage: &plan::Stage) -> Option<u32> {
     stage.kernel.offset_lanes()?;
-    stage.kernel.line_buffer_rows(&stage.folding?)
+    stage.line_buffer_rows()
 }

@@ -42,6 +42,20 @@ fn lanes_that_do_not_divide_a_frame_are_refused() {
     }
 }
 
+#[test]
+fn a_line_buffer_of_other_rows_is_refused() {
+    let windows = |seed: u64| {
+        let graph = random(seed);
+        let network = Network::new(&graph, &circuit(&graph, 0.3, 80).expect("it has a circuit").plan);
+        let window = network.kernels.iter().position(|kernel| kernel.rows.is_some())?;
+        Some((graph, network, window))
+    };
+    let (graph, mut network, window) = (0..20).find_map(windows).expect("some graph has a window");
+    network.kernels[window].rows = network.kernels[window].rows.map(|rows| rows + 1);
+    let faults = network.validate(&graph).expect_err("its geometry says how many").to_string();
+    assert!(faults.contains("line buffer"), "{faults}");
+}
+
 /// A line less, twice, or with a number more.
 fn damaged(lines: &[&str], random: &mut SplitMix64) -> String {
     let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();

@@ -44,8 +44,12 @@ pub struct KernelNode {
     pub lanes: [u32; 2],
     /// Initiation interval: cycles from the start of a frame to the start of the next.
     pub interval: u64,
+    /// Cycles from an operand's element to the result's that has the same place in the frame, at most.
+    pub latency: u64,
     /// Multipliers of its processing elements, in hardware or in logic.
     pub multipliers: u32,
+    /// Rows of the image that a window kernel keeps in its line buffer.
+    pub rows: Option<u32>,
     /// Folding of a window kernel: processing elements, and where their weights live.
     pub folding: Option<Folding>,
 }
@@ -84,6 +88,8 @@ impl Network {
             kernel: stage.kernel.clone(),
             lanes: [stage.input_lanes.first().copied().unwrap_or(stage.output_lanes), stage.output_lanes],
             interval: stage.cycles,
+            latency: stage.latency,
+            rows: stage.line_buffer_rows(),
             multipliers: stage.multipliers,
             folding: stage.folding,
         });
@@ -133,6 +139,10 @@ impl Network {
             let windows = matches!(kernel.kernel, Kernel::Convolution { .. } | Kernel::Pool { .. });
             if windows != kernel.folding.is_some() {
                 faults.push(fault(kernel.node, "window kernels have a folding, and no others".to_owned()));
+            }
+            let rows = kernel.folding.and_then(|folding| kernel.kernel.line_buffer_rows(&folding));
+            if rows != kernel.rows {
+                faults.push(fault(kernel.node, format!("its line buffer needs {} rows", rows.unwrap_or(0))));
             }
             let node = graph.node(kernel.node);
             let operand = node.operands.first().map_or(node, |&operand| graph.node(operand));

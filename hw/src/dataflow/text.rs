@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! network "lenet"
-//! kernel %0 input: lanes 1 to 1, interval 784, multipliers 0
-//! kernel %3 qconv: lanes 1 to 2, interval 4704, multipliers 15, taps row, channels 1, outputs 6, stream 2, pattern none, products single, weights distributed
+//! kernel %0 input: lanes 1 to 1, interval 784, latency 64, multipliers 0
+//! kernel %3 qconv: lanes 1 to 2, interval 4704, latency 1043, multipliers 15, rows 6, taps row, channels 1, outputs 6, stream 2, pattern none, products single, weights distributed
 //! stream %0 to %3.0: i8, lanes 1 to 1, depth 4
 //! stream %3 to output 0: i8, lanes 2 to 2, depth 4
 //! ```
@@ -36,12 +36,16 @@ fn word<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
 pub fn print(graph: &Graph, network: &Network) -> String {
     let mut text = format!("network {:?}\n", network.name);
     for kernel in &network.kernels {
-        let KernelNode { node, lanes: [read, written], interval, multipliers, folding, .. } = kernel;
+        let KernelNode { node, lanes: [read, written], interval, latency, multipliers, rows, folding, .. } = kernel;
         let name = graph.node(*node).op.name();
         let _ = write!(
             text,
-            "kernel {node} {name}: lanes {read} to {written}, interval {interval}, multipliers {multipliers}"
+            "kernel {node} {name}: lanes {read} to {written}, interval {interval}, latency {latency}, \
+             multipliers {multipliers}"
         );
+        if let Some(rows) = rows {
+            let _ = write!(text, ", rows {rows}");
+        }
         if let Some(Folding { parallel, lanes, outputs, stream, pattern, multiplier, weight_memory }) = folding {
             let _ = write!(text, ", taps {}, channels {lanes}", word(TAPS, parallel));
             if *multipliers > 0 {
@@ -142,8 +146,16 @@ fn kernel(line: &str, graph: &Graph) -> Result<KernelNode, String> {
     let kernel = kernel_of(graph, node).map_err(|refused| refused.message)?;
     let properties = Properties::read(rest);
     let folding = properties.get("taps").is_ok().then(|| folding(&properties)).transpose()?;
-    let (interval, multipliers) = (properties.number("interval")?, properties.number("multipliers")?);
-    Ok(KernelNode { node, kernel, lanes: properties.pair("lanes")?, interval, multipliers, folding })
+    Ok(KernelNode {
+        node,
+        kernel,
+        lanes: properties.pair("lanes")?,
+        interval: properties.number("interval")?,
+        latency: properties.number("latency")?,
+        multipliers: properties.number("multipliers")?,
+        rows: properties.get("rows").is_ok().then(|| properties.number("rows")).transpose()?,
+        folding,
+    })
 }
 
 /// A folding without products is that of a pool.

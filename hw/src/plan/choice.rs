@@ -180,6 +180,7 @@ pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Devi
             multipliers: fold.multipliers,
             products: fold.products,
             macs: node.op.macs(&node.ty, &types),
+            latency: 0,
             fifo_depths: vec![0; streams],
         });
     }

@@ -22,7 +22,7 @@ use crate::block::top_peaks;
 use crate::kernel::Kernel;
 use lutweave_ir::{Graph, NodeId};
 
-/// Sets [`Stage::fifo_depths`] of every stage.
+/// Sets [`Stage::latency`] and [`Stage::fifo_depths`] of every stage.
 pub fn assign(graph: &Graph, stages: &mut [Stage]) {
     let pace = stages.iter().map(|stage| stage.cycles).max().unwrap_or(1).max(1) as f64;
     // How late the results of each node are, in frames.
@@ -44,7 +44,10 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
                 stage.fifo_depths[position] = difference + if frames > 0.0 { pixel } else { 0 } + MARGIN;
             }
         }
-        late[id.index()] = together.plus(Lateness::always(turn(&stage.kernel) + delay(stage, pace)));
+        let own = turn(&stage.kernel) + delay(stage, pace);
+        let waited = (0..operands.len()).map(|position| waiting(&stage.kernel, position).most).fold(0.0, f64::max);
+        stage.latency = ((waited + own) * pace).ceil() as u64;
+        late[id.index()] = together.plus(Lateness::always(own));
     }
 }
 

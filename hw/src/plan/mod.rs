@@ -35,6 +35,9 @@ pub struct Stage {
     pub output_lanes: u32,
     /// Cycles that a frame keeps it busy.
     pub cycles: u64,
+    /// Cycles from an operand's element to the result's that has the same place in the frame, at most, where frames
+    /// come at the pace of the slowest stage.
+    pub latency: u64,
     /// Multipliers of its processing elements, in hardware or in logic.
     pub multipliers: u32,
     /// Products that they form in a cycle.
@@ -53,6 +56,13 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// The family of the device that it is folded for.
     pub family: Arc<Family>,
+}
+
+impl Stage {
+    /// Rows of the image that a window kernel keeps.
+    pub fn line_buffer_rows(&self) -> Option<u32> {
+        self.kernel.line_buffer_rows(&self.folding?)
+    }
 }
 
 impl Plan {

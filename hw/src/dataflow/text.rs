@@ -1,10 +1,10 @@
 //! The text form of a network: one line per kernel, then one per stream.
 //!
 //! ```text
-//! network "lenet"
-//! kernel %0 input: lanes 1 to 1, interval 784, latency 64, multipliers 0
-//! kernel %3 qconv: lanes 1 to 2, interval 4704, latency 1043, multipliers 15, rows 6, taps row, channels 1, outputs 6, stream 2, pattern none, products single, weights distributed
-//! stream %0 to %3.0: i8, lanes 1 to 1, depth 4
+//! network "residual"
+//! kernel %0 input: lanes 2 to 2, interval 36, latency 64, multipliers 0
+//! kernel %3 qconv: lanes 2 to 2, interval 36, latency 67, multipliers 4, rows 2, taps one, channels 2, outputs 2, stream 2, pattern none, products single, weights distributed
+//! stream %0 to %3.0: i8, lanes 2 to 2, depth 4
 //! stream %3 to output 0: i8, lanes 2 to 2, depth 4
 //! ```
 

@@ -46,7 +46,7 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
         }
         let own = turn(&stage.kernel) + delay(stage, pace);
         let waited = (0..operands.len()).map(|position| waiting(&stage.kernel, position).most).fold(0.0, f64::max);
-        stage.latency = ((waited + own) * pace).ceil() as u64;
+        stage.latency = (waited * pace + own * pace.max(LATENCY)).ceil() as u64;
         late[id.index()] = together.plus(Lateness::always(own));
     }
 }

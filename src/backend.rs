@@ -23,9 +23,6 @@ pub type Written = Vec<(String, Vec<u8>)>;
 
 /// Turns a circuit into files.
 pub trait Backend: Sync {
-    /// Its name.
-    fn name(&self) -> &'static str;
-
     /// The files.
     ///
     /// # Errors
@@ -43,10 +40,6 @@ pub const SIMULATOR: &str = "sim/model.wasm";
 struct Verilog;
 
 impl Backend for Verilog {
-    fn name(&self) -> &'static str {
-        "verilog"
-    }
-
     fn emit(&self, circuit: &Circuit) -> Result<Written, Failure> {
         let modules = lutweave_verilog::emit(circuit.design).files.into_iter();
         let bench = lutweave_verilog::emit_testbench(circuit.design, circuit.stimulus, Some(circuit.expected));
@@ -58,10 +51,6 @@ impl Backend for Verilog {
 struct Cpu;
 
 impl Backend for Cpu {
-    fn name(&self) -> &'static str {
-        "cpu"
-    }
-
     fn emit(&self, circuit: &Circuit) -> Result<Written, Failure> {
         let object = compile_object(circuit.core, &ObjectOptions::default())?;
         let path = |suffix: &str| format!("cpu/{}{suffix}", object.name);
@@ -77,10 +66,6 @@ impl Backend for Cpu {
 struct Wasm;
 
 impl Backend for Wasm {
-    fn name(&self) -> &'static str {
-        "wasm"
-    }
-
     fn emit(&self, circuit: &Circuit) -> Result<Written, Failure> {
         Ok(vec![(SIMULATOR.to_owned(), lutweave_wasm::emit(circuit.design))])
     }

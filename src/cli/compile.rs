@@ -18,15 +18,16 @@ use std::path::Path;
 /// What the compiler refuses, or [`Ending::Disagreement`].
 pub fn command(arguments: &Compile, bars: &Bars) -> Result<(), Ending> {
     let source = &arguments.source;
-    if passes::stopped(source, arguments.options(), bars, arguments.format.json)? {
+    let options = arguments.options();
+    if passes::stopped(source, options.clone(), bars, arguments.format.json)? {
         return Ok(());
     }
     let Some(output) = &arguments.output else { unreachable!("invariant: it is required without --stop-after") };
     artefact::check_target(output)?;
     // Options that make no sense are told before a model is looked for.
-    arguments.options().check()?;
+    options.check()?;
     let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
-    let compiler = Compiler::watched(arguments.options(), bars);
+    let compiler = Compiler::watched(options, bars);
     let compiled = compiler.compile(&model)?;
     let timings = source.passes.timings;
     compiled.write(output, timings, compiler.context())?;

@@ -4,7 +4,7 @@ mod plot;
 
 use crate::artefact::{self, Files};
 use crate::codesign::record::{BudgetUse, Decision, budgets, decisions};
-use crate::codesign::{Answer, Judge, Judged, Ladder, Measured, Session, does_not_fit, fold};
+use crate::codesign::{Answer, BudgetLadder, Judge, Judged, Measured, Session, does_not_fit, fold};
 use crate::compiler;
 use crate::executor::{self, Drive};
 use crate::failure::Failure;
@@ -120,7 +120,7 @@ pub fn explore(
     let judge = Judge::new(model, task, Section::Evaluation, limit)?;
 
     let solving = Instant::now();
-    let mut ladder = Ladder::new(&session.space, &session.budgets(0), points)?;
+    let mut ladder = BudgetLadder::new(&session.space, &session.budgets(0), points)?;
     let mut answers = Vec::new();
     while let Some(answer) = ladder.fastest()? {
         answers.push(answer);

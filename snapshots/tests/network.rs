@@ -1,7 +1,7 @@
 //! Dataflow networks as text: what is printed reads back to the same circuit, and what is not the graph's is
 //! refused.
 
-use lutweave_hw::dataflow::{Network, parse, print};
+use lutweave_hw::dataflow::{KernelNode, Network, parse, print};
 use lutweave_hw::elaborate::of_network;
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Graph, text};
@@ -47,12 +47,12 @@ fn a_line_buffer_of_other_rows_is_refused() {
     let windows = |seed: u64| {
         let graph = random(seed);
         let network = Network::new(&graph, &circuit(&graph, 0.3, 80).expect("it has a circuit").plan);
-        let window = network.kernels.iter().position(|kernel| kernel.rows.is_some())?;
-        Some((graph, network, window))
+        let rows = network.kernels.iter().find_map(KernelNode::rows)?;
+        Some((graph, network, rows))
     };
-    let (graph, mut network, window) = (0..20).find_map(windows).expect("some graph has a window");
-    network.kernels[window].rows = network.kernels[window].rows.map(|rows| rows + 1);
-    let faults = network.validate(&graph).expect_err("its geometry says how many").to_string();
+    let (graph, network, rows) = (0..20).find_map(windows).expect("some graph has a window");
+    let text = print(&graph, &network).replace(&format!("rows {rows}"), &format!("rows {}", rows + 1));
+    let faults = parse(&text, &graph, &network.family).expect_err("its geometry says how many").to_string();
     assert!(faults.contains("line buffer"), "{faults}");
 }
 

@@ -19,7 +19,7 @@ use std::path::Path;
 pub fn command(arguments: &Compile, bars: &Bars) -> Result<(), Ending> {
     let source = &arguments.source;
     let options = arguments.options();
-    if passes::stopped(source, options.clone(), bars, arguments.format.json)? {
+    if passes::stopped(source, &options, bars, arguments.format.json)? {
         return Ok(());
     }
     let Some(output) = &arguments.output else { unreachable!("invariant: it is required without --stop-after") };

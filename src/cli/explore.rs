@@ -17,7 +17,8 @@ use serde_json::json;
 /// What the compiler refuses.
 pub fn command(arguments: &Explore, bars: &Bars) -> Result<(), Ending> {
     let source = &arguments.source;
-    if passes::stopped(source, source.options(), bars, arguments.format.json)? {
+    let options = source.options();
+    if passes::stopped(source, &options, bars, arguments.format.json)? {
         return Ok(());
     }
     let Some(output) = &arguments.output else { unreachable!("invariant: it is required without --stop-after") };
@@ -25,7 +26,7 @@ pub fn command(arguments: &Explore, bars: &Bars) -> Result<(), Ending> {
     let context = Context::new(bars);
     let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
-    let front = explore(&model, &source.options(), arguments.points as usize, limit, &context)?;
+    let front = explore(&model, &options, arguments.points as usize, limit, &context)?;
     front.files().write_front(output, &context)?;
     if arguments.format.json {
         let mut value = serde_json::to_value(&front).expect("invariant: a front is plain data");

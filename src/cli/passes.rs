@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 /// What the compiler refuses, or a name that is no pass.
-pub fn stopped(source: &Source, options: Options, bars: &Bars, as_json: bool) -> Result<bool, Ending> {
+pub fn stopped(source: &Source, options: &Options, bars: &Bars, as_json: bool) -> Result<bool, Ending> {
     for pass in source.passes.named() {
         pipeline::find(pass)?;
     }
     let Some(pass) = &source.passes.stop_after else { return Ok(false) };
-    let compiler = Compiler::watched(options, bars);
+    let compiler = Compiler::watched(options.clone(), bars);
     let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
     let state = compiler.stop_after(&model, pass)?;
     let timings = source.passes.timings.then(|| compiler.context().timings());

@@ -16,14 +16,15 @@ use serde_json::json;
 /// What the compiler refuses; without a task that has a metric.
 pub fn command(arguments: &Variants, bars: &Bars) -> Result<(), Ending> {
     let source = &arguments.source;
-    if passes::stopped(source, source.options(), bars, arguments.format.json)? {
+    let options = source.options();
+    if passes::stopped(source, &options, bars, arguments.format.json)? {
         return Ok(());
     }
     let device = device::find(&source.device)?;
     let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
     let context = Context::new(bars);
-    let rows = variants(&model, &source.options(), limit, &context)?;
+    let rows = variants(&model, &options, limit, &context)?;
     let metric = model.task.as_ref().and_then(|task| task.metric());
     if arguments.format.json {
         let mut object = json!({

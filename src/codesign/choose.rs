@@ -2,7 +2,7 @@
 
 use super::compress_first::{at_least_as_good, compress_first};
 use super::judge::Measured;
-use super::ladder::Ladder;
+use super::ladder::BudgetLadder;
 use super::record::{self, Record, Round, decisions};
 use super::session::Session;
 use crate::failure::Failure;
@@ -117,7 +117,7 @@ struct Picked {
 /// The fastest choice within budgets whose measured drop is allowed. The limits on parts are
 /// dropped if a number of multipliers was asked for that the device has no room for.
 fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picked, Failure> {
-    let mut ladder = Ladder::new(&session.space, budgets, BUDGET_STEPS)?;
+    let mut ladder = BudgetLadder::new(&session.space, budgets, BUDGET_STEPS)?;
     let mut candidate = ladder.fastest()?;
     if candidate.is_none() {
         // What fits may cost more than what ruins most networks.
@@ -127,7 +127,7 @@ fn pick(session: &Session, budgets: &mut Budgets, max_drop: f64) -> Result<Picke
         let ignored = does_not_fit(session).help("the device's resource limits are ignored");
         session.state.context.warn(Diagnostic { severity: Severity::Warning, ..ignored });
         *budgets = budgets.clone().without_parts();
-        ladder = Ladder::new(&session.space, budgets, BUDGET_STEPS)?;
+        ladder = BudgetLadder::new(&session.space, budgets, BUDGET_STEPS)?;
         candidate = ladder.fastest()?;
     }
     if candidate.is_none() {
@@ -179,7 +179,7 @@ fn remeasured(
     let mut tried = vec![answer.design.settings.clone()];
     for space in session.around(&answer.design.settings)? {
         session.state.context.check()?;
-        let mut ladder = Ladder::new(&space, budgets, BUDGET_STEPS)?;
+        let mut ladder = BudgetLadder::new(&space, budgets, BUDGET_STEPS)?;
         let Some(other) = ladder.within(answer.solution.cycles)? else { continue };
         if tried.contains(&other.design.settings) {
             continue;

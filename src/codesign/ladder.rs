@@ -13,7 +13,7 @@ pub const MAX_USEFUL_DISTORTION: u64 = DISTORTION_ONE / 4;
 
 /// The fastest choice for each of a ladder of error budgets. What a larger budget allows is at least as fast, so the
 /// choices of one speed are neighbours: the first of them, of the least distortion, is found by bisection.
-pub struct Ladder {
+pub struct BudgetLadder {
     space: Arc<Space>,
     sweep: Sweep,
     /// Sums of distortions, ascending.
@@ -24,7 +24,7 @@ pub struct Ladder {
     end: usize,
 }
 
-impl Ladder {
+impl BudgetLadder {
     /// Of so many steps: from the least distortion possible to what ruins most networks, or what the worst settings
     /// cost.
     ///
@@ -57,7 +57,7 @@ impl Ladder {
     /// The answer of least distortion of those with at most so many cycles that were not given yet.
     ///
     /// # Errors
-    /// As [`Ladder::fastest`].
+    /// As [`BudgetLadder::fastest`].
     pub fn within(&mut self, cycles: u64) -> Result<Option<Answer>, Diagnostic> {
         let (mut low, mut high) = (0, self.end);
         while low < high {

@@ -13,5 +13,5 @@ mod tables;
 pub(crate) use channels::choose_with_channels;
 pub use choose::{Answer, does_not_fit, fold};
 pub use judge::{Judge, Judged, Measured};
-pub use ladder::Ladder;
+pub use ladder::BudgetLadder;
 pub use session::Session;

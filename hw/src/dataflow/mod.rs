@@ -48,8 +48,6 @@ pub struct KernelNode {
     pub latency: u64,
     /// Multipliers of its processing elements, in hardware or in logic.
     pub multipliers: u32,
-    /// Rows of the image that a window kernel keeps in its line buffer.
-    pub rows: Option<u32>,
     /// Folding of a window kernel: processing elements, and where their weights live.
     pub folding: Option<Folding>,
 }
@@ -80,6 +78,13 @@ pub enum Sink {
     Output(usize),
 }
 
+impl KernelNode {
+    /// Rows of the image that a window kernel keeps in its line buffer.
+    pub fn rows(&self) -> Option<u32> {
+        self.kernel.line_buffer_rows(&self.folding?)
+    }
+}
+
 impl Network {
     /// The network of a planned core graph.
     pub fn new(graph: &Graph, plan: &Plan) -> Self {
@@ -89,7 +94,6 @@ impl Network {
             lanes: [stage.input_lanes.first().copied().unwrap_or(stage.output_lanes), stage.output_lanes],
             interval: stage.cycles,
             latency: stage.latency,
-            rows: stage.line_buffer_rows(),
             multipliers: stage.multipliers,
             folding: stage.folding,
         });
@@ -139,10 +143,6 @@ impl Network {
             let windows = matches!(kernel.kernel, Kernel::Convolution { .. } | Kernel::Pool { .. });
             if windows != kernel.folding.is_some() {
                 faults.push(fault(kernel.node, "window kernels have a folding, and no others".to_owned()));
-            }
-            let rows = kernel.folding.and_then(|folding| kernel.kernel.line_buffer_rows(&folding));
-            if rows != kernel.rows {
-                faults.push(fault(kernel.node, format!("its line buffer needs {} rows", rows.unwrap_or(0))));
             }
             let node = graph.node(kernel.node);
             let operand = node.operands.first().map_or(node, |&operand| graph.node(operand));

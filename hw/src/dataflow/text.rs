@@ -36,14 +36,14 @@ fn word<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
 pub fn print(graph: &Graph, network: &Network) -> String {
     let mut text = format!("network {:?}\n", network.name);
     for kernel in &network.kernels {
-        let KernelNode { node, lanes: [read, written], interval, latency, multipliers, rows, folding, .. } = kernel;
+        let KernelNode { node, lanes: [read, written], interval, latency, multipliers, folding, .. } = kernel;
         let name = graph.node(*node).op.name();
         let _ = write!(
             text,
             "kernel {node} {name}: lanes {read} to {written}, interval {interval}, latency {latency}, \
              multipliers {multipliers}"
         );
-        if let Some(rows) = rows {
+        if let Some(rows) = kernel.rows() {
             let _ = write!(text, ", rows {rows}");
         }
         if let Some(Folding { parallel, lanes, outputs, stream, pattern, multiplier, weight_memory }) = folding {
@@ -146,16 +146,20 @@ fn kernel(line: &str, graph: &Graph) -> Result<KernelNode, String> {
     let kernel = kernel_of(graph, node).map_err(|refused| refused.message)?;
     let properties = Properties::read(rest);
     let folding = properties.get("taps").is_ok().then(|| folding(&properties)).transpose()?;
-    Ok(KernelNode {
+    let kernel = KernelNode {
         node,
         kernel,
         lanes: properties.pair("lanes")?,
         interval: properties.number("interval")?,
         latency: properties.number("latency")?,
         multipliers: properties.number("multipliers")?,
-        rows: properties.get("rows").is_ok().then(|| properties.number("rows")).transpose()?,
         folding,
-    })
+    };
+    match (kernel.rows(), properties.get("rows")) {
+        (None, Err(_)) => Ok(kernel),
+        (Some(own), Ok(given)) if number(given) == Ok(own) => Ok(kernel),
+        (own, _) => Err(format!("its line buffer has {} rows", own.unwrap_or(0))),
+    }
 }
 
 /// A folding without products is that of a pool.

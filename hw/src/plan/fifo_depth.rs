@@ -30,10 +30,10 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
     for stage in stages.iter_mut() {
         let id = stage.node;
         let operands = stage.kernel.streams(&graph.node(id).operands);
+        let waits: Vec<Lateness> = (0..operands.len()).map(|position| waiting(&stage.kernel, position)).collect();
         // When the stage takes each operand, and the last of them.
-        let lateness =
-            |(position, operand): (usize, &NodeId)| late[operand.index()].plus(waiting(&stage.kernel, position));
-        let together = operands.iter().enumerate().map(lateness).reduce(Lateness::together).unwrap_or_default();
+        let lateness = |(operand, wait): (&NodeId, &Lateness)| late[operand.index()].plus(*wait);
+        let together = operands.iter().zip(&waits).map(lateness).reduce(Lateness::together).unwrap_or_default();
         if operands.len() > 1 {
             for (position, operand) in operands.iter().enumerate() {
                 let early = late[operand.index()].least + taken_early(&stage.kernel, position);
@@ -45,7 +45,7 @@ pub fn assign(graph: &Graph, stages: &mut [Stage]) {
             }
         }
         let own = turn(&stage.kernel) + delay(stage, pace);
-        let waited = (0..operands.len()).map(|position| waiting(&stage.kernel, position).most).fold(0.0, f64::max);
+        let waited = waits.iter().map(|wait| wait.most).fold(0.0, f64::max);
         stage.latency = (waited * pace + own * pace.max(LATENCY)).ceil() as u64;
         late[id.index()] = together.plus(Lateness::always(own));
     }

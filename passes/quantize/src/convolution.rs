@@ -7,7 +7,7 @@ use super::lower::{Lowering, Value};
 use super::normalise::Deformed;
 use super::requantize;
 use super::weights::{self, Rounded, Surroundings};
-use crate::compress::{self, LayerWeights, Statistics, WeightConfig, Windows};
+use crate::compress::{self, LayerWeights, Reference, Statistics, WeightConfig, Windows};
 use lutweave_ir::op::{QConv, QDeformConv};
 use lutweave_ir::{Diagnostic, Element, NodeId, Op, Tensor, TensorType};
 use rayon::prelude::*;
@@ -146,21 +146,18 @@ impl Lowering<'_> {
         let windows = Windows::of(&self.model.graph, root);
         let patch = windows.patch();
         let inputs = self.images(&windows, read);
-        // What the float layer gives, its bias aside.
-        let reference: Option<Vec<Vec<f32>>> =
-            self.shadow.as_ref().and_then(|shadow| shadow.reals(root)).filter(|reals| reals.len() == inputs.len()).map(
-                |reals| {
-                    let mut results: Vec<Vec<f32>> = reals.iter().map(|real| real.f32s().to_vec()).collect();
-                    for pixel in results.iter_mut().flat_map(|result| result.chunks_exact_mut(bias.len())) {
-                        pixel.iter_mut().zip(bias).for_each(|(y, &bias)| *y -= bias as f32);
-                    }
-                    results
-                },
-            );
+        // What the float layer gives.
+        let reals = self.shadow.as_ref().and_then(|shadow| shadow.reals(root));
+        let results: Option<Vec<&[f32]>> =
+            reals.filter(|reals| reals.len() == inputs.len()).map(|reals| reals.iter().map(Tensor::f32s).collect());
+        let real_bias: Vec<f32> = bias.iter().map(|&bias| bias as f32).collect();
         let expected = self.observations.patches.get(&root);
         let centred = self.options.bias_correction && expected.is_some() && !inputs.is_empty();
-        let statistics = match &reference {
-            Some(reference) => Statistics::with_reference(patch, groups, &inputs, reference, centred),
+        let statistics = match &results {
+            Some(outputs) => {
+                let reference = Reference { outputs, bias: &real_bias };
+                Statistics::with_reference(patch, groups, &inputs, reference, centred)
+            }
             None => Statistics::new(patch, groups, &inputs, centred),
         };
         let own = LayerWeights { shape: *shape, groups, real };
@@ -203,7 +200,7 @@ impl Lowering<'_> {
             }
         };
         correct(&mut layer);
-        if !self.options.corrects_scales() || reference.is_none() {
+        if !self.options.corrects_scales() || results.is_none() {
             return Ok((layer, 0));
         }
         let mut scaled = layer.clone();

@@ -8,9 +8,9 @@ use super::problem::Problem;
 
 /// A problem whose limit of one budget is still to be said. Its tables are filtered once, at the largest limit.
 pub struct Sweep {
+    /// At the largest limit.
     problem: Problem,
     budget: usize,
-    largest: u64,
     limits: Limits,
     model: Model,
     /// Of the budget, among the model's active ones.
@@ -35,26 +35,26 @@ impl Sweep {
         problem.validate()?;
         let model = Model::new(&problem, Some(budget));
         let position = model.active.iter().position(|&k| k == budget).expect("invariant: a swept budget is active");
-        Ok(Self { problem, budget, largest, limits: *limits, model, position })
+        Ok(Self { problem, budget, limits: *limits, model, position })
     }
 
     /// The problem at a limit (which its certificate is about) and its outcome, which depends on nothing that was asked
     /// before. A limit above the largest counts as the largest.
     pub fn at(&mut self, limit: u64) -> (Problem, Outcome) {
-        self.solve(limit, &self.limits.clone())
+        self.solve(limit, self.limits)
     }
 
     /// As [`Sweep::at`], without a report.
     pub fn probe(&mut self, limit: u64) -> (Problem, Outcome) {
-        self.solve(limit, &Limits { report: false, ..self.limits })
+        self.solve(limit, Limits { report: false, ..self.limits })
     }
 
-    fn solve(&mut self, limit: u64, limits: &Limits) -> (Problem, Outcome) {
+    fn solve(&mut self, limit: u64, limits: Limits) -> (Problem, Outcome) {
         let mut point = self.problem.clone();
-        let limit = limit.min(self.largest);
+        let limit = limit.min(point.budgets[self.budget].limit);
         point.budgets[self.budget].limit = limit;
         self.model.tighten(self.position, limit);
-        let outcome = solve(&point, &self.model, limits);
+        let outcome = solve(&point, &self.model, &limits);
         (point, outcome)
     }
 }

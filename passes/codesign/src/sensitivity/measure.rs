@@ -5,7 +5,7 @@ use super::{SensitivityEntry, SensitivityTable, fixed_point};
 use lutweave_ir::{Diagnostic, OnStep, Tensor};
 use lutweave_quantize::NormalizedLayer;
 use lutweave_quantize::compress::{
-    LayerCompressor, LayerWeights, Options, Statistics, WeightConfig, WeightConfigs, Windows,
+    LayerCompressor, LayerWeights, Options, Reference, Statistics, WeightConfig, WeightConfigs, Windows,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -118,15 +118,9 @@ impl Prepared {
         };
         let patch = windows.patch();
         let bias = original.constant(layer.bias)?.f32s();
-        let unbiased = |value: &Tensor| -> Vec<f32> {
-            let mut result = value.f32s().to_vec();
-            for pixel in result.chunks_exact_mut(outputs) {
-                pixel.iter_mut().zip(bias).for_each(|(y, bias)| *y -= bias);
-            }
-            result
-        };
-        let results: Vec<Vec<f32>> = original.values(layer.node).map(unbiased).collect();
-        let statistics = Statistics::with_reference(patch, groups, &inputs, &results, true);
+        let results: Vec<&[f32]> = original.values(layer.node).map(Tensor::f32s).collect();
+        let reference = Reference { outputs: &results, bias };
+        let statistics = Statistics::with_reference(patch, groups, &inputs, reference, true);
         let trained = original.constant(layer.weights)?;
         let target = statistics.target(LayerWeights { shape: layer.info.shape, groups, real: trained.f32s() });
         let count = inputs.len().max(1) as f64;
@@ -140,8 +134,8 @@ impl Prepared {
         for result in &results {
             let positions = (result.len() / outputs) as f64;
             for pixel in result.chunks_exact(outputs) {
-                for (mean, &y) in mean_output.iter_mut().zip(pixel) {
-                    *mean += f64::from(y) / positions / count;
+                for ((mean, y), bias) in mean_output.iter_mut().zip(pixel).zip(bias) {
+                    *mean += f64::from(y - bias) / positions / count;
                 }
             }
         }

@@ -20,7 +20,7 @@ pub(super) fn products(matrix: &[f64], vectors: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut results = Vec::with_capacity(vectors.len());
     for vectors in together {
         let size = vectors[0].len().max(1);
-        let mut images = [const { Vec::new() }; 4];
+        let mut images = [0; 4].map(|_| Vec::with_capacity(size));
         for row in matrix.chunks_exact(size) {
             let image = dots(row, [&vectors[0], &vectors[1], &vectors[2], &vectors[3]]);
             images.iter_mut().zip(image).for_each(|(images, image)| images.push(image));

@@ -22,7 +22,7 @@ impl Real for f32 {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the machine has the instructions.
-            return unsafe { avx2::single(a, b) };
+            return unsafe { vectors::single(a, b) };
         }
         one_by_one(a, b)
     }
@@ -33,10 +33,10 @@ impl Real for f64 {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") {
             // SAFETY: the machine has the instructions.
-            return unsafe { avx512::double(a, b) };
+            return unsafe { vectors::double(a, b) };
         } else if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the machine has the instructions.
-            return unsafe { avx2::double(a, b) };
+            return unsafe { vectors::double_in_halves(a, b) };
         }
         one_by_one(a, b)
     }
@@ -73,37 +73,54 @@ fn one_by_one<T: Real>(a: &[[T; LANES]], b: [&[[T; LANES]]; 4]) -> [[T; LANES]; 
 
 /// The lanes of four sums at once. Left to itself the compiler makes vectors across the four.
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
+mod vectors {
     use super::LANES;
     use std::arch::x86_64::{
         _mm256_add_pd, _mm256_add_ps, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_mul_pd, _mm256_mul_ps,
-        _mm256_setzero_pd, _mm256_setzero_ps, _mm256_storeu_pd, _mm256_storeu_ps,
+        _mm256_setzero_pd, _mm256_setzero_ps, _mm256_storeu_pd, _mm256_storeu_ps, _mm512_add_pd, _mm512_loadu_pd,
+        _mm512_mul_pd, _mm512_setzero_pd, _mm512_storeu_pd,
     };
 
-    /// Single precision: a register per sum.
-    #[target_feature(enable = "avx2")]
-    pub fn single(a: &[[f32; LANES]], b: [&[[f32; LANES]]; 4]) -> [[f32; LANES]; 4] {
-        let mut sums = [_mm256_setzero_ps(); 4];
-        for (position, a) in a.iter().enumerate() {
-            // SAFETY: the pointers are to eight numbers each.
-            let a = unsafe { _mm256_loadu_ps(a.as_ptr()) };
-            for n in 0..4 {
-                // SAFETY: as above.
-                let b = unsafe { _mm256_loadu_ps(b[n][position].as_ptr()) };
-                sums[n] = _mm256_add_ps(sums[n], _mm256_mul_ps(a, b));
+    /// A function for eight numbers that fill a register: one per sum.
+    macro_rules! register_per_sum {
+        (
+            $name:ident: $number:ty, $feature:literal,
+            $zero:ident, $load:ident, $multiply:ident, $add:ident, $store:ident
+        ) => {
+            #[target_feature(enable = $feature)]
+            pub fn $name(a: &[[$number; LANES]], b: [&[[$number; LANES]]; 4]) -> [[$number; LANES]; 4] {
+                let mut sums = [$zero(); 4];
+                for (position, a) in a.iter().enumerate() {
+                    // SAFETY: the pointers are to eight numbers each.
+                    let a = unsafe { $load(a.as_ptr()) };
+                    for n in 0..4 {
+                        // SAFETY: as above.
+                        let b = unsafe { $load(b[n][position].as_ptr()) };
+                        sums[n] = $add(sums[n], $multiply(a, b));
+                    }
+                }
+                sums.map(|sum| {
+                    let mut lanes = [0.0; LANES];
+                    // SAFETY: as above.
+                    unsafe { $store(lanes.as_mut_ptr(), sum) };
+                    lanes
+                })
             }
-        }
-        sums.map(|sum| {
-            let mut lanes = [0.0; LANES];
-            // SAFETY: as above.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sum) };
-            lanes
-        })
+        };
     }
 
-    /// Double precision: two registers per sum.
+    register_per_sum!(
+        single: f32, "avx2",
+        _mm256_setzero_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_add_ps, _mm256_storeu_ps
+    );
+    register_per_sum!(
+        double: f64, "avx512f",
+        _mm512_setzero_pd, _mm512_loadu_pd, _mm512_mul_pd, _mm512_add_pd, _mm512_storeu_pd
+    );
+
+    /// Double precision where a register holds four: two per sum.
     #[target_feature(enable = "avx2")]
-    pub fn double(a: &[[f64; LANES]], b: [&[[f64; LANES]]; 4]) -> [[f64; LANES]; 4] {
+    pub fn double_in_halves(a: &[[f64; LANES]], b: [&[[f64; LANES]]; 4]) -> [[f64; LANES]; 4] {
         let mut sums = [[_mm256_setzero_pd(); 2]; 4];
         for (position, a) in a.iter().enumerate() {
             for half in 0..2 {
@@ -122,33 +139,6 @@ mod avx2 {
                 // SAFETY: as above.
                 unsafe { _mm256_storeu_pd(lanes[4 * half..].as_mut_ptr(), sum) };
             }
-            lanes
-        })
-    }
-}
-
-/// The lanes of four sums at once, a register per sum.
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use super::LANES;
-    use std::arch::x86_64::{_mm512_add_pd, _mm512_loadu_pd, _mm512_mul_pd, _mm512_setzero_pd, _mm512_storeu_pd};
-
-    #[target_feature(enable = "avx512f")]
-    pub fn double(a: &[[f64; LANES]], b: [&[[f64; LANES]]; 4]) -> [[f64; LANES]; 4] {
-        let mut sums = [_mm512_setzero_pd(); 4];
-        for (position, a) in a.iter().enumerate() {
-            // SAFETY: the pointers are to eight numbers each.
-            let a = unsafe { _mm512_loadu_pd(a.as_ptr()) };
-            for n in 0..4 {
-                // SAFETY: as above.
-                let b = unsafe { _mm512_loadu_pd(b[n][position].as_ptr()) };
-                sums[n] = _mm512_add_pd(sums[n], _mm512_mul_pd(a, b));
-            }
-        }
-        sums.map(|sum| {
-            let mut lanes = [0.0; LANES];
-            // SAFETY: as above.
-            unsafe { _mm512_storeu_pd(lanes.as_mut_ptr(), sum) };
             lanes
         })
     }
@@ -182,6 +172,27 @@ mod tests {
             for (product, b) in once.iter().zip(&b) {
                 assert_eq!(product.to_bits(), dot(&a, b).to_bits());
             }
+        }
+    }
+
+    /// Those that this machine has.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn every_width_of_register_gives_the_same_bits() {
+        let vector = |seed: usize| -> Vec<[f64; LANES]> {
+            let number = |i: usize| ((i * 37 + seed * 101) % 97) as f64 / 9.7 - 5.0 + 1e-9 * i as f64;
+            (0..9).map(|chunk| std::array::from_fn(|lane| number(chunk * LANES + lane))).collect()
+        };
+        let (a, others) = (vector(1), [2, 3, 4, 5].map(vector));
+        let b = [0, 1, 2, 3].map(|n| &others[n][..]);
+        let expected = one_by_one(&a, b);
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the machine has the instructions.
+            assert_eq!(unsafe { vectors::double_in_halves(&a, b) }, expected);
+        }
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the machine has the instructions.
+            assert_eq!(unsafe { vectors::double(&a, b) }, expected);
         }
     }
 }

@@ -26,7 +26,7 @@ mod tests;
 
 pub use mask::LayerCompressor;
 pub use patch::Patch;
-pub use statistics::{Moments, Statistics};
+pub use statistics::{Moments, Reference, Statistics};
 pub use windows::Windows;
 
 use serde::{Deserialize, Serialize};

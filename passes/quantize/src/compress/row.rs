@@ -35,20 +35,19 @@ impl<'a> Problem<'a> {
     /// Integers with a scale, and what they are worth.
     pub fn candidate(&self, integers: Vec<f64>, scale: f64, abs_max: bool) -> Candidate {
         let image = cholesky::product(self.products, &integers);
-        self.judged(Candidate { integers, image, scale, error: 0.0, refined: None, abs_max })
+        self.judged(integers, image, scale, abs_max)
     }
 
     /// Integers for each of some scales, and what they are worth; `plain` is the scale of the largest weight.
     pub fn candidates(&self, scales: &[f64], plain: f64, round: impl Fn(f64) -> Vec<f64>) -> Vec<Candidate> {
         let integers: Vec<Vec<f64>> = scales.iter().map(|&scale| round(scale)).collect();
         let images = cholesky::products(self.products, &integers);
-        let candidate = |((integers, image), &scale)| {
-            self.judged(Candidate { integers, image, scale, error: 0.0, refined: None, abs_max: scale == plain })
-        };
+        let candidate = |((integers, image), &scale)| self.judged(integers, image, scale, scale == plain);
         integers.into_iter().zip(images).zip(scales).map(candidate).collect()
     }
 
-    fn judged(&self, mut candidate: Candidate) -> Candidate {
+    fn judged(&self, integers: Vec<f64>, image: Vec<f64>, scale: f64, abs_max: bool) -> Candidate {
+        let mut candidate = Candidate { integers, image, scale, error: 0.0, refined: None, abs_max };
         self.judge(&mut candidate);
         candidate
     }
@@ -68,8 +67,6 @@ impl<'a> Problem<'a> {
 /// Which weights of a channel stay, and what follows from that alone: channels that share a mask share it.
 struct Kept<'a> {
     taps: Vec<usize>,
-    /// Nothing was removed.
-    dense: bool,
     /// Products of their inputs, row-major; none of very wide layers.
     products: Cow<'a, [f64]>,
     ordered: OnceCell<Option<Ordered>>,
@@ -78,13 +75,12 @@ struct Kept<'a> {
 impl<'a> Kept<'a> {
     fn new(moments: &'a Moments, mask: &[bool]) -> Self {
         let taps: Vec<usize> = (0..moments.size()).filter(|&tap| mask[tap]).collect();
-        let dense = taps.len() == moments.size();
         let products = match moments.products() {
             _ if moments.is_diagonal() => Cow::Borrowed(&[][..]),
-            products if dense => Cow::Borrowed(products),
+            products if taps.len() == moments.size() => Cow::Borrowed(products),
             products => Cow::Owned(cholesky::submatrix(products, moments.size(), &taps)),
         };
-        Self { taps, dense, products, ordered: OnceCell::new() }
+        Self { taps, products, ordered: OnceCell::new() }
     }
 
     /// A factor of the products in the order of rounding, if they have one.
@@ -212,7 +208,7 @@ impl RowContext<'_, '_> {
             return best;
         }
         let group = self.pruner.weights.group(self.output);
-        let dense = kept.dense;
+        let dense = kept.taps.len() == fitted.len();
         let exact = rounding == Rounding::Obq && self.pruner.exact();
         let own = (!exact && !dense && self.own_factor).then(|| kept.ordered()).flatten();
         let inverse = exact.then(|| self.inverse(problem, group, dense)).flatten();

@@ -100,6 +100,15 @@ impl Moments {
     }
 }
 
+/// What a layer gives in the uncompressed network.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference<'a> {
+    /// One image `[positions, o]` for each of the inputs.
+    pub outputs: &'a [&'a [f32]],
+    /// One for each output channel, to be taken off.
+    pub bias: &'a [f32],
+}
+
 /// Statistics of a layer's inputs, by channel group.
 #[derive(Clone, Debug)]
 pub struct Statistics {
@@ -116,37 +125,27 @@ impl Statistics {
         Self::gather(patch, groups, inputs, None, centred)
     }
 
-    /// As [`Statistics::new`], with the outputs that the layer has in the uncompressed network: one
-    /// image `[positions, o]` for each of `inputs`, without the layer's bias.
+    /// As [`Statistics::new`], with what the layer gives in the uncompressed network.
     /// [`Statistics::target`] and [`Statistics::best_scales`] then make up for the difference of
     /// the inputs.
     pub fn with_reference(
         patch: &Patch,
         groups: usize,
         inputs: &[Vec<f32>],
-        outputs: &[Vec<f32>],
+        reference: Reference,
         centred: bool,
     ) -> Self {
-        Self::gather(patch, groups, inputs, Some(outputs), centred)
+        Self::gather(patch, groups, inputs, Some(reference), centred)
     }
 
-    fn gather(
-        patch: &Patch,
-        groups: usize,
-        inputs: &[Vec<f32>],
-        reference: Option<&[Vec<f32>]>,
-        centred: bool,
-    ) -> Self {
+    fn gather(patch: &Patch, groups: usize, inputs: &[Vec<f32>], reference: Option<Reference>, centred: bool) -> Self {
         let (all, channels) = (patch.taps(), patch.channels());
         let (size, per_group) = (all / groups, channels / groups);
         let available = patch.positions() * inputs.len();
         let diagonal = size > WIDEST;
-        let reference = reference.filter(|_| !diagonal);
+        let reference = reference.filter(|reference| !diagonal && !reference.outputs.is_empty());
         let rows = (PRODUCTS / (size * size * groups).max(1)).clamp(FEWEST_WINDOWS, WINDOWS).min(available);
-        let outputs = match reference {
-            Some([image, ..]) => image.len() / patch.positions() / groups,
-            Some([]) | None => 0,
-        };
+        let outputs = reference.map_or(0, |reference| reference.bias.len() / groups);
         let mut sums: Vec<Sums> = (0..groups).map(|_| Sums::new(size, outputs, diagonal)).collect();
         let block = (BLOCK_VALUES / all.max(1)).clamp(16, 512);
         let mut window = vec![0.0f32; all];
@@ -161,11 +160,10 @@ impl Statistics {
                 for (tap, &value) in window.iter().enumerate() {
                     columns[tap * count + row] = value;
                 }
-                if let Some(reference) = reference {
-                    let total = outputs * groups;
-                    let pixel = &reference[sample][position * total..(position + 1) * total];
-                    for (output, &value) in pixel.iter().enumerate() {
-                        results[output * count + row] = value;
+                if let Some(Reference { outputs, bias }) = reference {
+                    let pixel = &outputs[sample][position * bias.len()..(position + 1) * bias.len()];
+                    for (output, (value, bias)) in pixel.iter().zip(bias).enumerate() {
+                        results[output * count + row] = value - bias;
                     }
                 }
             }

@@ -308,7 +308,9 @@ fn the_target_makes_up_for_a_change_of_the_inputs() {
     let real = [0.5, -1.0, 0.25];
     let output = |pixel: &[f32]| pixel.iter().zip(real).map(|(x, w)| x * w).sum::<f32>();
     let outputs: Vec<Vec<f32>> = reference.iter().map(|image| image.chunks(3).map(output).collect()).collect();
-    let statistics = Statistics::with_reference(&patch, 1, &inputs, &outputs, true);
+    let outputs: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
+    let reference = Reference { outputs: &outputs, bias: &[0.0] };
+    let statistics = Statistics::with_reference(&patch, 1, &inputs, reference, true);
     let target = statistics.target(LayerWeights { shape: [1, 1, 1, 3], groups: 1, real: &real });
     for (target, real) in target.iter().zip(real) {
         assert!((target / real - 1.25).abs() < 0.02, "{target} for {real}");

@@ -75,7 +75,7 @@ impl Graph {
     /// # Errors
     /// What is wrong with the operands, as a diagnostic that names the node.
     pub fn add(&mut self, name: &str, op: Op, operands: &[NodeId]) -> Result<NodeId, Diagnostic> {
-        let types: Vec<&TensorType> = operands.iter().map(|&id| &self.node(id).ty).collect();
+        let types = self.types(operands);
         let ty = op
             .infer(&types)
             .map_err(|message| Diagnostic::error("invalid-operands", message).at(name).operator(op.name()))?;
@@ -88,7 +88,7 @@ impl Graph {
     /// # Errors
     /// As [`Graph::add`], and if the stated type differs in shape or element.
     pub fn add_typed(&mut self, name: &str, op: Op, operands: &[NodeId], ty: TensorType) -> Result<NodeId, Diagnostic> {
-        let types: Vec<&TensorType> = operands.iter().map(|&id| &self.node(id).ty).collect();
+        let types = self.types(operands);
         let inferred = op.infer(&types).and_then(|inferred| {
             if inferred.shape == ty.shape && inferred.element == ty.element {
                 Ok(())
@@ -118,6 +118,17 @@ impl Graph {
     /// One node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
+    }
+
+    /// The types of nodes, in the order given.
+    pub fn types(&self, ids: &[NodeId]) -> Vec<&TensorType> {
+        ids.iter().map(|&id| &self.node(id).ty).collect()
+    }
+
+    /// Multiply-accumulates of a node.
+    pub fn macs(&self, id: NodeId) -> u64 {
+        let node = self.node(id);
+        node.op.macs(&node.ty, &self.types(&node.operands))
     }
 
     /// The inputs, in the model's order.

@@ -110,8 +110,7 @@ impl<'g> Interpreter<'g> {
         if let Some(weights) = weights {
             return node.op.eval_packed(weights, &node.ty, operands);
         }
-        let types: Vec<&TensorType> = node.operands.iter().map(|&id| &self.graph.node(id).ty).collect();
-        node.op.eval(&node.ty, &types, operands)
+        node.op.eval(&node.ty, &self.graph.types(&node.operands), operands)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{Graph, Node, NodeId};
 use crate::interpret;
 use crate::op::{Dialect, Op, Transpose};
-use crate::tensor::{Tensor, TensorType};
+use crate::tensor::Tensor;
 use std::collections::HashMap;
 
 /// A graph in three parts that run one after the other.
@@ -303,9 +303,8 @@ impl<'g> Parts<'g> {
         let value = if let Op::Constant(value) = &node.op {
             value.clone()
         } else {
-            let types: Vec<&TensorType> = node.operands.iter().map(|&id| &self.graph.node(id).ty).collect();
             let operands: Vec<&Tensor> = node.operands.iter().map(|id| &self.constants[id]).collect();
-            node.op.eval(&node.ty, &types, &operands)
+            node.op.eval(&node.ty, &self.graph.types(&node.operands), &operands)
         };
         self.constants.insert(id, value);
     }

@@ -9,7 +9,6 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::interpret::check_value;
 use crate::op::{Op, QDeformConv, shape};
 use crate::range;
-use crate::tensor::TensorType;
 use std::collections::HashSet;
 
 /// Weights of integer convolutions have at most this many bits, sign included.
@@ -109,8 +108,7 @@ fn check_node(graph: &Graph, id: NodeId) -> Result<(), String> {
 /// The stated type is the inferred one; where inference knows quantization parameters, they
 /// agree too.
 fn check_inferred(graph: &Graph, node: &Node) -> Result<(), String> {
-    let types: Vec<&TensorType> = node.operands.iter().map(|&id| &graph.node(id).ty).collect();
-    let inferred = node.op.infer(&types)?;
+    let inferred = node.op.infer(&graph.types(&node.operands))?;
     let quantization_known = inferred.quantization.is_some();
     if inferred.shape != node.ty.shape
         || inferred.element != node.ty.element

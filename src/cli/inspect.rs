@@ -58,16 +58,15 @@ struct Line {
 }
 
 fn lines(graph: &Graph) -> Vec<Line> {
-    let nodes = graph.nodes().iter().filter(|node| !matches!(node.op, Op::Constant(_)));
+    let nodes = graph.ids().map(|id| (id, graph.node(id))).filter(|(_, node)| !matches!(node.op, Op::Constant(_)));
     nodes
-        .map(|node| {
-            let types: Vec<&TensorType> = node.operands.iter().map(|&operand| &graph.node(operand).ty).collect();
+        .map(|(id, node)| {
             let constants = node.operands.iter().filter_map(|&operand| weights_behind(graph, operand));
             Line {
                 name: node.name.clone(),
                 operator: node.op.name(),
                 ty: node.ty.clone(),
-                macs: node.op.macs(&node.ty, &types),
+                macs: graph.macs(id),
                 parameters: constants.sum(),
             }
         })

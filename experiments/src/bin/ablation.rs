@@ -157,7 +157,7 @@ fn calibration(model: &Path, graph: &Graph, count: usize) -> Fallible<Vec<Vec<Te
             return Ok(samples);
         }
     }
-    let types: Vec<&TensorType> = graph.inputs().iter().map(|&input| &graph.node(input).ty).collect();
+    let types = graph.types(graph.inputs());
     Ok((0..count).map(|sample| types.iter().map(|ty| wave(ty, sample)).collect()).collect())
 }
 
@@ -190,7 +190,7 @@ fn outcome(
     };
     Ok(Outcome {
         nodes: cleaned.nodes().iter().filter(|node| !matches!(node.op, Op::Constant(_))).count(),
-        macs: macs(&cleaned),
+        macs: cleaned.ids().map(|id| cleaned.macs(id)).sum(),
         cost: fixed::cost(&cleaned)?,
         seconds,
         cycles: Err(String::new()),
@@ -217,14 +217,6 @@ fn plan_both(outcomes: [&mut Outcome; 2], multipliers: u32, device: &Device) {
             }
         };
     }
-}
-
-fn macs(graph: &Graph) -> u64 {
-    let of = |node: &lutweave_ir::Node| {
-        let types: Vec<&TensorType> = node.operands.iter().map(|&operand| &graph.node(operand).ty).collect();
-        node.op.macs(&node.ty, &types)
-    };
-    graph.nodes().iter().map(of).sum()
 }
 
 fn first_line(faults: &Diagnostics) -> String {

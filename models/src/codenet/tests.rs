@@ -49,11 +49,7 @@ fn scenes_hold_objects_of_all_classes() {
 
 /// The graph's own count is the builder's.
 fn macs_are_counted(graph: &Graph, expected: u64) -> bool {
-    let macs = graph.nodes().iter().map(|node| {
-        let types: Vec<_> = node.operands.iter().map(|&id| &graph.node(id).ty).collect();
-        node.op.macs(&node.ty, &types)
-    });
-    macs.sum::<u64>() == expected
+    graph.ids().map(|id| graph.macs(id)).sum::<u64>() == expected
 }
 
 /// Every value of a configuration's graph on some of its scenes.

@@ -3,7 +3,7 @@
 use super::fuse::Fusion;
 use super::normalise::Model;
 use super::place::Place;
-use lutweave_ir::{Element, NodeId, Op, Tensor, TensorType};
+use lutweave_ir::{Element, NodeId, Op, Tensor};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -93,8 +93,7 @@ impl<'m> FloatReference<'m> {
                     self.samples.iter().map(|sample| sample[position].clone()).collect()
                 }
                 _ => {
-                    let types: Vec<&TensorType> =
-                        node.operands.iter().map(|&operand| &self.model.graph.node(operand).ty).collect();
+                    let types = self.model.graph.types(&node.operands);
                     let evaluate = |sample: usize| -> Option<Tensor> {
                         let operands: Option<Vec<&Tensor>> = node
                             .operands

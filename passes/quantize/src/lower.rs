@@ -437,7 +437,7 @@ impl Lowering<'_> {
         let id = match grid {
             None => self.graph.add(name, op, &ids)?,
             Some(grid) => {
-                let types: Vec<&TensorType> = ids.iter().map(|&id| &self.graph.node(id).ty).collect();
+                let types = self.graph.types(&ids);
                 let inferred = op
                     .infer(&types)
                     .map_err(|message| Diagnostic::error("invalid-operands", message).at(name).operator(op.name()))?;
@@ -446,7 +446,7 @@ impl Lowering<'_> {
         };
         let graph = &self.graph;
         let node = graph.node(id);
-        let types: Vec<&TensorType> = node.operands.iter().map(|&id| &graph.node(id).ty).collect();
+        let types = graph.types(&node.operands);
         let count =
             operands.iter().filter(|value| graph.constant_of(value.id).is_none()).map(|v| v.samples.len()).min();
         let samples = (0..count.unwrap_or(0))

@@ -2,7 +2,6 @@
 
 use super::lanes::Lanes;
 use super::layer::{MixingLayer, layers};
-use super::report::macs;
 use lutweave_ir::{Graph, NodeId};
 use std::collections::BTreeMap;
 
@@ -24,13 +23,6 @@ pub struct Channel {
     pub readers: Vec<(NodeId, usize)>,
     /// Multiply-accumulates that compute it, and that read it in other layers.
     pub macs: u64,
-}
-
-impl ChannelClass {
-    /// Mean multiply-accumulates that go with one channel.
-    pub fn macs_per_channel(&self) -> u64 {
-        self.channels.iter().map(|channel| channel.macs).sum::<u64>() / (self.channels.len() as u64).max(1)
-    }
 }
 
 /// The classes of a graph, in the order of their first layers. Layers of which no channel can be
@@ -112,7 +104,7 @@ fn costs(graph: &Graph, lanes: &Lanes, layers: &BTreeMap<NodeId, MixingLayer>) -
         let read = lanes.of(layer.operand).filter(|_| layer.groups == 1);
         for classes in [own, read.map_or(&[][..], |channels| &channels.classes)] {
             for &class in classes {
-                costs[class] += macs(graph, id) / classes.len() as u64;
+                costs[class] += graph.macs(id) / classes.len() as u64;
             }
         }
     }

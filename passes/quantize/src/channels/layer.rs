@@ -108,6 +108,5 @@ pub(super) fn frozen_value(graph: &Graph, id: NodeId) -> Tensor {
         return value.clone();
     }
     let operands: Vec<Tensor> = node.operands.iter().map(|&operand| frozen_value(graph, operand)).collect();
-    let types: Vec<_> = node.operands.iter().map(|&operand| &graph.node(operand).ty).collect();
-    node.op.eval(&node.ty, &types, &operands.iter().collect::<Vec<_>>())
+    node.op.eval(&node.ty, &graph.types(&node.operands), &operands.iter().collect::<Vec<_>>())
 }

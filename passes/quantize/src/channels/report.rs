@@ -4,7 +4,7 @@ use super::lanes::Lanes;
 use super::layer::MixingLayer;
 use super::rebuild::kept;
 use lutweave_ir::interpret::Interpreter;
-use lutweave_ir::{Data, Diagnostics, Graph, NodeId, Tensor, TensorType};
+use lutweave_ir::{Data, Diagnostics, Graph, NodeId, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -93,7 +93,7 @@ pub(super) fn report(
     layers: &BTreeMap<NodeId, MixingLayer>,
     needed: &[bool],
 ) -> Removed {
-    let macs_after: BTreeMap<&str, u64> = after.ids().map(|id| (&after.node(id).name[..], macs(&after, id))).collect();
+    let macs_after: BTreeMap<&str, u64> = after.ids().map(|id| (&after.node(id).name[..], after.macs(id))).collect();
     let kept = |id: NodeId| {
         let channels = lanes.of(id).expect("invariant: a layer and its operand have channels");
         Kept { before: channels.classes.len(), indices: kept(channels, needed) }
@@ -103,7 +103,7 @@ pub(super) fn report(
         outputs: kept(id),
         inputs: kept(layer.operand),
         weights_zeroed: layer.zeroed,
-        macs: [macs(before, id), macs_after.get(&before.node(id).name[..]).copied().unwrap_or(0)],
+        macs: [before.macs(id), macs_after.get(&before.node(id).name[..]).copied().unwrap_or(0)],
     });
     let layers = reports.collect();
     let macs = [total(before), total(&after)];
@@ -112,14 +112,7 @@ pub(super) fn report(
 
 /// Multiply-accumulates of a graph.
 fn total(graph: &Graph) -> u64 {
-    graph.ids().map(|id| macs(graph, id)).sum()
-}
-
-/// Multiply-accumulates of a node.
-pub(super) fn macs(graph: &Graph, id: NodeId) -> u64 {
-    let node = graph.node(id);
-    let types: Vec<&TensorType> = node.operands.iter().map(|&operand| &graph.node(operand).ty).collect();
-    node.op.macs(&node.ty, &types)
+    graph.ids().map(|id| graph.macs(id)).sum()
 }
 
 /// Runs both graphs on all samples.

@@ -182,8 +182,7 @@ fn encode_into(mut egraph: EGraph, graph: &Graph) -> Encoded {
                     let zeros = Tensor::f32([outputs], vec![0.0; outputs]);
                     children.push(egraph.add_constant(zeros, TensorType::f32([outputs])));
                 }
-                let types: Vec<&TensorType> = node.operands.iter().map(|&id| &graph.node(id).ty).collect();
-                let inferred = op.infer(&types).ok().and_then(|ty| ty.quantization);
+                let inferred = op.infer(&graph.types(&node.operands)).ok().and_then(|ty| ty.quantization);
                 let stated = if node.ty.quantization == inferred { None } else { node.ty.quantization };
                 (op.name(), egraph.analysis.operator(normal_form(op.clone()), stated))
             }

@@ -21,7 +21,7 @@ pub const CASES: &[Case] = &[
 const HALF: Quantization = Quantization { scale: 0.5, zero_point: 0 };
 
 fn typed(m: &mut Maker, op: Op, operands: &[NodeId], quantization: Quantization) -> NodeId {
-    let types: Vec<&TensorType> = operands.iter().map(|&id| &m.graph.node(id).ty).collect();
+    let types = m.graph.types(operands);
     let ty = op.infer(&types).expect("cases are well-typed").quantized(quantization);
     m.graph.add_typed("q", op, operands, ty).expect("cases are well-typed")
 }

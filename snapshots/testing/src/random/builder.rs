@@ -234,7 +234,7 @@ impl<'o> Builder<'o> {
     ) -> Value {
         let operands: Vec<NodeId> =
             values.iter().map(|x| self.values[x.0].node).chain(constants.iter().copied()).collect();
-        let types: Vec<&TensorType> = operands.iter().map(|&id| &self.graph.node(id).ty).collect();
+        let types = self.graph.types(&operands);
         let mut ty = op.infer(&types).unwrap_or_else(|message| unreachable!("operands of {op:?} fit: {message}"));
         ty.quantization = target.map_or(ty.quantization, |target| Some(target.quantization));
         let name = format!("{}{}", op.name(), self.operators);

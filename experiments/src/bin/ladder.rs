@@ -73,7 +73,6 @@ fn steps(arguments: &Arguments) -> Vec<(&'static str, QuantizeOptions<'static>)>
         bias_correction: false,
         statistics_correction: false,
         asymmetric: false,
-        equalization: false,
         rounding: Rounding::Nearest,
         scale: ScaleMethod::AbsMax,
         ..QuantizeOptions::default()
@@ -84,7 +83,6 @@ fn steps(arguments: &Arguments) -> Vec<(&'static str, QuantizeOptions<'static>)>
     let gptq = QuantizeOptions { rounding: Rounding::Gptq, ..bias };
     let obq = QuantizeOptions { rounding: Rounding::Obq, ..bias };
     let scales = QuantizeOptions { statistics_correction: true, ..gptq };
-    let equalized = QuantizeOptions { equalization: true, ..scales };
     let asymmetric = QuantizeOptions { asymmetric: true, ..gptq };
     let asymmetric_scales = QuantizeOptions { asymmetric: true, ..scales };
     let asymmetric_obq = QuantizeOptions { asymmetric: true, ..obq };
@@ -98,7 +96,6 @@ fn steps(arguments: &Arguments) -> Vec<(&'static str, QuantizeOptions<'static>)>
         ("+ GPTQ", gptq),
         ("+ OBQ in place of GPTQ", obq),
         ("GPTQ + statistics correction", scales),
-        ("GPTQ + statistics + equalization", equalized),
         ("GPTQ + asymmetric", asymmetric),
         ("GPTQ + asymmetric + statistics", asymmetric_scales),
         ("OBQ + asymmetric", asymmetric_obq),

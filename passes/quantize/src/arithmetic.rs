@@ -28,7 +28,6 @@ impl Lowering<'_> {
             distortion: None,
             bias_corrected: false,
             scales_corrected: 0,
-            equalized: false,
             mse: None,
             sqnr_db: None,
         });

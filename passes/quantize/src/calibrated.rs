@@ -2,7 +2,6 @@
 
 use super::assign::{self, Origin, QuantParams};
 use super::calibrate::{self, Observations};
-use super::equalize;
 use super::fidelity;
 use super::float_reference::ReferenceValues;
 use super::fuse::Fusion;
@@ -31,31 +30,25 @@ pub struct Calibrated {
     observations: Observations,
     /// The quantizations that the model does not give.
     grids: BTreeMap<NodeId, QuantParams>,
-    /// Nodes of layers whose channels were equalized.
-    equalized: BTreeSet<NodeId>,
     range_method: RangeMethod,
     reference: OnceLock<Option<ReferenceValues>>,
 }
 
 impl Calibrated {
-    /// Runs the float graph on the calibration samples. Of the options it reads the method for ranges, the
-    /// number of samples, and (where channels are equalized) those of weights.
+    /// Runs the float graph on the calibration samples. Of the options it reads the method for ranges and the
+    /// number of samples.
     ///
     /// # Errors
     /// Everything in the model that cannot be compiled, together; missing or unfit calibration data.
     pub fn new(graph: &Graph, calibration: &[Vec<Tensor>], options: &QuantizeOptions) -> Result<Self, Diagnostics> {
         check_options(options)?;
-        let mut model = normalise::normalise(graph)?;
+        let model = normalise::normalise(graph)?;
         let fusion = Fusion::new(&model);
         if let Some(settings) = options.settings {
             sites::check(&model, &fusion, settings)?;
         }
         check_size(&model, &fusion)?;
         let samples = draw(calibration, options.samples);
-        let equalized = match options.equalization {
-            true => equalize::equalize(&mut model, &fusion, &samples, options)?,
-            false => BTreeSet::new(),
-        };
         let origins = assign::assign(&model, &fusion)?;
         let needs = Needs::new(&model, &fusion, &origins, options);
         if !needs.ranges.is_empty() && samples.is_empty() {
@@ -65,7 +58,7 @@ impl Calibrated {
         let grids = lower::grids(&model, &fusion, &observations, options.activation_range);
         let range_method = options.activation_range;
         let (layers, reference) = (needs.layers, OnceLock::new());
-        Ok(Self { model, fusion, origins, samples, layers, observations, grids, equalized, range_method, reference })
+        Ok(Self { model, fusion, origins, samples, layers, observations, grids, range_method, reference })
     }
 
     /// The integer graph with settings. The method for ranges and the number of samples are those of
@@ -100,10 +93,7 @@ impl Calibrated {
         if options.measures_fidelity() {
             warnings.extend(fidelity::of_outputs(model, &lowered.values, &lowered.outputs));
         }
-        let lower::Lowered { graph, report: mut layers, .. } = lowered;
-        for layer in &mut layers {
-            layer.equalized = self.equalized.contains(&fusion.root(layer.node));
-        }
+        let lower::Lowered { graph, report: layers, .. } = lowered;
         let graph = graph.without_dead_nodes();
         lutweave_ir::validate::validate(&graph)?;
         Ok(Quantized { graph, layers, warnings })

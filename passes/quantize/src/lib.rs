@@ -14,7 +14,6 @@ pub mod compress;
 mod constant;
 mod convolution;
 mod deform;
-mod equalize;
 mod fidelity;
 mod float_reference;
 mod forms;
@@ -84,9 +83,6 @@ pub struct QuantizeOptions<'a> {
     /// Fits each layer's weights to what the float graph's inputs would give, on the inputs that
     /// the layers before it really give.
     pub asymmetric: bool,
-    /// Moves factors of channels from a layer to the one before it where that lowers the error that
-    /// rounding the activation between them makes.
-    pub equalization: bool,
     /// How weights of less than 8 bits are rounded; wider ones go to the nearest.
     pub rounding: Rounding,
     /// How the scales of weights are chosen.
@@ -109,7 +105,6 @@ impl Default for QuantizeOptions<'_> {
             bias_correction: true,
             statistics_correction: true,
             asymmetric: false,
-            equalization: false,
             rounding: Rounding::default(),
             scale: ScaleMethod::default(),
             settings: None,
@@ -127,7 +122,6 @@ impl fmt::Debug for QuantizeOptions<'_> {
             .field("bias_correction", &self.bias_correction)
             .field("statistics_correction", &self.statistics_correction)
             .field("asymmetric", &self.asymmetric)
-            .field("equalization", &self.equalization)
             .field("rounding", &self.rounding)
             .field("scale", &self.scale)
             .field("settings", &self.settings)

@@ -26,8 +26,6 @@ pub struct LayerReport {
     pub bias_corrected: bool,
     /// Output channels whose scale was corrected.
     pub scales_corrected: usize,
-    /// True if the input's channels were scaled, and the weights to match.
-    pub equalized: bool,
     /// Mean squared error of the result, in the model's units, against the float graph, errors of
     /// earlier layers included; `None` where no calibration samples were needed.
     pub mse: Option<f64>,

@@ -2,9 +2,8 @@
 //!
 //! On the chip an activation has one scale. A depthwise layer multiplies each of its channels by
 //! weights of its own, so that it may amplify the rounding of small channels until it drowns their
-//! results. Between layers with a rectifier, equalization moves factors instead; a smooth function
-//! lets none through. Here the layer before the function, the function and the depthwise layer are
-//! split by channels, each part with a scale of its own; the function is the same over the reals.
+//! results. Here the layer before the function, the function and the depthwise layer are split by
+//! channels, each part with a scale of its own; the function is the same over the reals.
 
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::op::{Concat, Conv, Geometry, Select, Unary};

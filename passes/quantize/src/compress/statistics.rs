@@ -181,6 +181,7 @@ impl Statistics {
 
     /// From each group's mean products (row-major, symmetric) and means, which come from `count`
     /// windows.
+    #[cfg(test)]
     pub fn from_products(groups: Vec<(Vec<f64>, Vec<f64>)>, count: usize, centred: bool) -> Self {
         let groups = groups.into_iter().map(|(products, mean)| Moments::damped(products, mean, None)).collect();
         Self { groups, count, centred }

@@ -42,7 +42,6 @@ fn settings_give_a_valid_graph(seed: u64) -> Result<(), TestCaseError> {
     let options = QuantizeOptions {
         settings: Some(&settings),
         asymmetric: random.below(2) == 0,
-        equalization: random.below(2) == 0,
         rounding: [Rounding::Nearest, Rounding::Gptq, Rounding::Obq][random.below(3)],
         ..QuantizeOptions::default()
     };
@@ -176,44 +175,4 @@ fn settings_that_fit_nothing_are_refused() {
     let faults = quantize(&graph, &inputs, &options).unwrap_err();
     let found: Vec<(&str, &str)> = faults.0.iter().map(|fault| (fault.code, fault.node.as_str())).collect();
     assert_eq!(found, [("invalid-option", "conv1"), ("invalid-option", "conv2"), ("unknown-layer", "nowhere")]);
-}
-
-#[test]
-fn equalization_helps_uneven_channels_and_stops_at_clips() {
-    let uneven = |clipped: bool| {
-        let random = &mut Random(8);
-        let mut graph = Graph::new("uneven");
-        let x = graph.input("x", TensorType::f32([1, 6, 6, 4]));
-        let mut first = random.tensor(&[8, 1, 1, 4], 1.0).f32s().to_vec();
-        let mut second = random.tensor(&[6, 1, 1, 8], 1.0).f32s().to_vec();
-        // Channels differ by a factor of up to 128, which the next layer takes back.
-        for (index, w) in first.iter_mut().enumerate() {
-            *w *= (1u32 << (index / 4)) as f32;
-        }
-        for (index, w) in second.iter_mut().enumerate() {
-            *w /= (1u32 << (index % 8)) as f32;
-        }
-        let w = constant(&mut graph, Tensor::f32([8, 1, 1, 4], first));
-        let bias = constant(&mut graph, Tensor::f32([8], vec![0.1; 8]));
-        let pointwise = || Op::Conv(Conv { geometry: geometry([0; 4], [1, 1], 1) });
-        let y = graph.add("first", pointwise(), &[x, w, bias]).unwrap();
-        let unary = if clipped { Unary::Clip { lo: 0.0, hi: 100.0 } } else { Unary::Relu };
-        let y = graph.add("bounded", Op::Unary(unary), &[y]).unwrap();
-        let w = constant(&mut graph, Tensor::f32([6, 1, 1, 8], second));
-        let y = graph.add("second", pointwise(), &[y, w]).unwrap();
-        graph.set_outputs(vec![y]);
-        graph
-    };
-    let inputs = samples(&[1, 6, 6, 4], 3, 12);
-    let run = |graph: &Graph, equalization: bool| {
-        let options = QuantizeOptions { equalization, ..QuantizeOptions::default() };
-        let quantized = quantize(graph, &inputs, &options).unwrap();
-        (noise(graph, &quantized.graph, &inputs), quantized.layers.iter().map(|l| l.equalized).collect::<Vec<_>>())
-    };
-    let graph = uneven(false);
-    let ((before, _), (after, equalized)) = (run(&graph, false), run(&graph, true));
-    assert_eq!(equalized, [false, true]);
-    assert!(after < 0.5 * before, "{after} {before}");
-    let clipped = uneven(true);
-    assert_eq!(run(&clipped, true), run(&clipped, false));
 }

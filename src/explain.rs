@@ -10,7 +10,7 @@ use lutweave_hw::cost::Part;
 use lutweave_hw::device::Device;
 use lutweave_ir::Diagnostic;
 use lutweave_quantize::compress::WeightConfig;
-use lutweave_solve::why_not_any;
+use lutweave_solve::why_not;
 
 /// Why a layer was built as it was.
 pub struct Explanation<'r> {
@@ -90,7 +90,7 @@ pub fn explain<'r>(
         } else if options.is_empty() {
             "the hardware has no engine for it".to_owned()
         } else {
-            why_not_any(&problem, record.cycles, position, &options, &SOLVER_LIMITS)?.reason
+            why_not(&problem, record.cycles, position, &options, &SOLVER_LIMITS)?.reason
         };
         work.step()?;
         answers.push((setting, real(distortion), reason));

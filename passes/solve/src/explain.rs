@@ -3,7 +3,7 @@
 use lutweave_ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-use super::minimise::{Limits, Outcome, Solution, minimise_cycles};
+use super::minimise::{Limits, Outcome, minimise_cycles};
 use super::problem::{Alternative, Problem};
 use super::refutation::Refutation;
 
@@ -29,30 +29,12 @@ pub fn pinned(problem: &Problem, stage: usize, options: &[usize]) -> Option<Prob
     Some(pinned).filter(|_| !options.is_empty())
 }
 
-/// Solves the problem again with `option` for `stage`, and says why it is not in `solution`.
-///
-/// # Errors
-/// An option that does not exist, or a malformed problem.
-pub fn why_not(
-    problem: &Problem,
-    solution: &Solution,
-    stage: usize,
-    option: usize,
-    limits: &Limits,
-) -> Result<WhyNot, Diagnostic> {
-    let mut answer = why_not_any(problem, solution.cycles, stage, &[option], limits)?;
-    if solution.selection.get(stage) == Some(&option) && matches!(answer.outcome, Outcome::Solved(_)) {
-        answer.reason = "it is the choice".to_owned();
-    }
-    Ok(answer)
-}
-
 /// Solves the problem again with only some `options` for `stage`, and says why none of them is in
 /// a solution of so many cycles.
 ///
 /// # Errors
 /// An option that does not exist, none at all, or a malformed problem.
-pub fn why_not_any(
+pub fn why_not(
     problem: &Problem,
     cycles: u64,
     stage: usize,

@@ -32,7 +32,7 @@ mod tests;
 
 pub use allocate::{Method, PrunableLayer, Target, allocate};
 pub use check::{Violation, check, check_bound, check_infeasible};
-pub use explain::{WhyNot, why_not, why_not_any};
+pub use explain::{WhyNot, why_not};
 pub use knapsack::{Setting, least_distortion, least_size};
 pub use minimise::{Limits, Outcome, Solution, minimise_cycles};
 pub use problem::{Alternative, Budget, Edge, Problem, Stage};

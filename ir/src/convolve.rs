@@ -6,6 +6,7 @@
 
 use crate::op::Geometry;
 use crate::op::shape::Sweep;
+use std::ops::Range;
 
 /// Widest block of output channels that is computed together.
 const WIDE: usize = 16;
@@ -129,18 +130,12 @@ pub(crate) fn convolve<T: Number>(
     pad: T,
 ) -> Vec<T> {
     let [vertical, horizontal] = geometry.sweeps([x_shape[1], x_shape[2]], [packed.shape[1], packed.shape[2]]);
-    let positions = |sweep: Sweep| sweep.positions().expect("invariant: inference has counted the windows");
-    let job = Job {
-        x,
-        x_shape,
-        packed,
-        bias,
-        pad,
-        extents: [positions(vertical), positions(horizontal)],
-        vertical,
-        horizontal,
+    let taps = |sweep: Sweep| {
+        let positions = sweep.positions().expect("invariant: inference has counted the windows");
+        (0..positions).map(|position| sweep.taps(position)).collect()
     };
-    job.run()
+    let (rows, columns) = (taps(vertical), taps(horizontal));
+    Job { x, x_shape, packed, bias, pad, vertical, horizontal, rows, columns }.run()
 }
 
 /// The product of `x [rows, k]` and the transpose of weights `[o, 1, 1, k]`.
@@ -155,14 +150,50 @@ struct Job<'a, T> {
     packed: &'a Packed<T>,
     bias: Option<&'a [T]>,
     pad: T,
-    extents: [usize; 2],
     vertical: Sweep,
     horizontal: Sweep,
+    /// For each row and each column of the result, the taps that fall on the image.
+    rows: Vec<Range<usize>>,
+    columns: Vec<Range<usize>>,
+}
+
+/// An output position.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    image: usize,
+    row: usize,
+    column: usize,
+}
+
+/// Up to [`ROWS`] windows, in the order of their taps.
+#[derive(Clone, Copy)]
+struct Windows<'a, T> {
+    data: &'a [T],
+    /// Where each begins.
+    starts: [usize; ROWS],
+    count: usize,
+    /// Taps that lie side by side, and elements from the first of them to the first of the next ones.
+    run: usize,
+    pitch: usize,
+}
+
+impl<'a, T> Windows<'a, T> {
+    /// Windows that lie one behind the other.
+    fn packed(data: &'a [T], taps: usize) -> Self {
+        let starts = std::array::from_fn(|index| index * taps);
+        Self { data, starts, count: data.len() / taps, run: taps, pitch: 0 }
+    }
+
+    /// Some taps of a window.
+    #[inline(always)]
+    fn run(&self, window: usize, run: usize) -> &'a [T] {
+        &self.data[self.starts[window] + run * self.pitch..][..self.run]
+    }
 }
 
 impl<T: Number> Job<'_, T> {
     fn run(&self) -> Vec<T> {
-        let mut y = vec![T::default(); self.x_shape[0] * self.extents[0] * self.extents[1] * self.packed.shape[0]];
+        let mut y = vec![T::default(); self.x_shape[0] * self.rows.len() * self.columns.len() * self.packed.shape[0]];
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx512f") {
             // SAFETY: the CPU has AVX-512.
@@ -196,8 +227,16 @@ impl<T: Number> Job<'_, T> {
         if self.packed.is_depthwise() { self.depthwise(y) } else { self.grouped(y) }
     }
 
-    fn plane(&self) -> usize {
-        self.extents[0] * self.extents[1]
+    /// The position after one.
+    #[inline(always)]
+    fn next(&self, Place { image, row, column }: Place) -> Place {
+        if column + 1 < self.columns.len() {
+            Place { image, row, column: column + 1 }
+        } else if row + 1 < self.rows.len() {
+            Place { image, row: row + 1, column: 0 }
+        } else {
+            Place { image: image + 1, row: 0, column: 0 }
+        }
     }
 
     #[inline(always)]
@@ -207,11 +246,12 @@ impl<T: Number> Job<'_, T> {
         let zeros = vec![T::default(); channels];
         let outside = vec![self.pad; channels];
         let initial = self.bias.unwrap_or(&zeros);
-        for (position, out) in y.chunks_exact_mut(channels).enumerate() {
-            let (image, row, column) =
-                (position / self.plane(), position % self.plane() / self.extents[1], position % self.extents[1]);
+        let mut place = Place::default();
+        for out in y.chunks_exact_mut(channels) {
+            let Place { image, row, column } = place;
+            place = self.next(place);
             let image = &self.x[image * height * width * channels..][..height * width * channels];
-            let (rows, columns) = (self.vertical.taps(row), self.horizontal.taps(column));
+            let (rows, columns) = (&self.rows[row], &self.columns[column]);
             out.copy_from_slice(initial);
             for (tap, weights) in self.packed.weights.chunks_exact(channels).enumerate() {
                 let (ky, kx) = (tap / kernel_width, tap % kernel_width);
@@ -246,15 +286,22 @@ impl<T: Number> Job<'_, T> {
         let positions = y.len() / outputs;
         for group in 0..groups {
             let weights = &self.packed.weights[group * group_weights..][..group_weights];
+            let mut place = Place::default();
             for start in (0..positions).step_by(ROWS) {
                 let count = ROWS.min(positions - start);
-                let rows = if direct {
-                    &self.x[start * taps..][..count * taps]
+                let mut places = [Place::default(); ROWS];
+                for own in &mut places[..count] {
+                    (*own, place) = (place, self.next(place));
+                }
+                let windows = if direct {
+                    Windows::packed(&self.x[start * taps..][..count * taps], taps)
+                } else if let Some(windows) = self.inside(&places[..count]) {
+                    windows
                 } else {
-                    for (index, patch) in patches.chunks_exact_mut(taps).take(count).enumerate() {
-                        self.copy_patch(start + index, group, patch);
+                    for (place, patch) in places[..count].iter().zip(patches.chunks_exact_mut(taps)) {
+                        self.copy_patch(*place, group, patch);
                     }
-                    &patches[..count * taps]
+                    Windows::packed(&patches[..count * taps], taps)
                 };
                 let mut rest = weights;
                 for (first, lanes) in blocks(per_group) {
@@ -265,25 +312,43 @@ impl<T: Number> Job<'_, T> {
                     let bias = self.bias.map(|bias| &bias[first_output..first_output + used]);
                     let out = &mut y[start * outputs + first_output..];
                     match (lanes, count) {
-                        (WIDE, ROWS) => tile::<T, WIDE>(rows, taps, block, bias, out, outputs, used),
-                        (WIDE, _) => strip::<T, WIDE>(rows, taps, block, bias, out, outputs, used),
-                        (_, ROWS) => tile::<T, NARROW>(rows, taps, block, bias, out, outputs, used),
-                        (_, _) => strip::<T, NARROW>(rows, taps, block, bias, out, outputs, used),
+                        (WIDE, ROWS) => tile::<T, WIDE>(&windows, block, bias, out, outputs, used),
+                        (WIDE, _) => strip::<T, WIDE>(&windows, block, bias, out, outputs, used),
+                        (_, ROWS) => tile::<T, NARROW>(&windows, block, bias, out, outputs, used),
+                        (_, _) => strip::<T, NARROW>(&windows, block, bias, out, outputs, used),
                     }
                 }
             }
         }
     }
 
+    /// Windows of all channels as they lie in the image, where none of their taps falls outside.
+    #[inline(always)]
+    fn inside(&self, places: &[Place]) -> Option<Windows<'_, T>> {
+        let [_, height, width, channels] = self.x_shape;
+        let [_, kernel_height, kernel_width, depth] = self.packed.shape;
+        let whole = |place: &Place| {
+            self.rows[place.row].len() == kernel_height && self.columns[place.column].len() == kernel_width
+        };
+        if depth != channels || self.horizontal.dilation != 1 || !places.iter().all(whole) {
+            return None;
+        }
+        let mut starts = [0; ROWS];
+        for (start, &Place { image, row, column }) in starts.iter_mut().zip(places) {
+            let line = image * height + self.vertical.coordinate(row, 0);
+            *start = (line * width + self.horizontal.coordinate(column, 0)) * channels;
+        }
+        let (run, pitch) = (kernel_width * depth, self.vertical.dilation * width * channels);
+        Some(Windows { data: self.x, starts, count: places.len(), run, pitch })
+    }
+
     /// Copies the window of an output position, in the order of the taps.
     #[inline(always)]
-    fn copy_patch(&self, position: usize, group: usize, patch: &mut [T]) {
+    fn copy_patch(&self, Place { image, row, column }: Place, group: usize, patch: &mut [T]) {
         let [_, height, width, channels] = self.x_shape;
         let [_, _, kernel_width, depth] = self.packed.shape;
-        let (image, row, column) =
-            (position / self.plane(), position % self.plane() / self.extents[1], position % self.extents[1]);
         let image = &self.x[image * height * width * channels..][..height * width * channels];
-        let (rows, columns) = (self.vertical.taps(row), self.horizontal.taps(column));
+        let (rows, columns) = (&self.rows[row], &self.columns[column]);
         let contiguous = self.horizontal.dilation == 1 && depth == channels;
         for (ky, line) in patch.chunks_exact_mut(kernel_width * depth).enumerate() {
             if !rows.contains(&ky) || columns.is_empty() {
@@ -316,11 +381,10 @@ fn initial<T: Number, const LANES: usize>(bias: Option<&[T]>) -> [T; LANES] {
     lanes
 }
 
-/// [`ROWS`] rows times one block of channels.
+/// [`ROWS`] windows times one block of channels.
 #[inline(always)]
 fn tile<T: Number, const LANES: usize>(
-    rows: &[T],
-    taps: usize,
+    windows: &Windows<T>,
     block: &[T],
     bias: Option<&[T]>,
     out: &mut [T],
@@ -328,14 +392,16 @@ fn tile<T: Number, const LANES: usize>(
     used: usize,
 ) {
     let mut sums = [initial::<T, LANES>(bias); ROWS];
-    let row = |index: usize| &rows[index * taps..(index + 1) * taps];
-    let columns = row(0).iter().zip(row(1)).zip(row(2)).zip(row(3));
-    for (w, (((&x0, &x1), &x2), &x3)) in block.chunks_exact(LANES).zip(columns) {
-        for lane in 0..LANES {
-            sums[0][lane] = sums[0][lane].accumulate(x0, w[lane]);
-            sums[1][lane] = sums[1][lane].accumulate(x1, w[lane]);
-            sums[2][lane] = sums[2][lane].accumulate(x2, w[lane]);
-            sums[3][lane] = sums[3][lane].accumulate(x3, w[lane]);
+    for (run, block) in block.chunks_exact(windows.run * LANES).enumerate() {
+        let x = |window: usize| windows.run(window, run);
+        let columns = x(0).iter().zip(x(1)).zip(x(2)).zip(x(3));
+        for (w, (((&x0, &x1), &x2), &x3)) in block.chunks_exact(LANES).zip(columns) {
+            for lane in 0..LANES {
+                sums[0][lane] = sums[0][lane].accumulate(x0, w[lane]);
+                sums[1][lane] = sums[1][lane].accumulate(x1, w[lane]);
+                sums[2][lane] = sums[2][lane].accumulate(x2, w[lane]);
+                sums[3][lane] = sums[3][lane].accumulate(x3, w[lane]);
+            }
         }
     }
     for (index, sums) in sums.iter().enumerate() {
@@ -343,22 +409,23 @@ fn tile<T: Number, const LANES: usize>(
     }
 }
 
-/// Any number of rows times one block of channels.
+/// Fewer windows times one block of channels.
 #[inline(always)]
 fn strip<T: Number, const LANES: usize>(
-    rows: &[T],
-    taps: usize,
+    windows: &Windows<T>,
     block: &[T],
     bias: Option<&[T]>,
     out: &mut [T],
     stride: usize,
     used: usize,
 ) {
-    for (index, row) in rows.chunks_exact(taps).enumerate() {
+    for index in 0..windows.count {
         let mut sums = initial::<T, LANES>(bias);
-        for (w, &x) in block.chunks_exact(LANES).zip(row) {
-            for lane in 0..LANES {
-                sums[lane] = sums[lane].accumulate(x, w[lane]);
+        for (run, block) in block.chunks_exact(windows.run * LANES).enumerate() {
+            for (w, &x) in block.chunks_exact(LANES).zip(windows.run(index, run)) {
+                for lane in 0..LANES {
+                    sums[lane] = sums[lane].accumulate(x, w[lane]);
+                }
             }
         }
         out[index * stride..][..used].copy_from_slice(&sums[..used]);

@@ -88,7 +88,8 @@ impl Elimination {
     /// A row's column of the inverse, with the steps that it has not seen; 0 for removed inputs.
     fn column(&self, slot: usize) -> Vec<f32> {
         let (before, after) = (0..slot, slot + 1..self.size);
-        let mut column = self.inverse[slot * self.size..=slot * self.size + slot].to_vec();
+        let mut column = Vec::with_capacity(self.size);
+        column.extend_from_slice(&self.inverse[slot * self.size..=slot * self.size + slot]);
         column.extend(after.clone().map(|other| self.inverse[other * self.size + slot]));
         for Step { column: seen, reciprocal } in &self.pending {
             let factor = seen[slot] * reciprocal;

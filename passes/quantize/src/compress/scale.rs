@@ -88,12 +88,18 @@ pub(super) fn by_weights(w: &[f64], method: ScaleMethod, limits: (f64, f64), lea
 /// The scale, at most the plain one, with the least sum of errors to the power of 2.4.
 fn least_weight_error(w: &[f64], plain: f64, (lowest, highest): (f64, f64)) -> f64 {
     let mut best = (f64::INFINITY, plain);
+    let largest = w.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs()));
     for step in 0..64 {
         let scale = plain * (1.0 - f64::from(step) / 80.0);
         let inverse = 1.0 / scale;
+        let error_of = |w: f64| ((w * inverse).round_ties_even().clamp(lowest, highest) * scale - w).abs().powf(2.4);
+        // A sum of errors is no smaller than one of them: where the largest weight is clipped, that one decides.
+        if largest.is_some_and(|w| error_of(w) >= best.0) {
+            continue;
+        }
         let mut error = 0.0;
-        for w in w {
-            error += ((w * inverse).round_ties_even().clamp(lowest, highest) * scale - w).abs().powf(2.4);
+        for &w in w {
+            error += error_of(w);
             // A sum of errors does not fall again.
             if error >= best.0 {
                 break;

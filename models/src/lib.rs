@@ -3,5 +3,6 @@
 
 mod built_in;
 pub mod codenet;
+pub mod npz;
 
 pub use built_in::{BuiltIn, built_in, find};

@@ -2,10 +2,9 @@
 
 use crate::failure::Failure;
 use crate::file;
-use lutweave_ir::{Diagnostic, Tensor};
-use ndarray::{ArrayD, IxDyn};
-use ndarray_npy::NpzWriter;
-use std::io::{Read, Seek};
+use lutweave_ir::{Data, Diagnostic, Tensor};
+use lutweave_models::npz::NpzWriter;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 use zip::ZipArchive;
 
@@ -279,22 +278,15 @@ fn fault(name: &str, message: String) -> Failure {
 ///
 /// # Errors
 /// What the file system says.
-pub fn write(bytes: &mut Vec<u8>, tensors: &[(String, Tensor)]) -> Result<(), String> {
-    let mut writer = NpzWriter::new_compressed(std::io::Cursor::new(bytes));
+pub fn write(bytes: &mut Vec<u8>, tensors: &[(String, Tensor)]) -> io::Result<()> {
+    let mut writer = NpzWriter::compressed(std::io::Cursor::new(bytes));
     for (name, tensor) in tensors {
-        let shape = IxDyn(&tensor.shape);
-        let result = match &tensor.data {
-            lutweave_ir::Data::F32(data) => ArrayD::from_shape_vec(shape, data.to_vec())
-                .map_err(|error| error.to_string())
-                .and_then(|array| writer.add_array(name.clone(), &array).map_err(|error| error.to_string())),
-            lutweave_ir::Data::Int(data) => ArrayD::from_shape_vec(shape, data.to_vec())
-                .map_err(|error| error.to_string())
-                .and_then(|array| writer.add_array(name.clone(), &array).map_err(|error| error.to_string())),
-        };
-        result?;
+        match &tensor.data {
+            Data::F32(data) => writer.add(name, &tensor.shape, data)?,
+            Data::Int(data) => writer.add(name, &tensor.shape, data)?,
+        }
     }
-    writer.finish().map_err(|error| error.to_string())?;
-    Ok(())
+    writer.finish()
 }
 
 #[cfg(test)]

@@ -4,12 +4,9 @@
 //!
 //! Where a model is refused, the file `refused.txt` holds the diagnostic's code.
 
-use crate::support::{object, run, text};
-use ndarray::{ArrayD, IxDyn, OwnedRepr};
-use ndarray_npy::{NpzReader, ReadNpzError};
+use crate::support::{Array, arrays, object, run, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Largest root mean square error of a circuit, in standard deviations of an output, without a warning.
@@ -17,44 +14,6 @@ const FAITHFUL: f64 = 0.05;
 
 /// The same of a model as it came.
 const EXACT: f64 = 1e-4;
-
-/// An array of any type, as real numbers.
-struct Array {
-    shape: Vec<usize>,
-    real: bool,
-    values: Vec<f64>,
-}
-
-fn arrays(path: &Path) -> BTreeMap<String, Array> {
-    let mut reader = NpzReader::new(File::open(path).expect("the file is there")).expect("it is an archive");
-    let names = reader.names().expect("the archive can be read");
-    let mut arrays = BTreeMap::new();
-    for name in names {
-        let array = read(&mut reader, &name);
-        arrays.insert(name.strip_suffix(".npy").unwrap_or(&name).to_owned(), array);
-    }
-    arrays
-}
-
-fn read(reader: &mut NpzReader<File>, name: &str) -> Array {
-    macro_rules! attempt {
-        ($($element:ty),*) => {
-            $(if let Ok(array) = by_name::<$element>(reader, name) {
-                let values = array.iter().map(|&value| value as f64).collect();
-                return Array { shape: array.shape().to_vec(), real: stringify!($element).starts_with('f'), values };
-            })*
-        };
-    }
-    attempt!(f32, f64, i8, u8, i16, u16, i32, i64);
-    panic!("array {name} is of another type");
-}
-
-fn by_name<T: ndarray_npy::ReadableElement>(
-    reader: &mut NpzReader<File>,
-    name: &str,
-) -> Result<ArrayD<T>, ReadNpzError> {
-    reader.by_name::<OwnedRepr<T>, IxDyn>(name)
-}
 
 /// Root mean square error over the standard deviation of what is expected; over a tenth of the largest
 /// magnitude where that hardly varies.

@@ -1,17 +1,14 @@
 //! Deformable convolutions from an ONNX file to agreeing executors, in every variant.
 
-use crate::support::{json, refused, run, text, write};
+use crate::support::{elements, json, npz, refused, run, text, write};
 use lutweave_ir::Tensor;
 use lutweave_onnx::proto::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute_type, data_type,
 };
 use lutweave_onnx::{ImportOptions, import};
-use ndarray::{Array1, Array4};
-use ndarray_npy::NpzWriter;
 use prost::Message;
 use serde_json::Value;
-use std::fs::File;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -128,7 +125,7 @@ fn folder(masked: bool) -> TempDir {
         let wave = (y as f32 * (0.3 + 0.01 * sample as f32) + phase).sin() * (x as f32 * 0.5 - phase).cos();
         (128.0 + 100.0 * wave + ((sample * 31 + y * 17 + x * 29) % 23) as f32) as u8
     };
-    let images = Array4::from_shape_fn((SAMPLES, SIDE, SIDE, 1), |(sample, y, x, _)| pixel(sample, y, x));
+    let images = elements([SAMPLES, SIDE, SIDE, 1], |[sample, y, x, _]| pixel(sample, y, x));
     let scores = |model: &[u8]| -> Vec<Vec<f32>> {
         let graph = import(model.to_vec(), &ImportOptions::default()).expect("the model can be read").graph;
         let scores = |sample: usize| {
@@ -147,13 +144,12 @@ fn folder(masked: bool) -> TempDir {
     let label = |scores: &Vec<f32>| {
         (0..5).fold(0, |best, class| if scores[class] > scores[best] { class } else { best }) as i64
     };
-    let labels: Array1<i64> = scores(&bytes).iter().map(label).collect();
+    let labels: Vec<i64> = scores(&bytes).iter().map(label).collect();
     let classes: std::collections::BTreeSet<i64> = labels.iter().copied().collect();
     assert!(classes.len() > 1, "the samples are not all of one class");
-    let file = File::create(folder.path().join("samples.npz")).expect("a file can be made");
-    let mut writer = NpzWriter::new(file);
-    writer.add_array("images", &images).expect("an array can be written");
-    writer.add_array("labels", &labels).expect("an array can be written");
+    let mut writer = npz(&folder.path().join("samples.npz"));
+    writer.add("images", &[SAMPLES, SIDE, SIDE, 1], &images).expect("an array can be written");
+    writer.add("labels", &[SAMPLES], &labels).expect("an array can be written");
     writer.finish().expect("the file can be finished");
     folder
 }

@@ -1,12 +1,9 @@
 //! Mistakes that once gave wrong figures without a word: each is refused, or warned of.
 
-use crate::support::{command, ended, files, json, mnist, object, refused, run, text, write};
+use crate::support::{command, elements, ended, files, json, mnist, npz, object, refused, run, text, write};
 use lutweave_onnx::proto::{ModelProto, StringStringEntryProto};
-use ndarray::{Array2, Array4};
-use ndarray_npy::NpzWriter;
 use prost::Message;
 use serde_json::Value;
-use std::fs::File;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -69,11 +66,10 @@ fn channels_are_of_three_names_and_for_colours() {
 
 /// Writes the task's images, of the shape `[600,28,28]` or its like, made by `pixel`.
 fn write_images(files: &TempDir, shape: [usize; 4], pixel: impl Fn([usize; 4]) -> f32) {
-    let images = Array4::from_shape_fn(shape, |(n, a, b, c)| pixel([n, a, b, c]));
-    let labels = ndarray::Array1::from_shape_fn(600, |index| (index % 10) as i64);
-    let mut writer = NpzWriter::new(File::create(files.path().join("samples.npz")).expect("a file can be made"));
-    writer.add_array("images", &images).expect("an array can be written");
-    writer.add_array("labels", &labels).expect("an array can be written");
+    let labels: Vec<i64> = (0..600).map(|index| index % 10).collect();
+    let mut writer = npz(&files.path().join("samples.npz"));
+    writer.add("images", &shape, &elements(shape, pixel)).expect("an array can be written");
+    writer.add("labels", &[600], &labels).expect("an array can be written");
     writer.finish().expect("the file can be finished");
 }
 
@@ -136,8 +132,8 @@ fn inputs_that_never_change_are_noticed() {
 
 /// Writes one array.
 fn archive(path: &Path, name: &str, shape: [usize; 4], value: f32) {
-    let mut writer = NpzWriter::new(File::create(path).expect("a file can be made"));
-    writer.add_array(name, &Array4::from_elem(shape, value)).expect("an array can be written");
+    let mut writer = npz(path);
+    writer.add(name, &shape, &vec![value; shape.iter().product()]).expect("an array can be written");
     writer.finish().expect("the file can be finished");
 }
 
@@ -156,13 +152,13 @@ fn inputs_are_checked_by_name_shape_and_type() {
         );
         archive(&input, "image", [28, 28, 5, 1], 3.0);
         refused(&["run", subject, "--input", &text(&input), "-o", &out], 1, "is not samples of");
-        let mut writer = NpzWriter::new(File::create(&input).expect("a file can be made"));
-        writer.add_array("image", &Array4::<u8>::zeros([5, 1, 28, 28])).expect("an array can be written");
+        let mut writer = npz(&input);
+        writer.add("image", &[5, 1, 28, 28], &[0u8; 5 * 28 * 28]).expect("an array can be written");
         writer.finish().expect("the file can be finished");
         refused(&["run", subject, "--input", &text(&input), "-o", &out], 1, "its elements are uint8");
-        let mut writer = NpzWriter::new(File::create(&input).expect("a file can be made"));
-        writer.add_array("a", &Array2::<f32>::zeros([2, 3])).expect("an array can be written");
-        writer.add_array("b", &Array2::<f32>::zeros([4, 3])).expect("an array can be written");
+        let mut writer = npz(&input);
+        writer.add("a", &[2, 3], &[0f32; 6]).expect("an array can be written");
+        writer.add("b", &[4, 3], &[0f32; 12]).expect("an array can be written");
         writer.finish().expect("the file can be finished");
         refused(
             &["run", subject, "--input", &text(&input), "-o", &out],

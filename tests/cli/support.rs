@@ -1,10 +1,16 @@
 //! Running the program.
 
+use lutweave_models::npz::NpzWriter;
+use npyz::NpyFile;
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 use tempfile::TempDir;
+use zip::ZipArchive;
 
 /// The program, without colours and terminal widths of whoever runs the test.
 pub fn command(arguments: &[&str]) -> Command {
@@ -21,6 +27,61 @@ pub struct Ended {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
+}
+
+/// An array of any type, as real numbers.
+#[derive(Debug, PartialEq)]
+pub struct Array {
+    pub shape: Vec<usize>,
+    pub real: bool,
+    pub values: Vec<f64>,
+}
+
+/// The arrays of an `.npz` file, by name.
+pub fn arrays(path: &Path) -> BTreeMap<String, Array> {
+    let mut archive = ZipArchive::new(File::open(path).expect("the file is there")).expect("it is an archive");
+    let files: Vec<String> = archive.file_names().map(str::to_owned).collect();
+    let mut named = |file: String| {
+        let array = NpyFile::new(archive.by_name(&file).expect("it is listed")).expect("it is an array");
+        (file.strip_suffix(".npy").unwrap_or(&file).to_owned(), real(array))
+    };
+    files.into_iter().map(&mut named).collect()
+}
+
+fn real(mut array: NpyFile<impl Read>) -> Array {
+    assert_eq!(array.order(), npyz::Order::C);
+    let shape = array.shape().iter().map(|&extent| extent as usize).collect();
+    macro_rules! attempt {
+        ($($element:ty),*) => {
+            $(match array.try_data::<$element>() {
+                Ok(data) => {
+                    let values = data.map(|value| value.expect("it is whole") as f64).collect();
+                    return Array { shape, real: stringify!($element).starts_with('f'), values };
+                }
+                Err(other) => array = other,
+            })*
+        };
+    }
+    attempt!(f32, f64, i8, u8, i16, u16, i32, i64);
+    panic!("{:?} is another type", array.dtype());
+}
+
+/// An `.npz` file to be written.
+pub fn npz(path: &Path) -> NpzWriter<File> {
+    NpzWriter::new(File::create(path).expect("a file can be made"))
+}
+
+/// The elements of an array in row-major order, each made of its position.
+pub fn elements<T>(shape: [usize; 4], element: impl Fn([usize; 4]) -> T) -> Vec<T> {
+    let position = |mut index: usize| {
+        let mut at = [0; 4];
+        for axis in (0..4).rev() {
+            at[axis] = index % shape[axis];
+            index /= shape[axis];
+        }
+        at
+    };
+    (0..shape.iter().product()).map(|index| element(position(index))).collect()
 }
 
 /// Runs the program to its end.

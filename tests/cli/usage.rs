@@ -1,9 +1,6 @@
 //! Wrong usage and unfit files.
 
-use crate::support::{files, mnist, names, refused, run, text, write};
-use ndarray::Array2;
-use ndarray_npy::NpzWriter;
-use std::fs::File;
+use crate::support::{files, mnist, names, npz, refused, run, text, write};
 use std::path::Path;
 
 #[test]
@@ -115,11 +112,9 @@ fn damaged_tasks_are_refused() {
 
 /// Writes an archive with one array of images.
 fn images(path: &Path, shape: &[usize]) {
-    let images = ndarray::ArrayD::<u8>::zeros(shape);
-    let labels = ndarray::Array1::<i64>::zeros(600);
-    let mut writer = NpzWriter::new(File::create(path).expect("a file can be made"));
-    writer.add_array("images", &images).expect("an array can be written");
-    writer.add_array("labels", &labels).expect("an array can be written");
+    let mut writer = npz(path);
+    writer.add("images", shape, &vec![0u8; shape.iter().product()]).expect("an array can be written");
+    writer.add("labels", &[600], &[0i64; 600]).expect("an array can be written");
     writer.finish().expect("the file can be finished");
 }
 
@@ -149,14 +144,13 @@ fn data_that_is_no_data_is_refused() {
     let files = files();
     let task = text(&files.path().join("task.toml"));
     let attempt = |pixel: f32, label: f32, message: &str| {
-        let mut images = ndarray::Array4::<f32>::zeros((600, 28, 28, 1));
-        images[[300, 5, 6, 0]] = pixel;
-        let mut labels = ndarray::Array1::<f32>::zeros(600);
+        let mut images = vec![0f32; 600 * 28 * 28];
+        images[300 * 28 * 28 + 5 * 28 + 6] = pixel;
+        let mut labels = [0f32; 600];
         labels[200] = label;
-        let file = File::create(files.path().join("samples.npz")).expect("a file can be made");
-        let mut writer = NpzWriter::new(file);
-        writer.add_array("images", &images).expect("an array can be written");
-        writer.add_array("labels", &labels).expect("an array can be written");
+        let mut writer = npz(&files.path().join("samples.npz"));
+        writer.add("images", &[600, 28, 28, 1], &images).expect("an array can be written");
+        writer.add("labels", &[600], &labels).expect("an array can be written");
         writer.finish().expect("the file can be finished");
         refused(&["eval", "--task", &task], 1, message);
     };
@@ -182,8 +176,8 @@ fn unfit_inputs_are_refused() {
     // Two arrays, none of the input's name.
     write(&input, model.samples());
     attempt("image");
-    let mut writer = NpzWriter::new(File::create(&input).expect("a file can be made"));
-    writer.add_array("image", &Array2::<f32>::zeros((3, 5))).expect("an array can be written");
+    let mut writer = npz(&input);
+    writer.add("image", &[3, 5], &[0f32; 15]).expect("an array can be written");
     writer.finish().expect("the file can be finished");
     attempt("shape");
     for shape in ["(1000000000000, 784)", "(99999999999, 99999999999)", "(-1, 784)", "(0, 784)", "784"] {

@@ -2,8 +2,7 @@
 //! classes should find.
 
 use super::{Configuration, Scene};
-use ndarray::{Array1, Array2, Array4};
-use ndarray_npy::NpzWriter;
+use crate::npz::NpzWriter;
 use std::io::Cursor;
 
 /// Scenes for calibration, and for evaluation after them.
@@ -23,15 +22,12 @@ pub fn archive(configuration: &Configuration) -> Vec<u8> {
         offsets.push(offsets[offsets.len() - 1] + scene.objects.len() as i32);
     }
     let mut bytes = Vec::new();
-    let fits = "invariant: arrays have as many elements as their shapes say";
     let memory = "invariant: memory takes what is written";
     let mut writer = NpzWriter::new(Cursor::new(&mut bytes));
-    let images = Array4::from_shape_vec([scenes.len(), size, size, 3], pixels).expect(fits);
-    writer.add_array("images", &images).expect(memory);
-    let boxes = Array2::from_shape_vec([objects.len(), 4], boxes).expect(fits);
-    writer.add_array("boxes", &boxes).expect(memory);
-    writer.add_array("box_class", &Array1::from_vec(classes)).expect(memory);
-    writer.add_array("box_offsets", &Array1::from_vec(offsets)).expect(memory);
+    writer.add("images", &[scenes.len(), size, size, 3], &pixels).expect(memory);
+    writer.add("boxes", &[objects.len(), 4], &boxes).expect(memory);
+    writer.add("box_class", &[classes.len()], &classes).expect(memory);
+    writer.add("box_offsets", &[offsets.len()], &offsets).expect(memory);
     writer.finish().expect(memory);
     bytes
 }

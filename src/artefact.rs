@@ -4,6 +4,7 @@ use crate::detect::head::Layout;
 use crate::failure::Failure;
 use crate::observer::Context;
 use lutweave_hw::cost::Resources;
+use lutweave_hw::dataflow::KernelNode;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, realize};
 use lutweave_hw::plan::{Choice, Fold};
@@ -82,12 +83,13 @@ pub struct StoredPlan {
 impl StoredPlan {
     /// Of a fitted core.
     pub fn of(core: &Graph, fitted: &Fitted, device: &Device) -> Self {
-        let folds = fitted.plan.folds();
+        let network = &fitted.network;
+        let named = |kernel: &KernelNode| (core.node(kernel.node).name.clone(), Fold::from(kernel));
         Self {
-            bottleneck_cycles: fitted.plan.bottleneck(),
-            multipliers: fitted.plan.multipliers(),
+            bottleneck_cycles: network.bottleneck(),
+            multipliers: network.multipliers(),
             resources: fitted.resources.shown(device),
-            stages: folds.into_iter().map(|(id, fold)| (core.node(id).name.clone(), fold)).collect(),
+            stages: network.kernels.iter().map(named).collect(),
         }
     }
 

@@ -230,7 +230,7 @@ const STALLED: f64 = 0.05;
 /// Warns where the simulated circuit is slower than its slowest stage: a stage waits for another.
 fn warn_of_stalls(model: &Model, fitted: &Fitted, circuit: &Answer, context: &Context) {
     let Some(cycles) = circuit.cycles_per_inference else { return };
-    let planned = fitted.plan.bottleneck();
+    let planned = fitted.network.bottleneck();
     if cycles as f64 <= (1.0 + STALLED) * planned as f64 + 16.0 {
         return;
     }
@@ -246,7 +246,8 @@ fn warn_of_stalls(model: &Model, fitted: &Fitted, circuit: &Answer, context: &Co
 
 /// Warns where weights that were made zero save nothing.
 fn warn_of_idle_zeros(model: &Model, fitted: &Fitted, pruned: bool, context: &Context) {
-    let skips = fitted.plan.stages.iter().any(|stage| stage.folding.is_some_and(|fold| fold.pattern.is_some()));
+    let mut folds = fitted.network.kernels.iter().filter_map(|kernel| kernel.folding);
+    let skips = folds.any(|folding| folding.pattern.is_some());
     if !pruned || skips {
         return;
     }
@@ -304,9 +305,10 @@ impl Made<'_> {
         let cycles = circuit.cycles_per_inference.ok_or_else(missing)?;
         let latency = circuit.latency_cycles.ok_or_else(missing)?;
         let clock = self.options.clock.unwrap_or(self.device.clock_mhz);
-        let products = fitted.plan.products_per_cycle();
-        let formed = summary::products(&fitted.plan);
-        let (weight_bytes, sparsity) = summary::weights(core, &fitted.plan);
+        let network = &fitted.network;
+        let products = network.products_per_cycle();
+        let formed = summary::products(core, network);
+        let (weight_bytes, sparsity) = summary::weights(core, network);
         Ok(Summary {
             model: self.model.name.clone(),
             device: self.device.name.clone(),
@@ -315,9 +317,9 @@ impl Made<'_> {
             latency_cycles: latency,
             clock_mhz: clock,
             inferences_per_second: clock * 1e6 / cycles.max(1) as f64,
-            multipliers: fitted.plan.multipliers(),
+            multipliers: network.multipliers(),
             products_per_cycle: products,
-            macs: fitted.plan.macs(),
+            macs: network.macs(core),
             efficiency: formed as f64 / (cycles.max(1) * products.max(1)) as f64,
             resources: fitted.resources.shown(self.device),
             budgets: summary::budgets(fitted, self.device, self.options.multipliers),
@@ -325,7 +327,7 @@ impl Made<'_> {
             warnings: Vec::new(),
             weight_bytes,
             sparsity,
-            macs_kept: summary::macs_kept(core, &fitted.plan),
+            macs_kept: summary::macs_kept(core, network),
             model_macs: self.cleaned.totals.macs,
             codesign: record.map(summary::Choice::of),
             pruning: pruned,

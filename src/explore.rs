@@ -172,7 +172,7 @@ fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Fai
     let circuit = executor::wasm(&lutweave_wasm::emit(&fitted.design), core, session.state.context)?
         .run(&samples, Drive::default())?;
     let Judged { value, drop: (drop, drop_standard_error), .. } = judge.judge(&lowered)?;
-    let (weight_bytes, sparsity) = summary::weights(core, &fitted.plan);
+    let (weight_bytes, sparsity) = summary::weights(core, &fitted.network);
     let predicted = real(design.distortion);
     Ok(Point {
         cycles_per_inference: circuit.cycles_per_inference.unwrap_or(solution.cycles),
@@ -187,7 +187,7 @@ fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Fai
         drop,
         drop_standard_error,
         compress_first_cycles: compress_first(session, answer.allowed())?,
-        multipliers: fitted.plan.multipliers(),
+        multipliers: fitted.network.multipliers(),
         resources: fitted.resources.shown(&session.state.device),
         weight_bytes,
         sparsity,

@@ -9,10 +9,10 @@ use crate::reshape::Reshaping;
 use lutweave_codesign::prune::Pruned;
 use lutweave_codesign::shrink::Step;
 use lutweave_hw::cost::{Part, Resources, estimate_module};
+use lutweave_hw::dataflow::{KernelNode, Network};
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
-use lutweave_hw::plan::{Plan, Stage};
 use lutweave_hw::rtl::{NofM, ParallelTaps};
 use lutweave_ir::{Diagnostic, Graph, NodeId, Op};
 use serde::{Serialize, Serializer};
@@ -95,7 +95,7 @@ pub fn budgets(fitted: &Fitted, device: &Device, multipliers: Option<u32>) -> Ve
     let budget = |part: Part| Budget { name: part.key(), used: used[part], limit: available[part] };
     let mut budgets: Vec<Budget> = Part::ALL.into_iter().map(budget).collect();
     let asked = multipliers.map(u64::from);
-    budgets.extend(asked.map(|limit| Budget { name: "multipliers", used: fitted.plan.multipliers(), limit }));
+    budgets.extend(asked.map(|limit| Budget { name: "multipliers", used: fitted.network.multipliers(), limit }));
     budgets
 }
 
@@ -214,29 +214,30 @@ fn objects<S: Serializer>(warnings: &[Diagnostic], serializer: S) -> Result<S::O
 
 /// The stages of a fitted core.
 pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<StageSummary> {
-    let bottleneck = fitted.plan.bottleneck().max(1);
-    let stages = fitted.plan.stages.iter().filter(|stage| !matches!(stage.kernel, Kernel::Input | Kernel::Reshape));
-    stages
-        .map(|stage| {
-            let node = core.node(stage.node);
+    let network = &fitted.network;
+    let bottleneck = network.bottleneck().max(1);
+    let kernels = network.kernels.iter().filter(|own| !matches!(own.kernel, Kernel::Input | Kernel::Reshape));
+    kernels
+        .map(|kernel| {
+            let node = core.node(kernel.node);
             StageSummary {
                 name: node.name.clone(),
                 operator: node.op.name(),
                 shape: node.ty.shape.clone(),
-                weight_bits: weights_of(core, stage.node).map(lutweave_hw::elaborate::weight_bits),
-                pattern: pattern(stage).map(|pattern| pattern.to_string()),
-                taps: stage.folding.map(|folding| match folding.parallel {
+                weight_bits: weights_of(core, kernel.node).map(lutweave_hw::elaborate::weight_bits),
+                pattern: pattern(kernel).map(|pattern| pattern.to_string()),
+                taps: kernel.folding.map(|folding| match folding.parallel {
                     ParallelTaps::One => "one",
                     ParallelTaps::Row => "row",
                     ParallelTaps::All => "all",
                 }),
-                lanes: stage.input_lanes.first().copied().unwrap_or(stage.output_lanes),
-                outputs: stage.folding.map(|folding| folding.outputs),
-                line_buffer_rows: stage.line_buffer_rows(),
-                macs: stage.macs,
-                multipliers: stage.multipliers,
-                cycles: stage.cycles,
-                share: stage.cycles as f64 / bottleneck as f64,
+                lanes: kernel.lanes[0],
+                outputs: kernel.folding.map(|folding| folding.outputs),
+                line_buffer_rows: kernel.rows(),
+                macs: core.macs(kernel.node),
+                multipliers: kernel.multipliers,
+                cycles: kernel.interval,
+                share: kernel.interval as f64 / bottleneck as f64,
             }
         })
         .collect()
@@ -253,22 +254,22 @@ pub fn modules(fitted: &Fitted, device: &Device) -> Vec<Module> {
         .collect()
 }
 
-/// Products that a plan's processing elements form in an inference.
-pub fn products(plan: &Plan) -> u64 {
-    plan.stages.iter().map(|stage| NofM::share(pattern(stage), stage.macs)).sum()
+/// Products that a network's processing elements form in an inference.
+pub fn products(core: &Graph, network: &Network) -> u64 {
+    network.kernels.iter().map(|kernel| NofM::share(pattern(kernel), core.macs(kernel.node))).sum()
 }
 
-/// The pattern of zeros that a stage makes use of.
-fn pattern(stage: &Stage) -> Option<NofM> {
-    stage.folding?.pattern
+/// The pattern of zeros that a kernel makes use of.
+fn pattern(kernel: &KernelNode) -> Option<NofM> {
+    kernel.folding?.pattern
 }
 
 /// Multiply-accumulates whose weight is not 0.
-pub fn macs_kept(core: &Graph, plan: &Plan) -> u64 {
-    let stages = plan.stages.iter().filter_map(|stage| Some((stage, weights_of(core, stage.node)?)));
-    stages
-        .map(|(stage, weights)| {
-            let positions = stage.macs / (weights.len() as u64).max(1);
+pub fn macs_kept(core: &Graph, network: &Network) -> u64 {
+    let kernels = network.kernels.iter().filter_map(|kernel| Some((kernel, weights_of(core, kernel.node)?)));
+    kernels
+        .map(|(kernel, weights)| {
+            let positions = core.macs(kernel.node) / (weights.len() as u64).max(1);
             weights.iter().filter(|&&weight| weight != 0).count() as u64 * positions
         })
         .sum()
@@ -276,14 +277,14 @@ pub fn macs_kept(core: &Graph, plan: &Plan) -> u64 {
 
 /// Bytes of all weights as the circuit stores them, indices of patterns included, and the share of
 /// weights that is 0.
-pub fn weights(core: &Graph, plan: &Plan) -> (u64, f64) {
+pub fn weights(core: &Graph, network: &Network) -> (u64, f64) {
     let mut bits = 0u64;
     let mut count = 0u64;
     let mut zeros = 0u64;
-    for stage in &plan.stages {
-        let Some(values) = weights_of(core, stage.node) else { continue };
+    for kernel in &network.kernels {
+        let Some(values) = weights_of(core, kernel.node) else { continue };
         let width = lutweave_hw::elaborate::weight_bits(values);
-        bits += NofM::stored_bits(pattern(stage), values.len() as u64, width);
+        bits += NofM::stored_bits(pattern(kernel), values.len() as u64, width);
         count += values.len() as u64;
         zeros += values.iter().filter(|&&value| value == 0).count() as u64;
     }

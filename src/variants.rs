@@ -13,7 +13,7 @@ use crate::pipeline::{self, Cleaned, Stage, State, gives_weights};
 use crate::reshape::variant_name;
 use crate::task::{Samples, Section, Task};
 use lutweave_codesign::deform::{Request, ReshapedLayer, Variant, is_deformable};
-use lutweave_hw::plan;
+use lutweave_hw::dataflow::KernelNode;
 use lutweave_ir::{Diagnostic, Graph, Tensor};
 use serde::Serialize;
 
@@ -160,13 +160,13 @@ impl Ladder<'_> {
             Err(failure) => return Err(failure),
         }
         let fitted = folded.fitted.as_ref().expect("invariant: the passes of that stage fold");
-        *rows = fitted.plan.stages.iter().filter_map(line_buffer_rows).collect();
+        *rows = fitted.network.kernels.iter().filter_map(line_buffer_rows).collect();
         let inputs = &self.samples.inputs[..SIMULATED_SAMPLES.min(self.samples.inputs.len())];
         let inputs = eval::core_inputs(split, inputs)?;
         let inputs: Vec<Vec<Tensor>> = inputs.iter().cycle().take(SIMULATED_SAMPLES).cloned().collect();
         let wasm = lutweave_wasm::emit(&fitted.design);
         let answer = executor::wasm(&wasm, &split.core, context)?.run(&inputs, Drive::default())?;
-        let multipliers = fitted.plan.multipliers();
+        let multipliers = fitted.network.multipliers();
         let circuit =
             answer.cycles_per_inference.map(|cycles_per_inference| Circuit { cycles_per_inference, multipliers });
         Ok(Built { weight_bits: bits, value, circuit })
@@ -174,7 +174,7 @@ impl Ladder<'_> {
 }
 
 /// Rows of the line buffer of a layer whose taps are moved.
-fn line_buffer_rows(stage: &plan::Stage) -> Option<u32> {
-    stage.kernel.offset_lanes()?;
-    stage.line_buffer_rows()
+fn line_buffer_rows(kernel: &KernelNode) -> Option<u32> {
+    kernel.kernel.offset_lanes()?;
+    kernel.rows()
 }

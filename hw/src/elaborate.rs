@@ -6,7 +6,7 @@ mod stage;
 use crate::block::{fork, width_converter};
 use crate::dataflow::{Edge, KernelNode, Network, SMALLEST_QUEUE, Sink};
 use crate::kernel::Kernel;
-use crate::plan::{Plan, gcd};
+use crate::plan::gcd;
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
 use lutweave_ir::Graph;
 use std::collections::{HashMap, HashSet};
@@ -16,16 +16,11 @@ pub use stage::lane_type;
 pub use stage::weight_bits;
 pub(crate) use stage::{Assumption, WindowParts, module};
 
-/// The circuit of a planned core graph: of its dataflow [`Network`].
-pub fn elaborate(graph: &Graph, plan: &Plan) -> Design {
-    of_network(graph, &Network::new(graph, plan))
-}
-
 /// The circuit of a network that is the graph's (see [`Network::validate`]).
 ///
 /// Streams carry one frame after another; the elements of a frame are in row-major order,
 /// channels innermost.
-pub fn of_network(graph: &Graph, network: &Network) -> Design {
+pub fn elaborate(graph: &Graph, network: &Network) -> Design {
     let mut elaboration = Elaboration {
         graph,
         network,

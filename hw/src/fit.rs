@@ -1,10 +1,10 @@
-//! The circuit for a device: the fastest plan whose estimate fits, or the plan of a given
-//! number of multipliers.
+//! The circuit for a device: the fastest whose estimate fits, or that of a given number of multipliers.
 
 use crate::cost::{self, Part, Resources};
+use crate::dataflow::Network;
 use crate::device::Device;
 use crate::elaborate::elaborate;
-use crate::plan::{Choice, Plan, Planner, assemble, fewest_multipliers};
+use crate::plan::{Choice, Planner, assemble, fewest_multipliers};
 use crate::rtl::Design;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
 use std::collections::BTreeMap;
@@ -25,11 +25,11 @@ pub fn limits(device: &Device) -> Resources {
 /// LUTs of an 8-bit multiplier in logic.
 const LUTS_PER_MULTIPLIER: u64 = 72;
 
-/// A planned and elaborated graph.
+/// A folded and elaborated graph.
 #[derive(Clone, Debug)]
 pub struct Fitted {
-    /// The plan.
-    pub plan: Plan,
+    /// Its kernels and streams.
+    pub network: Network,
     /// Its circuit.
     pub design: Design,
     /// Its estimate.
@@ -45,7 +45,7 @@ pub struct Fitted {
 /// Nodes without hardware, too few multipliers, or a model that does not fit the device at all.
 pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<Fitted, Diagnostics> {
     let planner = Planner::new(graph, device)?;
-    let build = |multipliers: u32| planner.plan(multipliers).map(|plan| elaborated(graph, device, plan));
+    let build = |multipliers: u32| planner.plan(multipliers).map(|network| elaborated(graph, device, network));
     if let Some(multipliers) = multipliers {
         return Ok(warned(build(multipliers)?, device));
     }
@@ -79,8 +79,8 @@ pub fn realize(graph: &Graph, device: &Device, choices: &BTreeMap<NodeId, Choice
     Ok(warned(elaborated(graph, device, assemble(graph, choices, device)?), device))
 }
 
-fn elaborated(graph: &Graph, device: &Device, plan: Plan) -> Fitted {
-    let design = elaborate(graph, &plan);
+fn elaborated(graph: &Graph, device: &Device, network: Network) -> Fitted {
+    let design = elaborate(graph, &network);
     let mut resources = cost::estimate(&design, device);
     // What the plan could not move into logic, synthesis will.
     let excess = resources.dsp.saturating_sub(device.dsp);
@@ -91,7 +91,7 @@ fn elaborated(graph: &Graph, device: &Device, plan: Plan) -> Fitted {
         let message = format!("{excess} of its multipliers exceed the device's {} and go into LUTs", device.dsp);
         warnings.push(Diagnostic::warning("multipliers-in-luts", message).at(&device.name));
     }
-    Fitted { plan, design, resources, warnings }
+    Fitted { network, design, resources, warnings }
 }
 
 fn warned(mut fitted: Fitted, device: &Device) -> Fitted {

@@ -262,19 +262,7 @@ impl Kernel {
     fn extent(&self) -> Option<&WindowGeometry> {
         match self {
             Self::Convolution { extent, .. } | Self::Pool { extent, .. } => Some(extent),
-            Self::Input
-            | Self::Constant
-            | Self::GlobalAveragePool { .. }
-            | Self::Table
-            | Self::Elementwise { .. }
-            | Self::Concat { .. }
-            | Self::Crop(_)
-            | Self::Select { .. }
-            | Self::Pad(_)
-            | Self::Upsample { .. }
-            | Self::Reshape
-            | Self::ArgMax { .. }
-            | Self::TopPeaks { .. } => None,
+            _ => None,
         }
     }
 

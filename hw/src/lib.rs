@@ -1,8 +1,8 @@
 //! What devices hold and cost, and the circuit that results.
 //!
-//! In goes an integer-only `lutweave_ir::Graph`; a [`plan::Plan`] folds every node for a
-//! multiplier budget or a device, which makes a [`dataflow::Network`]; [`elaborate::elaborate`] turns graph
-//! and network into a [`rtl::Design`].
+//! In goes an integer-only `lutweave_ir::Graph`; [`plan()`](plan::plan) folds every node for a multiplier
+//! budget or a device, which makes a [`dataflow::Network`]; [`elaborate::elaborate`] turns graph and network
+//! into a [`rtl::Design`].
 
 pub mod block;
 pub mod cost;

@@ -103,8 +103,9 @@ fn the_price_of_an_option_is_the_estimate_of_its_module() {
             let all = listed(&graph, id, &device);
             assert!(all.len() > 10, "{} options", all.len());
             for choice in all.iter().step_by(1 + all.len() / 60) {
-                let plan = assemble(&graph, &around(&graph, id, *choice, &device), &device).expect("it is an option");
-                let design = elaborate(&graph, &plan);
+                let network =
+                    assemble(&graph, &around(&graph, id, *choice, &device), &device).expect("it is an option");
+                let design = elaborate(&graph, &network);
                 assert_eq!(validate(&design), Ok(()), "{choice:?}");
                 let module = design.modules.iter().find(|module| module.name == "conv").expect("there is a module");
                 assert_eq!(estimate_module(module, &device), choice.resources, "{choice:?}");
@@ -207,8 +208,8 @@ fn narrow_and_sparse_weights_save_cycles_on_their_own() {
     let device = device("ulx3s-85f");
     let cycles = |layer: Layer| {
         let fitted = fit(&layer.graph().0, &device, Some(16)).expect("it fits");
-        assert!(fitted.plan.multipliers() <= 16);
-        fitted.plan.bottleneck()
+        assert!(fitted.network.multipliers() <= 16);
+        fitted.network.bottleneck()
     };
     let wide = Layer { inputs: 32, outputs: 32, ..Layer::PLAIN };
     let dense = cycles(wide);
@@ -223,7 +224,7 @@ fn multipliers_beyond_the_device_go_into_logic() {
     let (graph, _) = Layer { inputs: 16, outputs: 16, ..Layer::PLAIN }.graph();
     let device = device("ice40up5k");
     let fitted = fit(&graph, &device, Some(32)).expect("there is a plan");
-    let mut foldings = fitted.plan.stages.iter().filter_map(|stage| stage.folding);
+    let mut foldings = fitted.network.kernels.iter().filter_map(|kernel| kernel.folding);
     assert!(foldings.any(|folding| folding.multiplier == Multiplier::Logic));
     assert!(fitted.resources.dsp <= device.dsp, "{:?}", fitted.resources);
 }

@@ -77,8 +77,8 @@ fn main() -> Result<(), String> {
         let (wasm, verilator) = compare(&core, &fitted.design)?;
         println!(
             "{:>11} {:>11} {:>20.0} {:>20.0} {:>6.1}",
-            fitted.plan.multipliers(),
-            fitted.plan.bottleneck(),
+            fitted.network.multipliers(),
+            fitted.network.bottleneck(),
             wasm / 1e3,
             verilator / 1e3,
             wasm / verilator

@@ -1,10 +1,11 @@
 //! One graph through every executor.
 
 use lutweave_cpu::{Features, Options, compile_jit_with};
+use lutweave_hw::dataflow::Network;
 use lutweave_hw::device;
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::kernel::kernel_of;
-use lutweave_hw::plan::{Choice, Plan, all_implementations, assemble, fewest_multipliers, form_of, plan};
+use lutweave_hw::plan::{Choice, all_implementations, assemble, fewest_multipliers, form_of, plan};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
@@ -17,11 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Elements of frames: for each frame, for each output, its elements.
 pub type Frames = Vec<Vec<Vec<i32>>>;
 
-/// A planned and elaborated graph.
+/// A folded and elaborated graph.
 #[derive(Clone, Debug)]
 pub struct Circuit {
-    /// The plan.
-    pub plan: Plan,
+    /// Its kernels and streams.
+    pub network: Network,
     /// The valid design.
     pub design: Design,
 }
@@ -36,10 +37,10 @@ pub fn circuit(graph: &Graph, share: f64, most: u32) -> Result<Circuit, String> 
     let multipliers = fewest + (share * f64::from(most.saturating_sub(fewest))) as u32;
     // Of different multipliers: 18 and 27 bits wide.
     let device = device::find(if share < 0.5 { "ulx3s-85f" } else { "ultra96" }).ok_or("a device is missing")?;
-    let plan = plan(graph, multipliers, &device).map_err(|error| error.to_string())?;
-    let design = elaborate(graph, &plan);
+    let network = plan(graph, multipliers, &device).map_err(|error| error.to_string())?;
+    let design = elaborate(graph, &network);
     validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
-    Ok(Circuit { plan, design })
+    Ok(Circuit { network, design })
 }
 
 /// The circuit of a core graph whose stages are built in random ways that its weights allow, each
@@ -65,10 +66,25 @@ pub fn random_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, St
             choices.insert(id, random.pick(&from));
         }
     }
-    let plan = assemble(graph, &choices, &device).map_err(|error| error.to_string())?;
-    let design = elaborate(graph, &plan);
+    let network = assemble(graph, &choices, &device).map_err(|error| error.to_string())?;
+    let design = elaborate(graph, &network);
     validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
-    Ok(Circuit { plan, design })
+    Ok(Circuit { network, design })
+}
+
+impl Circuit {
+    /// Holds the cycles per frame of several frames to those of the slowest stage, times a factor, and 16 more.
+    ///
+    /// # Errors
+    /// Both, where frames take longer; a trace of fewer than two frames.
+    pub fn keeps_pace(&self, trace: &Trace, factor: f64) -> Result<(), String> {
+        let cycles = trace.cycles_per_inference().ok_or("there are not several frames")?;
+        let slowest = self.network.bottleneck();
+        if cycles as f64 <= factor * slowest as f64 + 16.0 {
+            return Ok(());
+        }
+        Err(format!("{cycles} cycles per inference, the slowest stage takes {slowest}"))
+    }
 }
 
 /// A stimulus of samples, back to back.

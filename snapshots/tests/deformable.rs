@@ -10,7 +10,6 @@ use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, s
 use lutweave_testing::tools;
 use lutweave_verilog::Simulator;
 use lutweave_wasm::{Options, SimulationError};
-use rayon::prelude::*;
 
 /// A deformable convolution whose image and offsets are inputs.
 #[derive(Clone, Debug)]
@@ -284,17 +283,9 @@ fn forks_to_both_streams_flow() {
         let circuit = circuit(&graph, share, 150)?;
         let samples = samples(&graph, 6, 1);
         let driven = agree(&graph, &circuit, &samples, 3)?;
-        let cycles = driven[0].trace.cycles_per_inference().expect("there are several frames");
-        let slowest = circuit.plan.bottleneck();
-        if cycles as f64 <= 1.05 * slowest as f64 + 16.0 {
-            Ok(())
-        } else {
-            Err(format!("{cycles} cycles per inference, the slowest stage takes {slowest}"))
-        }
+        circuit.keeps_pace(&driven[0].trace, 1.05)
     };
-    let results: Vec<_> = cases.par_iter().map(|case| (case, check(case))).collect();
-    let failed: Vec<_> = results.iter().filter(|(_, result)| result.is_err()).collect();
-    assert!(failed.is_empty(), "{failed:?}");
+    cases::all_pass(cases, check, |case| format!("{case:?}"));
 }
 
 /// A frame takes the cycles that the plan says, whatever the reach.
@@ -307,11 +298,7 @@ fn blocks_keep_their_pace() {
             let circuit = circuit(&graph, share, 40)?;
             let mut simulator = lutweave_wasm::Simulator::new(&circuit.design).map_err(|error| error.to_string())?;
             let trace = simulator.run(&stimulus(&samples(&graph, 5, 2), 0, None)).map_err(|error| error.to_string())?;
-            let cycles = trace.cycles_per_inference().expect("there are several frames");
-            let slowest = circuit.plan.bottleneck();
-            if cycles > slowest + slowest / 50 + 16 {
-                return Err(format!("{cycles} cycles per inference, the slowest stage takes {slowest}"));
-            }
+            circuit.keeps_pace(&trace, 1.02)?;
         }
         Ok(())
     });

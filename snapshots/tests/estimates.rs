@@ -267,7 +267,7 @@ fn estimates_of_engines_keep_their_error() {
             });
             let fitted = realize(&graph, &device, &choices.collect()).expect("the weights allow it");
             let what = format!("{name}, {bits} bits, {multiplier:?}, {pattern:?}, {weight_memory:?}");
-            assert!(fitted.plan.stage(conv).is_some_and(|stage| stage.multipliers > 0));
+            assert!(fitted.network.kernel(conv).is_some_and(|kernel| kernel.multipliers > 0));
             faults.extend(miss(&what, &fitted, &device));
         }
     }

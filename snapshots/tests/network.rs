@@ -1,12 +1,12 @@
 //! Dataflow networks as text: what is printed reads back to the same circuit, and what is not the graph's is
 //! refused.
 
-use lutweave_hw::dataflow::{KernelNode, Network, parse, print};
-use lutweave_hw::elaborate::of_network;
+use lutweave_hw::dataflow::{KernelNode, parse, print};
+use lutweave_hw::elaborate::elaborate;
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Graph, text};
 use lutweave_snapshots::cases::{all_pass, seeds};
-use lutweave_snapshots::executors::circuit;
+use lutweave_snapshots::executors::{Circuit, circuit};
 use lutweave_testing::random::{RandomOptions, random_graph};
 
 fn random(seed: u64) -> Graph {
@@ -17,12 +17,11 @@ fn random(seed: u64) -> Graph {
 fn networks_read_back() {
     let read_back = |&seed: &u64| -> Result<(), String> {
         let graph = random(seed);
-        let circuit = circuit(&graph, 0.3, 80)?;
-        let network = Network::new(&graph, &circuit.plan);
+        let Circuit { network, design } = circuit(&graph, 0.3, 80)?;
         network.validate(&graph).map_err(|faults| faults.to_string())?;
         let text = print(&graph, &network);
         let again = parse(&text, &graph, &network.family).map_err(|faults| faults.to_string())?;
-        if again != network || of_network(&graph, &again) != circuit.design {
+        if again != network || elaborate(&graph, &again) != design {
             return Err(format!("another network reads back from\n{text}"));
         }
         Ok(())
@@ -33,7 +32,7 @@ fn networks_read_back() {
 #[test]
 fn lanes_that_do_not_divide_a_frame_are_refused() {
     let graph = random(1);
-    let network = Network::new(&graph, &circuit(&graph, 0.3, 80).expect("it has a circuit").plan);
+    let network = circuit(&graph, 0.3, 80).expect("it has a circuit").network;
     for lanes in [0, 1_000_003] {
         let mut wrong = network.clone();
         wrong.kernels[0].lanes = [lanes; 2];
@@ -46,7 +45,7 @@ fn lanes_that_do_not_divide_a_frame_are_refused() {
 fn a_line_buffer_of_other_rows_is_refused() {
     let windows = |seed: u64| {
         let graph = random(seed);
-        let network = Network::new(&graph, &circuit(&graph, 0.3, 80).expect("it has a circuit").plan);
+        let network = circuit(&graph, 0.3, 80).expect("it has a circuit").network;
         let rows = network.kernels.iter().find_map(KernelNode::rows)?;
         Some((graph, network, rows))
     };
@@ -75,8 +74,7 @@ fn damaged(lines: &[&str], random: &mut SplitMix64) -> String {
 fn damaged_networks_are_refused() {
     let refused = |&seed: &u64| -> Result<(), String> {
         let graph = random(seed);
-        let circuit = circuit(&graph, 0.3, 80)?;
-        let network = Network::new(&graph, &circuit.plan);
+        let network = circuit(&graph, 0.3, 80)?.network;
         let text = print(&graph, &network);
         let damaged = damaged(&text.lines().collect::<Vec<_>>(), &mut SplitMix64::new(seed));
         match parse(&damaged, &graph, &network.family) {

@@ -2,10 +2,10 @@
 
 use insta::assert_snapshot;
 use lutweave::options::Weights;
-use lutweave_hw::device;
 use lutweave_hw::elaborate::elaborate;
-use lutweave_hw::plan::{Plan, plan};
-use lutweave_hw::rtl::{Design, ParallelTaps, print};
+use lutweave_hw::plan::{fewest_multipliers, plan};
+use lutweave_hw::rtl::{Design, print};
+use lutweave_hw::{dataflow, device};
 use lutweave_ir::{Graph, text};
 use lutweave_rewrite::cleanup::RewriteReport;
 use lutweave_snapshots::network::{Network, Shape};
@@ -61,59 +61,23 @@ fn device() -> device::Device {
     device::find("ulx3s-85f").expect("the device is built in")
 }
 
-/// One row per stage.
-fn table(graph: &Graph, plan: &Plan) -> String {
-    let mut text = format!(
-        "bottleneck {} cycles, {} multipliers, {} multiply-accumulates\n{:<18} {:>7} {:>5} {:>5} {:>5} {:>5} {:>7}  slack\n",
-        plan.bottleneck(),
-        plan.multipliers(),
-        plan.macs(),
-        "stage",
-        "cycles",
-        "mult",
-        "in",
-        "out",
-        "taps",
-        "outputs"
-    );
-    for stage in &plan.stages {
-        let lanes = |lanes: &[u32]| lanes.iter().map(ToString::to_string).collect::<Vec<_>>().join("/");
-        let (taps, outputs) = match stage.folding {
-            None => (String::new(), String::new()),
-            Some(folding) => {
-                let taps = match folding.parallel {
-                    ParallelTaps::One => "one",
-                    ParallelTaps::Row => "row",
-                    ParallelTaps::All => "all",
-                };
-                (taps.to_owned(), folding.outputs.to_string())
-            }
-        };
-        let line = format!(
-            "{:<18} {:>7} {:>5} {:>5} {:>5} {taps:>5} {outputs:>7}  {:?}",
-            graph.node(stage.node).name,
-            stage.cycles,
-            stage.multipliers,
-            lanes(&stage.input_lanes),
-            stage.output_lanes,
-            stage.fifo_depths
-        );
-        let _ = writeln!(text, "{}", line.trim_end_matches("[]").trim_end());
-    }
-    text
-}
-
 #[test]
-fn plans() {
+fn networks() {
     for (name, stages, most) in all() {
         let core = &stages.lowered.split.core;
         let mut text = String::new();
         // The smallest, the one of the case, and one without a bound that matters.
-        for multipliers in [lutweave_hw::plan::fewest_multipliers(core), most, 4096] {
-            let plan = plan(core, multipliers, &device()).expect("there is hardware for all of it");
-            let _ = writeln!(text, "at most {multipliers} multipliers: {}", table(core, &plan));
+        for multipliers in [fewest_multipliers(core), most, 4096] {
+            let network = plan(core, multipliers, &device()).expect("there is hardware for all of it");
+            let (slowest, used, macs) = (network.bottleneck(), network.multipliers(), network.macs(core));
+            let _ = writeln!(
+                text,
+                "at most {multipliers} multipliers: the slowest kernel takes {slowest} cycles, {used} multipliers, \
+                 {macs} multiply-accumulates\n{}",
+                dataflow::print(core, &network)
+            );
         }
-        assert_snapshot!(format!("{name}_plan"), text);
+        assert_snapshot!(format!("{name}_4_network"), text);
     }
 }
 
@@ -143,8 +107,7 @@ fn pooled() -> Graph {
 }
 
 fn design(graph: &Graph) -> Design {
-    let plan = plan(graph, 2, &device()).expect("there is hardware for it");
-    elaborate(graph, &plan)
+    elaborate(graph, &plan(graph, 2, &device()).expect("there is hardware for it"))
 }
 
 /// One deformable layer with one distance per pixel.

@@ -10,7 +10,7 @@ use crate::reshape::{Reshaping, Tried};
 use lutweave_codesign::deform::Request;
 use lutweave_codesign::prune::{Pruned, Totals};
 use lutweave_codesign::shrink::Step;
-use lutweave_hw::dataflow::{self, Network};
+use lutweave_hw::dataflow;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::plan::Choice;
@@ -251,7 +251,7 @@ impl<'a> State<'a> {
     /// The dataflow network of the core as text, once that is folded.
     pub fn network(&self) -> Option<String> {
         let core = &self.lowered.as_ref()?.split.core;
-        Some(dataflow::print(core, &Network::new(core, &self.fitted.as_ref()?.plan)))
+        Some(dataflow::print(core, &self.fitted.as_ref()?.network))
     }
 
     /// The graph that the last pass worked on.

@@ -160,9 +160,7 @@ impl<'a> Emitter<'a> {
     fn declare(&mut self, kind: Kind, id: SignalId) {
         let expr = self.lower.signals[id.0 as usize].clone();
         if !self.is_port(&expr) {
-            let declaration =
-                Declaration { kind, signed: expr.signed, width: expr.width, name: expr.identifier().to_owned() };
-            self.lower.items.push(Item::Declare(declaration, None));
+            self.lower.items.push(Item::Declare(Declaration::of(&expr, kind), None));
         }
     }
 
@@ -254,13 +252,7 @@ impl<'a> Emitter<'a> {
             if self.is_port(&target) {
                 self.lower.items.push(Item::Assign(target, value));
             } else {
-                let declaration = Declaration {
-                    kind: Kind::Wire,
-                    signed: target.signed,
-                    width: target.width,
-                    name: target.identifier().to_owned(),
-                };
-                self.lower.items.push(Item::Declare(declaration, Some(value)));
+                self.lower.items.push(Item::Declare(Declaration::of(&target, Kind::Wire), Some(value)));
             }
         }
     }
@@ -289,13 +281,7 @@ impl<'a> Emitter<'a> {
             }
             let value = first_of(choices).map_or_else(|| number(0, signal.ty.width()), |(_, value)| value);
             let target = self.lower.signals[parameter.0 as usize].clone();
-            let declaration = Declaration {
-                kind: Kind::Wire,
-                signed: target.signed,
-                width: target.width,
-                name: target.identifier().to_owned(),
-            };
-            self.lower.items.push(Item::Declare(declaration, Some(value)));
+            self.lower.items.push(Item::Declare(Declaration::of(&target, Kind::Wire), Some(value)));
         }
         let pending_declaration =
             Declaration::reg(self.lower.namer.unique(&format!("{}_pending", pipeline.name)), stages);

@@ -221,6 +221,11 @@ impl Declaration {
         Self { kind: Kind::Reg, signed: false, width, name: name.into() }
     }
 
+    /// What a name stands for, of its width and sign.
+    pub fn of(name: &Expr, kind: Kind) -> Self {
+        Self { kind, signed: name.signed, width: name.width, name: name.identifier().to_owned() }
+    }
+
     /// The same, signed or not.
     #[must_use]
     pub fn sign(self, signed: bool) -> Self {

@@ -114,16 +114,16 @@ impl Network {
 
 fn measure(graph: &Graph, multipliers: u32, frames: usize) -> Result<(), Box<dyn std::error::Error>> {
     let device = device::find("ultra96").ok_or("the device is built in")?;
-    let plan = plan(graph, multipliers, &device).map_err(|faults| format!("{faults:?}"))?;
-    let design = elaborate(graph, &plan);
+    let network = plan(graph, multipliers, &device).map_err(|faults| format!("{faults:?}"))?;
+    let design = elaborate(graph, &network);
     let start = Instant::now();
     let wasm = emit(&design);
     let emitted = start.elapsed();
     let mut simulator = Simulator::from_wasm(&wasm)?;
     let compiled = start.elapsed() - emitted;
-    let mut network = Network { graph: Graph::new(""), state: 5 };
+    let mut random = Network { graph: Graph::new(""), state: 5 };
     let elements = design.inputs[0].beats as usize * design.inputs[0].ty.lanes as usize;
-    let frames = (0..frames).map(|_| vec![network.random(elements, -128, 127)]).collect();
+    let frames = (0..frames).map(|_| vec![random.random(elements, -128, 127)]).collect();
     let stimulus = Stimulus { frames, ..Stimulus::default() };
     let mut best = 0.0f64;
     let mut period = None;
@@ -135,7 +135,7 @@ fn measure(graph: &Graph, multipliers: u32, frames: usize) -> Result<(), Box<dyn
     println!(
         "{multipliers:>5} multipliers ({} used), {} modules, {} bytes of wasm, emit {:.1} ms, compile {:.1} ms: \
          {} cycles per inference, {:.0} thousand cycles per second of processor time",
-        plan.multipliers(),
+        network.multipliers(),
         design.modules.len(),
         wasm.len(),
         emitted.as_secs_f64() * 1e3,

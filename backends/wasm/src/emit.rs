@@ -125,15 +125,7 @@ fn map(design: &Design, layout: &Layout, harness: Harness, image: &Image) -> Map
                     address,
                     ty: TypeMap::new(signal.ty),
                 }),
-                SignalKind::Wire(_)
-                | SignalKind::InputValid
-                | SignalKind::InputData
-                | SignalKind::OutputReady
-                | SignalKind::Parameter(_)
-                | SignalKind::Stage { .. }
-                | SignalKind::PipelineValid(_)
-                | SignalKind::EngineValid(_)
-                | SignalKind::EngineResult(_) => None,
+                _ => None,
             })
         })
         .collect();

@@ -87,53 +87,14 @@ impl Effects {
 
 /// Adds the registers that an expression reads, also through wires.
 pub fn registers(module: &Module, expr: &Expr, reads: &mut BTreeSet<State>) {
-    let mut signal = |id: SignalId| match &module.signal(id).kind {
-        SignalKind::Register { .. } => {
+    match expr.signal().map(|id| (id, &module.signal(id).kind)) {
+        Some((id, SignalKind::Register { .. })) => {
             reads.insert(State::Register(id));
         }
-        SignalKind::Wire(value) => registers(module, value, reads),
-        SignalKind::InputValid
-        | SignalKind::InputData
-        | SignalKind::OutputReady
-        | SignalKind::Parameter(_)
-        | SignalKind::Stage { .. }
-        | SignalKind::PipelineValid(_)
-        | SignalKind::EngineValid(_)
-        | SignalKind::EngineResult(_) => {}
-    };
-    match expr {
-        Expr::Const(_) => {}
-        Expr::Signal(id) | Expr::Lane(id, _) => signal(*id),
-        Expr::Slice { signal: id, .. } => signal(*id),
-        Expr::LaneAt(id, index) | Expr::SliceAt { signal: id, index, .. } => {
-            signal(*id);
-            registers(module, index, reads);
-        }
-        Expr::Add(a, b)
-        | Expr::Sub(a, b)
-        | Expr::Mul(a, b)
-        | Expr::ShrBy(a, b)
-        | Expr::And(a, b)
-        | Expr::Or(a, b)
-        | Expr::Eq(a, b)
-        | Expr::Lt(a, b) => {
-            registers(module, a, reads);
-            registers(module, b, reads);
-        }
-        Expr::Shl(a, _) | Expr::Shr(a, _) | Expr::Low(a, _) | Expr::Not(a) | Expr::Clamp(a, ..) | Expr::Rom(_, a) => {
-            registers(module, a, reads);
-        }
-        Expr::Mux(a, b, c) => {
-            registers(module, a, reads);
-            registers(module, b, reads);
-            registers(module, c, reads);
-        }
-        Expr::Pack(_, parts) | Expr::Join(parts) => {
-            for part in parts {
-                registers(module, part, reads);
-            }
-        }
+        Some((_, SignalKind::Wire(value))) => registers(module, value, reads),
+        _ => {}
     }
+    expr.for_each_operand(|operand| registers(module, operand, reads));
 }
 
 /// An order of statements that happen together: whatever reads a vector or an engine comes

@@ -194,15 +194,7 @@ impl ModuleLayout {
             match &signal.kind {
                 SignalKind::Register { .. } => *address = image.reserve(value_bytes(signal.ty)),
                 SignalKind::Wire(_) if signal.ty.lanes > 1 => *address = image.reserve(value_bytes(signal.ty)),
-                SignalKind::Wire(_)
-                | SignalKind::InputValid
-                | SignalKind::InputData
-                | SignalKind::OutputReady
-                | SignalKind::Parameter(_)
-                | SignalKind::Stage { .. }
-                | SignalKind::PipelineValid(_)
-                | SignalKind::EngineValid(_)
-                | SignalKind::EngineResult(_) => {}
+                _ => {}
             }
         }
         let memories = module

@@ -38,29 +38,7 @@ pub fn expression(module: &Module, value: &Expr, device: &Device) -> Resources {
         Expr::Mux(_, a, _) => luts(u64::from(a.ty(module).width()).div_ceil(2)),
         Expr::Clamp(a, ..) => luts(u64::from(value.ty(module).bits) + u64::from(a.ty(module).bits) / 2),
     };
-    let mut part = |part: &Expr| total += expression(module, part, device);
-    match value {
-        Expr::Const(_) | Expr::Signal(_) | Expr::Lane(..) | Expr::Slice { .. } => {}
-        Expr::LaneAt(_, a) | Expr::SliceAt { index: a, .. } | Expr::Rom(_, a) => part(a),
-        Expr::Shl(a, _) | Expr::Shr(a, _) | Expr::Low(a, _) | Expr::Not(a) | Expr::Clamp(a, ..) => part(a),
-        Expr::Add(a, b)
-        | Expr::Sub(a, b)
-        | Expr::Mul(a, b)
-        | Expr::ShrBy(a, b)
-        | Expr::And(a, b)
-        | Expr::Or(a, b)
-        | Expr::Eq(a, b)
-        | Expr::Lt(a, b) => {
-            part(a);
-            part(b);
-        }
-        Expr::Mux(a, b, c) => {
-            part(a);
-            part(b);
-            part(c);
-        }
-        Expr::Pack(_, parts) | Expr::Join(parts) => parts.iter().for_each(part),
-    }
+    value.for_each_operand(|part| total += expression(module, part, device));
     total
 }
 

@@ -1,8 +1,9 @@
-//! The dataflow network: kernels joined by streams, between a folded core and its circuit.
+//! The dataflow network: kernels joined by streams, between a core graph and its circuit.
 //!
 //! It says all that [`crate::elaborate`] has to know beside the weights. [`print()`] writes it as text, and
 //! [`parse()`] reads back exactly that; [`Network::validate`] holds it to the graph.
 
+mod fifo_depth;
 mod text;
 
 pub use text::{parse, print};
@@ -11,8 +12,8 @@ use crate::block::window::Folding;
 use crate::elaborate::lane_type;
 use crate::family::Family;
 use crate::kernel::{Kernel, elements, kernel_of};
-use crate::plan::Plan;
 use crate::rtl::Ty;
+use crate::rtl::engine::Multiplier;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,36 +84,50 @@ impl KernelNode {
     pub fn rows(&self) -> Option<u32> {
         self.kernel.line_buffer_rows(&self.folding?)
     }
+
+    /// Products that its processing elements form in a cycle.
+    pub fn products(&self) -> u32 {
+        let paired = self.folding.is_some_and(|folding| folding.multiplier == Multiplier::Paired);
+        self.multipliers * if paired { 2 } else { 1 }
+    }
 }
 
 impl Network {
-    /// The network of a planned core graph.
-    pub fn new(graph: &Graph, plan: &Plan) -> Self {
-        let kernels = plan.stages.iter().map(|stage| KernelNode {
-            node: stage.node,
-            kernel: stage.kernel.clone(),
-            lanes: [stage.input_lanes.first().copied().unwrap_or(stage.output_lanes), stage.output_lanes],
-            interval: stage.cycles,
-            latency: stage.latency,
-            multipliers: stage.multipliers,
-            folding: stage.folding,
-        });
-        let kernels: Vec<KernelNode> = kernels.collect();
+    /// The network of a core graph's kernels. Their latencies are set here, and the depths of queues.
+    pub(crate) fn new(graph: &Graph, mut kernels: Vec<KernelNode>, family: &Arc<Family>) -> Self {
+        let depths = fifo_depth::assign(graph, &mut kernels);
         let mut edges = streams(graph, &kernels);
         for edge in &mut edges {
-            if let Sink::Kernel(user, stream) = edge.to
-                && let Some(user) = plan.stage(user)
-            {
-                let beats = user.fifo_depths[stream].div_ceil(u64::from(edge.written)) as u32;
-                edge.depth = beats.max(SMALLEST_QUEUE);
+            if let Some(elements) = depths.get(&edge.to) {
+                edge.depth = (elements.div_ceil(u64::from(edge.written)) as u32).max(SMALLEST_QUEUE);
             }
         }
-        Self { name: graph.name.clone(), kernels, edges, family: Arc::clone(&plan.family) }
+        Self { name: graph.name.clone(), kernels, edges, family: Arc::clone(family) }
     }
 
     /// The kernel of a node.
     pub fn kernel(&self, node: NodeId) -> Option<&KernelNode> {
         self.kernels.iter().find(|kernel| kernel.node == node)
+    }
+
+    /// Cycles of the slowest kernel: a lower bound on the cycles of an inference.
+    pub fn bottleneck(&self) -> u64 {
+        self.kernels.iter().map(|kernel| kernel.interval).max().unwrap_or(0)
+    }
+
+    /// Multipliers of all processing elements.
+    pub fn multipliers(&self) -> u64 {
+        self.kernels.iter().map(|kernel| u64::from(kernel.multipliers)).sum()
+    }
+
+    /// Products that all processing elements form in a cycle.
+    pub fn products_per_cycle(&self) -> u64 {
+        self.kernels.iter().map(|kernel| u64::from(kernel.products())).sum()
+    }
+
+    /// Multiply-accumulates of an inference.
+    pub fn macs(&self, graph: &Graph) -> u64 {
+        self.kernels.iter().map(|kernel| graph.macs(kernel.node)).sum()
     }
 
     /// The streams that a kernel writes, in order.

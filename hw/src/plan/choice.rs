@@ -1,10 +1,10 @@
-//! Choices of stages, and the plan that follows from them.
+//! Choices of stages, and the dataflow network that follows from them.
 
 use super::fold::{Fold, Styles, folds};
 use super::form::WeightForm;
 use super::price::priced;
-use super::{Plan, Stage, fifo_depth};
 use crate::cost::{Resources, pairs_fit};
+use crate::dataflow::{KernelNode, Network};
 use crate::device::Device;
 use crate::elaborate::lane_type;
 use crate::kernel::{Kernel, kernel_of};
@@ -13,7 +13,6 @@ use crate::rtl::engine::{Multiplier, NofM};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// One way to build a stage, with its price.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,13 +126,13 @@ pub fn kernels(graph: &Graph) -> Result<Vec<(NodeId, Kernel)>, Diagnostics> {
 /// Most stages of a circuit: each is a module, and no device holds more.
 const MAX_STAGES: usize = 2048;
 
-/// The plan in which every stage is built as chosen. Reshapes need no choice: they keep the lanes
+/// The network in which every stage is built as chosen. Reshapes need no choice: they keep the lanes
 /// of their operand.
 ///
 /// # Errors
 /// Nodes without hardware, stages without a choice, and choices that the graph's weights, shapes
 /// or the device's multipliers do not allow.
-pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Device) -> Result<Plan, Diagnostics> {
+pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Device) -> Result<Network, Diagnostics> {
     let kernels = kernels(graph)?;
     let mut faults = Vec::new();
     for (id, kernel) in &kernels {
@@ -154,38 +153,29 @@ pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Devi
     if !faults.is_empty() {
         return Err(Diagnostics(faults));
     }
-    let mut stages: Vec<Stage> = Vec::with_capacity(kernels.len());
-    for (id, kernel) in kernels {
-        let node = graph.node(id);
-        let producer = node.operands.first().and_then(|operand| stages.iter().find(|stage| stage.node == *operand));
-        let passed = Fold {
-            folding: None,
-            input_lanes: producer.map_or(1, |stage| stage.output_lanes),
-            output_lanes: producer.map_or(1, |stage| stage.output_lanes),
-            cycles: 0,
-            multipliers: 0,
-            products: 0,
+    let mut built: Vec<KernelNode> = Vec::with_capacity(kernels.len());
+    for (node, kernel) in kernels {
+        let operands = &graph.node(node).operands;
+        let producer = operands.first().and_then(|operand| built.iter().find(|other| other.node == *operand));
+        let passed = producer.map_or(1, |producer| producer.lanes[1]);
+        let passed =
+            Fold { folding: None, input_lanes: passed, output_lanes: passed, cycles: 0, multipliers: 0, products: 0 };
+        let fold = choices.get(&node).filter(|_| kernel != Kernel::Reshape).map_or(passed, |choice| choice.fold);
+        let read = match kernel.streams(operands)[..] {
+            [] => fold.output_lanes,
+            _ => kernel.stream_lanes(0, fold.input_lanes),
         };
-        let fold = choices.get(&id).filter(|_| kernel != Kernel::Reshape).map_or(passed, |choice| choice.fold);
-        let streams = kernel.streams(&node.operands).len();
-        let input_lanes = (0..streams).map(|stream| kernel.stream_lanes(stream, fold.input_lanes)).collect();
-        let types: Vec<_> = node.operands.iter().map(|&operand| &graph.node(operand).ty).collect();
-        stages.push(Stage {
-            node: id,
+        built.push(KernelNode {
+            node,
             kernel,
-            folding: fold.folding,
-            input_lanes,
-            output_lanes: fold.output_lanes,
-            cycles: fold.cycles,
-            multipliers: fold.multipliers,
-            products: fold.products,
-            macs: node.op.macs(&node.ty, &types),
+            lanes: [read, fold.output_lanes],
+            interval: fold.cycles,
             latency: 0,
-            fifo_depths: vec![0; streams],
+            multipliers: fold.multipliers,
+            folding: fold.folding,
         });
     }
-    fifo_depth::assign(graph, &mut stages);
-    Ok(Plan { stages, family: Arc::clone(&device.family) })
+    Ok(Network::new(graph, built, &device.family))
 }
 
 /// Whether the actual weights allow a fold that was perhaps listed for assumed ones.

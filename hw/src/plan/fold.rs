@@ -4,6 +4,7 @@ use super::form::WeightForm;
 use crate::block::top_peaks;
 use crate::block::window::{Folding, WindowGeometry};
 use crate::cost::pairs_fit;
+use crate::dataflow::KernelNode;
 use crate::device::Device;
 use crate::elaborate::lane_type;
 use crate::kernel::{Kernel, elements};
@@ -27,6 +28,20 @@ pub struct Fold {
     pub multipliers: u32,
     /// Products that they form in a cycle.
     pub products: u32,
+}
+
+/// How the kernel of a network is folded.
+impl From<&KernelNode> for Fold {
+    fn from(kernel: &KernelNode) -> Self {
+        Self {
+            folding: kernel.folding,
+            input_lanes: kernel.lanes[0],
+            output_lanes: kernel.lanes[1],
+            cycles: kernel.interval,
+            multipliers: kernel.multipliers,
+            products: kernel.products(),
+        }
+    }
 }
 
 /// Which foldings to list.

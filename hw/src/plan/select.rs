@@ -1,10 +1,11 @@
-//! The fastest plan that a number of multipliers allows.
+//! The fastest network that a number of multipliers allows.
 
+use super::Choice;
 use super::choice::{assemble, form_of, kernels};
 use super::fold::Styles;
 use super::price::{conversion, priced};
-use super::{Choice, Plan};
 use crate::cost::{Part, Resources};
+use crate::dataflow::Network;
 use crate::device::Device;
 use crate::elaborate::lane_type;
 use crate::kernel::Kernel;
@@ -18,11 +19,11 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// Every node that has no hardware; or fewer multipliers than the graph needs.
-pub fn plan(graph: &Graph, multipliers: u32, device: &Device) -> Result<Plan, Diagnostics> {
+pub fn plan(graph: &Graph, multipliers: u32, device: &Device) -> Result<Network, Diagnostics> {
     Planner::new(graph, device)?.plan(multipliers)
 }
 
-/// The priced choices of every stage of a graph, for several plans of it.
+/// The priced choices of every stage of a graph, for several networks of it.
 pub struct Planner<'a> {
     graph: &'a Graph,
     device: &'a Device,
@@ -54,12 +55,12 @@ impl<'a> Planner<'a> {
         Ok(Self { graph, device, stages })
     }
 
-    /// The fastest plan of at most so many multipliers. Where it has more of them than the device
+    /// The fastest network of at most so many multipliers. Where it has more of them than the device
     /// has in hardware, the smallest go into logic.
     ///
     /// # Errors
     /// Fewer multipliers than the graph needs.
-    pub fn plan(&self, multipliers: u32) -> Result<Plan, Diagnostics> {
+    pub fn plan(&self, multipliers: u32) -> Result<Network, Diagnostics> {
         let least = |stage: &Candidates| stage.table.iter().map(|choice| u64::from(choice.multipliers())).min();
         let fewest: u64 = self.stages.iter().filter_map(least).sum();
         if fewest > u64::from(multipliers) {

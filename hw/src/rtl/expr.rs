@@ -113,6 +113,44 @@ impl Expr {
             Self::Rom(memory, _) => module.memory(*memory).word,
         }
     }
+
+    /// The signal that it reads itself; its operands may read others.
+    pub fn signal(&self) -> Option<SignalId> {
+        match self {
+            Self::Signal(id)
+            | Self::Lane(id, _)
+            | Self::LaneAt(id, _)
+            | Self::Slice { signal: id, .. }
+            | Self::SliceAt { signal: id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Calls `see` for each expression that it is made of directly, in order.
+    pub fn for_each_operand<'a>(&'a self, mut see: impl FnMut(&'a Self)) {
+        match self {
+            Self::Const(_) | Self::Signal(_) | Self::Lane(..) | Self::Slice { .. } => {}
+            Self::LaneAt(_, a) | Self::SliceAt { index: a, .. } | Self::Rom(_, a) => see(a),
+            Self::Shl(a, _) | Self::Shr(a, _) | Self::Low(a, _) | Self::Not(a) | Self::Clamp(a, ..) => see(a),
+            Self::Add(a, b)
+            | Self::Sub(a, b)
+            | Self::Mul(a, b)
+            | Self::ShrBy(a, b)
+            | Self::And(a, b)
+            | Self::Or(a, b)
+            | Self::Eq(a, b)
+            | Self::Lt(a, b) => {
+                see(a);
+                see(b);
+            }
+            Self::Mux(condition, a, b) => {
+                see(condition);
+                see(a);
+                see(b);
+            }
+            Self::Pack(_, parts) | Self::Join(parts) => parts.iter().for_each(see),
+        }
+    }
 }
 
 /// The narrowest scalar type that holds both.

@@ -132,7 +132,7 @@ fn executors(test: &FileTest, graph: &Graph, device: &Device, bench: &Bench) -> 
     if !circuits || all.is_empty() {
         return Ok(());
     }
-    let circuit = Circuit { plan: fitted.plan, design: fitted.design };
+    let circuit = Circuit { network: fitted.network, design: fitted.design };
     let driven = agree(graph, &circuit, &all, 7).map_err(differs)?;
     for (kind, simulator) in [(Kind::Icarus, Simulator::Icarus), (Kind::Verilator, Simulator::Verilator)] {
         if test.executors.contains(&kind) && bench.simulators.contains(&simulator) {
@@ -180,8 +180,8 @@ fn expected(test: &FileTest, graph: &Graph, inputs: &[Tensor]) -> Result<(), Fau
 fn holds(check: &Check, fitted: &Fitted, device: &Device) -> Result<(), String> {
     let shown = fitted.resources.shown(device);
     let found = match check.figure.as_str() {
-        "cycles" => fitted.plan.bottleneck(),
-        "multipliers" => fitted.plan.multipliers(),
+        "cycles" => fitted.network.bottleneck(),
+        "multipliers" => fitted.network.multipliers(),
         other => match Part::ALL.into_iter().find(|part| part.key() == other) {
             Some(part) => shown[part],
             None => return Err(format!("there is no figure `{other}`")),

@@ -1,7 +1,7 @@
 //! Convolution as dot products: tiles of a few pixels by up to 16 output channels.
 
-use super::Emitter;
 use super::requantize::Tables;
+use super::{Emitter, Pointers};
 use crate::program::{BLOCK, Dense};
 use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::types::{I8X16, I32X4};
@@ -43,16 +43,6 @@ impl Block {
             _ => 6,
         }
     }
-}
-
-/// Where a block's data is.
-#[derive(Clone, Copy)]
-struct Pointers {
-    source: Value,
-    target: Value,
-    weights: Value,
-    biases: Value,
-    tables: Tables,
 }
 
 impl Emitter<'_, '_> {

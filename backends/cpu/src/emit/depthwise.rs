@@ -1,21 +1,11 @@
 //! Convolution of every channel by itself: blocks of 16 channels, one or two pixels at a
 //! time.
 
-use super::Emitter;
 use super::requantize::Tables;
+use super::{Emitter, Pointers};
 use crate::program::{BLOCK, Depthwise};
 use cranelift_codegen::ir::types::{I8X16, I32X4};
 use cranelift_codegen::ir::{InstBuilder, Value};
-
-/// Where a block's data is.
-#[derive(Clone, Copy)]
-struct Pointers {
-    source: Value,
-    target: Value,
-    weights: Value,
-    biases: Value,
-    tables: Tables,
-}
 
 impl Emitter<'_, '_> {
     pub(super) fn depthwise(&mut self, depthwise: &Depthwise) {

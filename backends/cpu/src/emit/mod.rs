@@ -20,6 +20,7 @@ use crate::target::Capabilities;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
+use requantize::Tables;
 
 /// Parameters of a kernel function.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,16 @@ pub(crate) struct Emitter<'a, 'b> {
     parameters: Parameters,
     /// Offset of every buffer in the arena.
     offsets: &'a [usize],
+}
+
+/// Where the data of a block of output channels is.
+#[derive(Clone, Copy)]
+struct Pointers {
+    source: Value,
+    target: Value,
+    weights: Value,
+    biases: Value,
+    tables: Tables,
 }
 
 /// The body of a loop: gets the pointers and the carried values, returns the next carried values.

@@ -131,19 +131,8 @@ impl<'a> Checker<'a> {
                 | SignalKind::PipelineValid(_)
                 | SignalKind::EngineValid(_)
                 | SignalKind::EngineResult(_),
-                Reader::Wire(_) | Reader::Statement,
-            ) => true,
-            (
-                SignalKind::Register { .. }
-                | SignalKind::Wire(_)
-                | SignalKind::InputValid
-                | SignalKind::InputData
-                | SignalKind::OutputReady
-                | SignalKind::PipelineValid(_)
-                | SignalKind::EngineValid(_)
-                | SignalKind::EngineResult(_),
-                Reader::Stage(..),
-            ) => false,
+                reader,
+            ) => matches!(reader, Reader::Wire(_) | Reader::Statement),
         };
         if allowed { Ok(signal.ty) } else { Err(format!("`{}` cannot be read here", signal.name)) }
     }
@@ -259,37 +248,7 @@ fn raw_union(a: Ty, b: Ty) -> u32 {
 }
 
 /// Calls `see` for each signal in an expression.
-fn visit(value: &Expr, see: &mut impl FnMut(SignalId)) {
-    match value {
-        Expr::Const(_) => {}
-        Expr::Signal(id) | Expr::Lane(id, _) | Expr::Slice { signal: id, .. } => see(*id),
-        Expr::LaneAt(id, index) | Expr::SliceAt { signal: id, index, .. } => {
-            see(*id);
-            visit(index, see);
-        }
-        Expr::Add(a, b)
-        | Expr::Sub(a, b)
-        | Expr::Mul(a, b)
-        | Expr::ShrBy(a, b)
-        | Expr::And(a, b)
-        | Expr::Or(a, b)
-        | Expr::Eq(a, b)
-        | Expr::Lt(a, b) => {
-            visit(a, see);
-            visit(b, see);
-        }
-        Expr::Shl(a, _) | Expr::Shr(a, _) | Expr::Low(a, _) | Expr::Not(a) | Expr::Clamp(a, ..) | Expr::Rom(_, a) => {
-            visit(a, see);
-        }
-        Expr::Mux(condition, a, b) => {
-            visit(condition, see);
-            visit(a, see);
-            visit(b, see);
-        }
-        Expr::Pack(_, parts) | Expr::Join(parts) => {
-            for part in parts {
-                visit(part, see);
-            }
-        }
-    }
+fn visit(value: &Expr, see: &mut dyn FnMut(SignalId)) {
+    value.signal().into_iter().for_each(&mut *see);
+    value.for_each_operand(|operand| visit(operand, see));
 }

@@ -17,38 +17,42 @@
 //! last ones are not. So two bounds are kept, and a queue holds what lies between the latest of
 //! the paths and the earliest of its own.
 
-use super::Stage;
+use super::{KernelNode, Sink};
 use crate::block::top_peaks;
 use crate::kernel::Kernel;
 use lutweave_ir::{Graph, NodeId};
+use std::collections::BTreeMap;
 
-/// Sets [`Stage::latency`] and [`Stage::fifo_depths`] of every stage.
-pub fn assign(graph: &Graph, stages: &mut [Stage]) {
-    let pace = stages.iter().map(|stage| stage.cycles).max().unwrap_or(1).max(1) as f64;
+/// Sets the latency of every kernel. Returns the elements that the queues at joins hold; others hold none.
+pub fn assign(graph: &Graph, kernels: &mut [KernelNode]) -> BTreeMap<Sink, u64> {
+    let mut depths = BTreeMap::new();
+    let pace = kernels.iter().map(|node| node.interval).max().unwrap_or(1).max(1) as f64;
     // How late the results of each node are, in frames.
     let mut late = vec![Lateness::default(); graph.nodes().len()];
-    for stage in stages.iter_mut() {
-        let id = stage.node;
-        let operands = stage.kernel.streams(&graph.node(id).operands);
-        let waits: Vec<Lateness> = (0..operands.len()).map(|position| waiting(&stage.kernel, position)).collect();
-        // When the stage takes each operand, and the last of them.
+    for node in kernels {
+        let (id, kernel) = (node.node, &node.kernel);
+        let operands = kernel.streams(&graph.node(id).operands);
+        let waits: Vec<Lateness> = (0..operands.len()).map(|position| waiting(kernel, position)).collect();
+        // When the kernel takes each operand, and the last of them.
         let lateness = |(operand, wait): (&NodeId, &Lateness)| late[operand.index()].plus(*wait);
         let together = operands.iter().zip(&waits).map(lateness).reduce(Lateness::together).unwrap_or_default();
         if operands.len() > 1 {
             for (position, operand) in operands.iter().enumerate() {
-                let early = late[operand.index()].least + taken_early(&stage.kernel, position);
-                let frames = together.most + turn(&stage.kernel) - early;
+                let early = late[operand.index()].least + taken_early(kernel, position);
+                let frames = together.most + turn(kernel) - early;
                 let ty = &graph.node(*operand).ty;
                 let pixel = ty.shape.last().map_or(1, |&channels| channels as u64);
                 let difference = (frames.max(0.0) * ty.count() as f64).ceil() as u64;
-                stage.fifo_depths[position] = difference + if frames > 0.0 { pixel } else { 0 } + MARGIN;
+                let held = difference + if frames > 0.0 { pixel } else { 0 } + MARGIN;
+                depths.insert(Sink::Kernel(id, position), held);
             }
         }
-        let own = turn(&stage.kernel) + delay(stage, pace);
+        let own = turn(kernel) + delay(node, pace);
         let waited = waits.iter().map(|wait| wait.most).fold(0.0, f64::max);
-        stage.latency = (waited * pace + own * pace.max(LATENCY)).ceil() as u64;
+        node.latency = (waited * pace + own * pace.max(LATENCY)).ceil() as u64;
         late[id.index()] = together.plus(Lateness::always(own));
     }
+    depths
 }
 
 /// Bounds of how late results come, in frames.
@@ -170,14 +174,15 @@ fn turn(kernel: &Kernel) -> f64 {
 }
 
 /// Frames from the last input that a result needs to the result.
-fn delay(stage: &Stage, pace: f64) -> f64 {
-    let cycles = match &stage.kernel {
+fn delay(node: &KernelNode, pace: f64) -> f64 {
+    let interval = node.interval as f64;
+    let cycles = match &node.kernel {
         Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => {
             // A pixel is written, then results of a pixel are computed.
-            let written = extent.input[2].div_ceil(stage.input_lanes[0]);
-            f64::from(written) + stage.cycles as f64 / (f64::from(extent.output[0]) * f64::from(extent.output[1]))
+            let written = extent.input[2].div_ceil(node.lanes[0]);
+            f64::from(written) + interval / (f64::from(extent.output[0]) * f64::from(extent.output[1]))
         }
-        Kernel::GlobalAveragePool { pixels, .. } => stage.cycles as f64 / f64::from(*pixels),
+        Kernel::GlobalAveragePool { pixels, .. } => interval / f64::from(*pixels),
         // The best may be the last.
         Kernel::TopPeaks { count, .. } => pace + top_peaks::turnaround(*count) as f64,
         _ => 0.0,

@@ -246,8 +246,7 @@ fn warn_of_stalls(model: &Model, fitted: &Fitted, circuit: &Answer, context: &Co
 
 /// Warns where weights that were made zero save nothing.
 fn warn_of_idle_zeros(model: &Model, fitted: &Fitted, pruned: bool, context: &Context) {
-    let mut folds = fitted.network.kernels.iter().filter_map(|kernel| kernel.folding);
-    let skips = folds.any(|folding| folding.pattern.is_some());
+    let skips = fitted.network.kernels.iter().any(|kernel| kernel.pattern().is_some());
     if !pruned || skips {
         return;
     }

@@ -9,7 +9,7 @@ use crate::reshape::Reshaping;
 use lutweave_codesign::prune::Pruned;
 use lutweave_codesign::shrink::Step;
 use lutweave_hw::cost::{Part, Resources, estimate_module};
-use lutweave_hw::dataflow::{KernelNode, Network};
+use lutweave_hw::dataflow::Network;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::kernel::Kernel;
@@ -225,7 +225,7 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<StageSummary> {
                 operator: node.op.name(),
                 shape: node.ty.shape.clone(),
                 weight_bits: weights_of(core, kernel.node).map(lutweave_hw::elaborate::weight_bits),
-                pattern: pattern(kernel).map(|pattern| pattern.to_string()),
+                pattern: kernel.pattern().map(|pattern| pattern.to_string()),
                 taps: kernel.folding.map(|folding| match folding.parallel {
                     ParallelTaps::One => "one",
                     ParallelTaps::Row => "row",
@@ -256,12 +256,7 @@ pub fn modules(fitted: &Fitted, device: &Device) -> Vec<Module> {
 
 /// Products that a network's processing elements form in an inference.
 pub fn products(core: &Graph, network: &Network) -> u64 {
-    network.kernels.iter().map(|kernel| NofM::share(pattern(kernel), core.macs(kernel.node))).sum()
-}
-
-/// The pattern of zeros that a kernel makes use of.
-fn pattern(kernel: &KernelNode) -> Option<NofM> {
-    kernel.folding?.pattern
+    network.kernels.iter().map(|kernel| NofM::share(kernel.pattern(), core.macs(kernel.node))).sum()
 }
 
 /// Multiply-accumulates whose weight is not 0.
@@ -284,7 +279,7 @@ pub fn weights(core: &Graph, network: &Network) -> (u64, f64) {
     for kernel in &network.kernels {
         let Some(values) = weights_of(core, kernel.node) else { continue };
         let width = lutweave_hw::elaborate::weight_bits(values);
-        bits += NofM::stored_bits(pattern(kernel), values.len() as u64, width);
+        bits += NofM::stored_bits(kernel.pattern(), values.len() as u64, width);
         count += values.len() as u64;
         zeros += values.iter().filter(|&&value| value == 0).count() as u64;
     }

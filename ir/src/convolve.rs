@@ -178,15 +178,15 @@ struct Windows<'a, T> {
 }
 
 impl<'a, T> Windows<'a, T> {
-    /// Windows that lie one behind the other.
-    fn packed(data: &'a [T], taps: usize) -> Self {
+    /// Windows that were copied, one behind the other.
+    fn copied(data: &'a [T], taps: usize) -> Self {
         let starts = std::array::from_fn(|index| index * taps);
         Self { data, starts, count: data.len() / taps, run: taps, pitch: 0 }
     }
 
-    /// Some taps of a window.
+    /// The taps of a window that lie side by side, by number.
     #[inline(always)]
-    fn run(&self, window: usize, run: usize) -> &'a [T] {
+    fn taps(&self, window: usize, run: usize) -> &'a [T] {
         &self.data[self.starts[window] + run * self.pitch..][..self.run]
     }
 }
@@ -276,13 +276,7 @@ impl<T: Number> Job<'_, T> {
         let per_group = outputs / groups;
         let taps = self.packed.taps();
         let group_weights = blocks(per_group).map(|(_, lanes)| lanes * taps).sum::<usize>();
-        // A pointwise convolution reads the image as it lies.
-        let direct = groups == 1
-            && self.packed.shape[1] * self.packed.shape[2] == 1
-            && [self.vertical, self.horizontal]
-                .iter()
-                .all(|sweep| sweep.stride == 1 && sweep.before + sweep.after == 0);
-        let mut patches = vec![T::default(); if direct { 0 } else { ROWS * taps }];
+        let mut patches = vec![T::default(); ROWS * taps];
         let positions = y.len() / outputs;
         for group in 0..groups {
             let weights = &self.packed.weights[group * group_weights..][..group_weights];
@@ -293,15 +287,14 @@ impl<T: Number> Job<'_, T> {
                 for own in &mut places[..count] {
                     (*own, place) = (place, self.next(place));
                 }
-                let windows = if direct {
-                    Windows::packed(&self.x[start * taps..][..count * taps], taps)
-                } else if let Some(windows) = self.inside(&places[..count]) {
-                    windows
-                } else {
-                    for (place, patch) in places[..count].iter().zip(patches.chunks_exact_mut(taps)) {
-                        self.copy_patch(*place, group, patch);
+                let windows = match self.inside(&places[..count]) {
+                    Some(windows) => windows,
+                    None => {
+                        for (place, patch) in places[..count].iter().zip(patches.chunks_exact_mut(taps)) {
+                            self.copy_patch(*place, group, patch);
+                        }
+                        Windows::copied(&patches[..count * taps], taps)
                     }
-                    Windows::packed(&patches[..count * taps], taps)
                 };
                 let mut rest = weights;
                 for (first, lanes) in blocks(per_group) {
@@ -322,6 +315,12 @@ impl<T: Number> Job<'_, T> {
         }
     }
 
+    /// True if the taps of a kernel's row lie side by side in the image.
+    #[inline(always)]
+    fn contiguous(&self) -> bool {
+        self.packed.shape[3] == self.x_shape[3] && (self.horizontal.dilation == 1 || self.packed.shape[2] == 1)
+    }
+
     /// Windows of all channels as they lie in the image, where none of their taps falls outside.
     #[inline(always)]
     fn inside(&self, places: &[Place]) -> Option<Windows<'_, T>> {
@@ -330,7 +329,7 @@ impl<T: Number> Job<'_, T> {
         let whole = |place: &Place| {
             self.rows[place.row].len() == kernel_height && self.columns[place.column].len() == kernel_width
         };
-        if depth != channels || self.horizontal.dilation != 1 || !places.iter().all(whole) {
+        if !self.contiguous() || !places.iter().all(whole) {
             return None;
         }
         let mut starts = [0; ROWS];
@@ -349,7 +348,7 @@ impl<T: Number> Job<'_, T> {
         let [_, _, kernel_width, depth] = self.packed.shape;
         let image = &self.x[image * height * width * channels..][..height * width * channels];
         let (rows, columns) = (&self.rows[row], &self.columns[column]);
-        let contiguous = self.horizontal.dilation == 1 && depth == channels;
+        let contiguous = self.contiguous();
         for (ky, line) in patch.chunks_exact_mut(kernel_width * depth).enumerate() {
             if !rows.contains(&ky) || columns.is_empty() {
                 line.fill(self.pad);
@@ -393,7 +392,7 @@ fn tile<T: Number, const LANES: usize>(
 ) {
     let mut sums = [initial::<T, LANES>(bias); ROWS];
     for (run, block) in block.chunks_exact(windows.run * LANES).enumerate() {
-        let x = |window: usize| windows.run(window, run);
+        let x = |window: usize| windows.taps(window, run);
         let columns = x(0).iter().zip(x(1)).zip(x(2)).zip(x(3));
         for (w, (((&x0, &x1), &x2), &x3)) in block.chunks_exact(LANES).zip(columns) {
             for lane in 0..LANES {
@@ -422,7 +421,7 @@ fn strip<T: Number, const LANES: usize>(
     for index in 0..windows.count {
         let mut sums = initial::<T, LANES>(bias);
         for (run, block) in block.chunks_exact(windows.run * LANES).enumerate() {
-            for (w, &x) in block.chunks_exact(LANES).zip(windows.run(index, run)) {
+            for (w, &x) in block.chunks_exact(LANES).zip(windows.taps(index, run)) {
                 for lane in 0..LANES {
                     sums[lane] = sums[lane].accumulate(x, w[lane]);
                 }

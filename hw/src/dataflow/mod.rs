@@ -13,7 +13,7 @@ use crate::elaborate::lane_type;
 use crate::family::Family;
 use crate::kernel::{Kernel, elements, kernel_of};
 use crate::rtl::Ty;
-use crate::rtl::engine::Multiplier;
+use crate::rtl::engine::{Multiplier, NofM};
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,8 @@ pub struct KernelNode {
     pub lanes: [u32; 2],
     /// Initiation interval: cycles from the start of a frame to the start of the next.
     pub interval: u64,
-    /// Cycles from an operand's element to the result's that has the same place in the frame, at most.
+    /// Cycles from an operand's element to the result's that has the same place in the frame, at most, where frames
+    /// come at the pace of the slowest kernel.
     pub latency: u64,
     /// Multipliers of its processing elements, in hardware or in logic.
     pub multipliers: u32,
@@ -83,6 +84,11 @@ impl KernelNode {
     /// Rows of the image that a window kernel keeps in its line buffer.
     pub fn rows(&self) -> Option<u32> {
         self.kernel.line_buffer_rows(&self.folding?)
+    }
+
+    /// The pattern of zeros that it makes use of.
+    pub fn pattern(&self) -> Option<NofM> {
+        self.folding?.pattern
     }
 
     /// Products that its processing elements form in a cycle.

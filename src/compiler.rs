@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::pipeline::{self, Cleaned, Lowered, State, gives_weights};
 use crate::summary::{self, Accuracy, Agreement, Summary};
 use crate::task::Section;
-use crate::{device, effect, eval, plausible, report, verify};
+use crate::{device, effect, eval, memory, plausible, report, verify};
 use lutweave_codesign::prune::Pruned;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
@@ -338,6 +338,7 @@ impl Made<'_> {
             accuracy: None,
             faster: None,
             layers: summary::layers(core, fitted),
+            memory: memory::layers(fitted, self.device),
             modules: summary::modules(fitted, self.device),
             compile_seconds: 0.0,
         })

@@ -52,6 +52,7 @@ pub mod executor;
 pub mod explain;
 pub mod explore;
 pub mod inputs;
+pub mod memory;
 pub mod model;
 pub mod observer;
 pub mod options;

@@ -3,6 +3,7 @@
 use crate::codesign::record::{Record, choice_text, setting_text};
 use crate::compiler::Compiled;
 use crate::failure::printable;
+use crate::memory::{block_rams, largest};
 use crate::observer::Timing;
 use crate::reshape::{Reshaping, prices, step_name, variant_name};
 use crate::summary::{StageSummary, Summary};
@@ -115,6 +116,7 @@ pub fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)
             "estimated",
             Part::ALL.map(|part| format!("{} {}", part.label(), share(resources[part], parts[part]))).join(", "),
         ),
+        ("block RAMs", block_rams(&summary.memory)),
         ("fits", if summary.fits { "yes, by the estimate".to_owned() } else { format!("NO: {}", exceeded(summary)) }),
         ("weights", format!("{} bytes, {:.1} % zeros", summary.weight_bytes, 100.0 * summary.sparsity)),
         ("on the host", if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") }),
@@ -198,7 +200,11 @@ pub fn html(compiled: &Compiled, timings: bool) -> String {
         }
         let _ = writeln!(page, "<td><div class=\"bar\" style=\"width:{:.1}px\"></div></td></tr>", 160.0 * layer.share);
     }
-    page.push_str("</table>\n<h2>Quantization</h2>\n<table>\n<tr><th>layer</th><th>operator</th><th>bits</th><th>SQNR (dB)</th></tr>\n");
+    page.push_str("</table>\n");
+    memory(&mut page, summary);
+    page.push_str(
+        "<h2>Quantization</h2>\n<table>\n<tr><th>layer</th><th>operator</th><th>bits</th><th>SQNR (dB)</th></tr>\n",
+    );
     for layer in &lowered.layers {
         let _ = writeln!(
             page,
@@ -243,6 +249,26 @@ pub fn html(compiled: &Compiled, timings: bool) -> String {
     page.push_str("</html>\n");
     page
 }
+
+/// The layers with the most memory.
+fn memory(page: &mut String, summary: &Summary) {
+    let _ = write!(
+        page,
+        "<h2>Memory</h2>\n<p>The largest: block RAMs, and the bits that they and smaller memories hold.</p>\n<table>\n\
+         <tr><th>layer</th><th>weights</th><th>line buffer</th><th>queue</th><th>block RAMs</th></tr>\n"
+    );
+    for layer in largest(&summary.memory, LARGEST) {
+        let _ = write!(page, "<tr><td>{}</td>", escape(&short(&layer.layer)));
+        for (_, amount) in layer.parts() {
+            let _ = write!(page, "<td>{} ({} bits)</td>", amount.bram, amount.bits);
+        }
+        let _ = writeln!(page, "<td>{}</td></tr>", layer.bram());
+    }
+    page.push_str("</table>\n");
+}
+
+/// Layers that the table of memories shows.
+const LARGEST: usize = 10;
 
 /// Time of each pass.
 fn passes(page: &mut String, timings: &[Timing]) {

@@ -4,6 +4,7 @@ use crate::codesign::Measured;
 use crate::codesign::hint::Faster;
 use crate::codesign::record::Record;
 use crate::failure::object;
+use crate::memory::LayerMemory;
 use crate::metric::Metric;
 use crate::reshape::Reshaping;
 use lutweave_codesign::prune::Pruned;
@@ -202,6 +203,8 @@ pub struct Summary {
     pub faster: Option<Faster>,
     /// Stages of the circuit.
     pub layers: Vec<StageSummary>,
+    /// What the memory of each layer is made of.
+    pub memory: Vec<LayerMemory>,
     /// Modules of the circuit: those of the stages, and the forks, queues and converters between.
     pub modules: Vec<Module>,
     /// Wall-clock seconds.

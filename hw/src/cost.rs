@@ -6,11 +6,14 @@
 
 mod engine;
 mod logic;
+mod memory;
 
 pub use engine::{of_engine, pairs_fit};
+pub use memory::{Held, MemoryShares, memory_shares};
+use memory::{block_rams, of_memory, ram_luts, register_ram, rom_luts};
 
 use crate::device::Device;
-use crate::rtl::{Design, Memory, MemoryStyle, Module, SignalKind, Ty};
+use crate::rtl::{Design, Module, SignalKind, Ty};
 use serde::{Deserialize, Serialize};
 use std::ops::{AddAssign, Index, IndexMut, SubAssign};
 
@@ -191,64 +194,4 @@ pub fn estimate_module(module: &Module, device: &Device) -> Resources {
         total += engine::of_engine(engine, device);
     }
     total
-}
-
-fn of_memory(memory: &Memory, device: &Device) -> Resources {
-    let width = u64::from(memory.word.width());
-    let depth = u64::from(memory.depth);
-    let rom = memory.contents.is_some();
-    let style = if rom { memory.style } else { device.family.ram_style(width, depth) };
-    match style {
-        MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
-        MemoryStyle::Registers => register_ram(width, depth, device),
-        MemoryStyle::Distributed => {
-            let lut = if rom { rom_luts(width, depth, device) } else { ram_luts(width, depth, device) };
-            Resources { lut, ..Resources::default() }
-        }
-    }
-}
-
-/// Block RAMs of a simple dual-port memory, over the aspect ratios that the device has.
-pub(crate) fn block_rams(width: u64, depth: u64, device: &Device) -> u64 {
-    let mut best = u64::MAX;
-    let mut ratio = u64::from(device.family.bram_width);
-    let mut words = device.family.bram_bits / ratio;
-    while ratio >= 1 {
-        best = best.min(width.div_ceil(ratio) * depth.div_ceil(words));
-        // Narrow ratios lose the parity bits.
-        ratio = if ratio % 9 == 0 && ratio > 9 {
-            ratio / 2
-        } else if ratio == 9 {
-            4
-        } else {
-            ratio / 2
-        };
-        words *= 2;
-    }
-    best
-}
-
-/// LUTs of a ROM in logic. Contents that repeat cost less; this is the fitted mean.
-pub(crate) fn rom_luts(width: u64, depth: u64, device: &Device) -> u64 {
-    if depth <= 1 {
-        return 0;
-    }
-    let per_lut = 1u64 << device.family.lut_inputs;
-    if depth <= per_lut { width * 4 / 5 } else { width * depth.div_ceil(per_lut) * 9 / 10 }
-}
-
-/// LUTs of a small dual-port RAM in the family's shapes: the shallowest that holds all words, or banks of the
-/// deepest.
-pub(crate) fn ram_luts(width: u64, depth: u64, device: &Device) -> u64 {
-    let family = &device.family;
-    let shapes = &family.lut_ram;
-    let Some(shape) = shapes.iter().find(|shape| depth <= shape.depth).or(shapes.last()) else { return 0 };
-    let banks = depth.div_ceil(shape.depth);
-    let select = if family.lut_ram_selects { width * (banks - 1) } else { 0 };
-    width.div_ceil(shape.width) * shape.luts * banks + select
-}
-
-/// A small dual-port RAM in flip-flops: its words, the read multiplexer, and a decoder of the write address.
-pub(crate) fn register_ram(width: u64, depth: u64, device: &Device) -> Resources {
-    Resources { ff: width * depth, lut: logic::select(width, depth, device) + depth, ..Resources::default() }
 }

@@ -8,7 +8,7 @@ use crate::dataflow::{Edge, KernelNode, Network, SMALLEST_QUEUE, Sink};
 use crate::kernel::Kernel;
 use crate::plan::gcd;
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
-use lutweave_ir::Graph;
+use lutweave_ir::{Graph, NodeId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl Elaboration<'_> {
                     from,
                     to,
                 );
-                stream = self.single(module, &[stream]);
+                stream = self.single(module, edge.from, &[stream]);
             }
         }
         stream
@@ -107,7 +107,7 @@ impl Elaboration<'_> {
             // Nothing reads an input: it is drained.
             let name = self.unique(&format!("{}_drain", identifier(&node.name)));
             let module = fork::drain(&name, output.ty);
-            let id = self.module(module);
+            let id = self.module(module, kernel.node);
             self.channel(&name, output, Endpoint::Port(id, 0));
             Vec::new()
         } else {
@@ -115,7 +115,7 @@ impl Elaboration<'_> {
             let name = self.unique(&format!("{}_{kind}", identifier(&node.name)));
             let summary = format!("Brings `{}` to its {} use(s).", node.name, depths.len());
             let module = fork::fork(&name, &summary, output.ty, &depths);
-            let id = self.module(module);
+            let id = self.module(module, kernel.node);
             self.channel(&name, output, Endpoint::Port(id, 0));
             (0..depths.len() as u32).map(|port| Stream { from: Endpoint::Port(id, port), ty: output.ty }).collect()
         };
@@ -141,14 +141,14 @@ impl Elaboration<'_> {
         let wide = self.network.family.multiplier[0];
         let KernelNode { node, kernel, lanes, folding, .. } = kernel;
         let module = module(self.graph, *node, kernel, *folding, *lanes, &name, wide);
-        self.single(module, streams)
+        self.single(module, *node, streams)
     }
 
     /// Adds a module with one output and connects its inputs.
-    fn single(&mut self, module: Module, streams: &[Stream]) -> Stream {
+    fn single(&mut self, module: Module, node: NodeId, streams: &[Stream]) -> Stream {
         let name = module.name.clone();
         let ty = module.signal(module.outputs[0].data).ty;
-        let id = self.module(module);
+        let id = self.module(module, node);
         for (port, stream) in streams.iter().enumerate() {
             let channel = if streams.len() == 1 { name.clone() } else { format!("{name}_{port}") };
             self.channel(&channel, *stream, Endpoint::Port(id, port as u32));
@@ -156,7 +156,8 @@ impl Elaboration<'_> {
         Stream { from: Endpoint::Port(id, 0), ty }
     }
 
-    fn module(&mut self, mut module: Module) -> ModuleId {
+    fn module(&mut self, mut module: Module, node: NodeId) -> ModuleId {
+        module.node.clone_from(&self.graph.node(node).name);
         // Blocks know no family; where its RAMs live is decided here, by the rule that prices them.
         for memory in module.memories.iter_mut().filter(|memory| memory.contents.is_none()) {
             memory.style = self.network.family.ram_style(u64::from(memory.word.width()), u64::from(memory.depth));

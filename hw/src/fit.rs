@@ -1,5 +1,9 @@
 //! The circuit for a device: the fastest whose estimate fits, or that of a given number of multipliers.
 
+mod refusal;
+
+pub use refusal::by_node;
+
 use crate::cost::{self, Part, Resources};
 use crate::dataflow::Network;
 use crate::device::Device;
@@ -7,6 +11,7 @@ use crate::elaborate::elaborate;
 use crate::plan::{Choice, Planner, assemble, fewest_multipliers};
 use crate::rtl::Design;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
+use refusal::{overflow, remedy};
 use std::collections::BTreeMap;
 
 /// Share of the LUTs, flip-flops and multipliers that a fitted design may take; the rest is for
@@ -52,9 +57,8 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     let fewest = fewest_multipliers(graph).max(1);
     let smallest = build(fewest)?;
     if smallest.resources.share(device) > 1.0 {
-        return Err(overflow(&smallest.resources, device, Diagnostic::error)
-            .help("choose a larger device, or force a plan for estimation with --multipliers")
-            .into());
+        let help = remedy(graph, device, &smallest);
+        return Err(overflow(&smallest, device, Diagnostic::error).help(help).into());
     }
     let (mut low, mut high) = (fewest, (device.dsp as u32).max(fewest));
     let mut best = smallest;
@@ -69,6 +73,12 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
         }
     }
     Ok(best)
+}
+
+/// The circuit of the fewest multipliers, whether or not the device is full.
+fn smallest(graph: &Graph, device: &Device) -> Result<Fitted, Diagnostics> {
+    let network = Planner::new(graph, device)?.plan(fewest_multipliers(graph).max(1))?;
+    Ok(elaborated(graph, device, network))
 }
 
 /// The circuit in which every stage is built as chosen, whether or not the device is full.
@@ -96,17 +106,8 @@ fn elaborated(graph: &Graph, device: &Device, network: Network) -> Fitted {
 
 fn warned(mut fitted: Fitted, device: &Device) -> Fitted {
     if fitted.resources.share(device) > 1.0 {
-        fitted.warnings.push(overflow(&fitted.resources, device, Diagnostic::warning));
+        let warning = overflow(&fitted, device, Diagnostic::warning);
+        fitted.warnings.push(warning);
     }
     fitted
-}
-
-fn overflow(resources: &Resources, device: &Device, level: fn(&'static str, String) -> Diagnostic) -> Diagnostic {
-    let (used, available) = (resources.shown(device), device.parts().shown(device));
-    let over: Vec<String> = Part::ALL
-        .into_iter()
-        .filter(|&part| used[part] > available[part])
-        .map(|part| format!("{} of {} {}", used[part], available[part], part.plural()))
-        .collect();
-    level("does-not-fit", format!("the circuit is estimated at {}", over.join(", "))).at(&device.name)
 }

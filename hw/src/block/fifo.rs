@@ -24,7 +24,7 @@ impl Fifo {
     pub fn new(builder: &mut Builder, name: &str, ty: Ty, depth: u32) -> Self {
         let output = builder.output(name, ty);
         let pointer = Ty::holding(u64::from(depth - 1));
-        let memory = builder.memory(&format!("{name}_queue"), ty, depth);
+        let memory = builder.queue(&format!("{name}_queue"), ty, depth);
         let head = builder.register(&format!("{name}_head"), pointer, 0);
         let tail = builder.register(&format!("{name}_tail"), pointer, 0);
         let count = builder.register(&format!("{name}_count"), Ty::holding(u64::from(depth)), 0);

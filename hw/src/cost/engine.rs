@@ -1,6 +1,6 @@
 //! Resources of an engine's expansion.
 
-use super::{Resources, block_rams, ram_luts, register_ram, rom_luts};
+use super::{Held, Resources, block_rams, ram_luts, register_ram, rom_luts};
 use crate::cost::logic::{dsps, select};
 use crate::device::Device;
 use crate::rtl::engine::{EngineShape, Multiplier};
@@ -9,28 +9,12 @@ use crate::rtl::{MemoryStyle, Ty};
 /// Window memory, tap selection, weights, gathering, products, trees and accumulators. Weights
 /// themselves do not matter.
 pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
-    let mut total = Resources::default();
+    let mut total = window_memory(engine, device);
     let word = u64::from(engine.word.width());
     let element = u64::from(engine.word.bits);
     let (row_banks, column_banks) = (u64::from(engine.row_banks()), u64::from(engine.column_banks()));
-    let banks = row_banks * column_banks;
     let taps = u64::from(engine.taps());
-
-    // Window memory: each bank with its address register.
-    let rows = u64::from(engine.rows).div_ceil(row_banks);
-    let depth = rows * u64::from(engine.columns).div_ceil(column_banks) * u64::from(engine.groups);
-    match device.family.ram_style(word, depth) {
-        MemoryStyle::Block => total.bram += banks * block_rams(word, depth, device),
-        MemoryStyle::Registers => {
-            let bank = register_ram(word, depth, device);
-            total.lut += banks * bank.lut;
-            total.ff += banks * (bank.ff + word);
-        }
-        MemoryStyle::Distributed => {
-            total.lut += banks * ram_luts(word, depth, device);
-            total.ff += banks * word;
-        }
-    }
+    let [_, depth] = banks(engine);
     let address = u64::from(Ty::holding(depth.saturating_sub(1)).bits);
     total.ff += column_banks * address + taps + 24;
     total.lut += column_banks * address * 2 + 3 * taps + 16;
@@ -47,10 +31,7 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
         let multipliers = u64::from(engine.multipliers());
         let width = u64::from(engine.weight_word_bits());
         let depth = u64::from(products.addresses);
-        match products.memory {
-            MemoryStyle::Block => total.bram += block_rams(width, depth, device),
-            MemoryStyle::Distributed | MemoryStyle::Registers => total.lut += rom_luts(width, depth, device),
-        }
+        total += weight_memory(engine, device);
         // A block RAM holds the first of the word's two registers.
         let registers = if products.memory == MemoryStyle::Block { 1 } else { 2 };
         total.ff += if depth > 1 { registers * width } else { 0 };
@@ -92,6 +73,53 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
     total.ff += outputs * accumulator + u64::from(engine.latency()) * 3;
     total.lut += outputs * accumulator;
     total
+}
+
+/// Banks of the window memory, and the words of each.
+fn banks(engine: &EngineShape) -> [u64; 2] {
+    let (row_banks, column_banks) = (u64::from(engine.row_banks()), u64::from(engine.column_banks()));
+    let rows = u64::from(engine.rows).div_ceil(row_banks);
+    let depth = rows * u64::from(engine.columns).div_ceil(column_banks) * u64::from(engine.groups);
+    [row_banks * column_banks, depth]
+}
+
+/// The window memory, each bank with its output register.
+fn window_memory(engine: &EngineShape, device: &Device) -> Resources {
+    let word = u64::from(engine.word.width());
+    let [banks, depth] = banks(engine);
+    let bank = match device.family.ram_style(word, depth) {
+        MemoryStyle::Block => Resources { bram: block_rams(word, depth, device), ..Resources::default() },
+        MemoryStyle::Registers => {
+            let bank = register_ram(word, depth, device);
+            Resources { ff: bank.ff + word, ..bank }
+        }
+        MemoryStyle::Distributed => Resources { lut: ram_luts(word, depth, device), ff: word, ..Resources::default() },
+    };
+    Resources::of_each(|part| banks * bank[part])
+}
+
+fn weight_memory(engine: &EngineShape, device: &Device) -> Resources {
+    let Some(products) = engine.products() else { return Resources::default() };
+    let (width, depth) = (u64::from(engine.weight_word_bits()), u64::from(products.addresses));
+    match products.memory {
+        MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
+        MemoryStyle::Distributed | MemoryStyle::Registers => {
+            Resources { lut: rom_luts(width, depth, device), ..Resources::default() }
+        }
+    }
+}
+
+/// What the rows take that windows slide over.
+pub(super) fn line_buffer(engine: &EngineShape, device: &Device) -> Held {
+    let [banks, depth] = banks(engine);
+    Held::new(banks * depth * u64::from(engine.word.width()), window_memory(engine, device))
+}
+
+/// What the weights take.
+pub(super) fn weights(engine: &EngineShape, device: &Device) -> Held {
+    let bits =
+        engine.products().map_or(0, |products| u64::from(engine.weight_word_bits()) * u64::from(products.addresses));
+    Held::new(bits, weight_memory(engine, device))
 }
 
 /// A multiplier of shifts and adders whose rows are summed in two halves; its flip-flops beyond

@@ -9,7 +9,7 @@ mod select;
 pub use choice::{Choice, all_implementations, assemble, form_of, kernels, options};
 pub use fold::{Fold, divisors, gcd};
 pub use form::WeightForm;
-pub use price::conversion;
+pub use price::{conversion, price};
 pub use select::{Planner, plan};
 
 use crate::kernel::{Kernel, kernel_of};

@@ -87,6 +87,11 @@ pub fn priced(
         .collect()
 }
 
+/// Resources of one folding of a kernel whose weights have that form.
+pub fn price(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, device: &Device, fold: &Fold) -> Resources {
+    Pricer::new(graph, id, kernel, form, device).price(fold)
+}
+
 /// Resources of what takes a stream of `lane`s from one number of lanes to another: nothing for
 /// equal ones, two converters where neither divides the other.
 pub fn conversion(from: u32, to: u32, lane: Ty, device: &Device) -> Resources {

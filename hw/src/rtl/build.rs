@@ -98,19 +98,20 @@ impl Builder {
         Output { valid, data, ready }
     }
 
-    /// A memory without contents.
+    /// A memory without contents, for values that are read again.
     pub fn memory(&mut self, name: &str, word: Ty, depth: u32) -> MemoryId {
-        let style = MemoryStyle::usual(u64::from(word.width()), u64::from(depth));
-        let name = self.unique_name(name);
-        self.add_memory(Memory { name, word, depth, contents: None, style })
+        self.add_memory(name, word, depth, None, MemoryUse::Buffer)
+    }
+
+    /// A memory without contents, for values that wait.
+    pub fn queue(&mut self, name: &str, word: Ty, depth: u32) -> MemoryId {
+        self.add_memory(name, word, depth, None, MemoryUse::Queue)
     }
 
     /// A ROM.
     pub fn rom(&mut self, name: &str, word: Ty, contents: Vec<i64>) -> MemoryId {
         let depth = contents.len() as u32 / word.lanes;
-        let style = MemoryStyle::usual(u64::from(word.width()), u64::from(depth));
-        let name = self.unique_name(name);
-        self.add_memory(Memory { name, word, depth, contents: Some(contents), style })
+        self.add_memory(name, word, depth, Some(contents), MemoryUse::Constants)
     }
 
     /// A pipeline with named parameters; [`Builder::stage`] adds to it.
@@ -183,7 +184,16 @@ impl Builder {
         id
     }
 
-    fn add_memory(&mut self, memory: Memory) -> MemoryId {
+    fn add_memory(
+        &mut self,
+        name: &str,
+        word: Ty,
+        depth: u32,
+        contents: Option<Vec<i64>>,
+        purpose: MemoryUse,
+    ) -> MemoryId {
+        let style = MemoryStyle::usual(u64::from(word.width()), u64::from(depth));
+        let memory = Memory { name: self.unique_name(name), word, depth, contents, style, purpose };
         let id = MemoryId(self.module.memories.len() as u32);
         self.module.memories.push(memory);
         id

@@ -226,6 +226,17 @@ impl MemoryStyle {
     }
 }
 
+/// What a memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryUse {
+    /// Constants: parameters by channel, and tables.
+    Constants,
+    /// Values that are read again, or in another order.
+    Buffer,
+    /// Values that wait.
+    Queue,
+}
+
 /// A memory of `depth` words with one write port and synchronous reads. A location is never
 /// read in the cycle in which it is written, nor before it was first written (unless it has
 /// contents).
@@ -242,6 +253,8 @@ pub struct Memory {
     pub contents: Option<Vec<i64>>,
     /// Where it should live.
     pub style: MemoryStyle,
+    /// What it is for.
+    pub purpose: MemoryUse,
 }
 
 /// A feed-forward datapath. [`Statement::Launch`] in cycle `t` makes [`Pipeline::valid`] 1 in
@@ -327,6 +340,8 @@ pub struct Module {
     pub name: String,
     /// What the module does, one line, for the head of its Verilog.
     pub summary: String,
+    /// Name of the graph's node whose work it does, or whose result it brings on.
+    pub node: String,
     /// Signals by id.
     pub signals: Vec<Signal>,
     /// Memories by id.

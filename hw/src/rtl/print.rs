@@ -116,7 +116,7 @@ fn target(design: &Design, endpoint: Endpoint) -> String {
 }
 
 fn memory_text(memory: &Memory) -> String {
-    let Memory { name, word, depth, contents, style } = memory;
+    let Memory { name, word, depth, contents, style, .. } = memory;
     match contents {
         Some(contents) => {
             let hash = hash(contents.iter().copied());

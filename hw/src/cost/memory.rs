@@ -1,0 +1,136 @@
+//! Resources of memories, and what they are for.
+
+use super::{Resources, engine, logic};
+use crate::device::Device;
+use crate::rtl::{Memory, MemoryStyle, MemoryUse, Module};
+use serde::Serialize;
+use std::ops::AddAssign;
+
+/// What a part of the memory takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Bits that are stored.
+    pub bits: u64,
+    /// Block RAMs, the smallest that stand alone.
+    pub bram: u64,
+    /// Look-up tables.
+    pub lut: u64,
+}
+
+/// What memory is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryShares {
+    /// Weights, parameters by channel, and tables.
+    pub weights: Held,
+    /// Rows that windows slide over, and other values that are read again.
+    pub line_buffer: Held,
+    /// Values that wait.
+    pub queue: Held,
+}
+
+impl Held {
+    pub(super) fn new(bits: u64, resources: Resources) -> Self {
+        Self { bits, bram: resources.bram, lut: resources.lut }
+    }
+}
+
+impl AddAssign for Held {
+    fn add_assign(&mut self, other: Self) {
+        self.bits += other.bits;
+        self.bram += other.bram;
+        self.lut += other.lut;
+    }
+}
+
+impl AddAssign for MemoryShares {
+    fn add_assign(&mut self, other: Self) {
+        self.weights += other.weights;
+        self.line_buffer += other.line_buffer;
+        self.queue += other.queue;
+    }
+}
+
+impl MemoryShares {
+    /// Block RAMs of all of them.
+    pub fn bram(&self) -> u64 {
+        self.weights.bram + self.line_buffer.bram + self.queue.bram
+    }
+}
+
+/// What the memories of a module are used for.
+pub fn memory_shares(module: &Module, device: &Device) -> MemoryShares {
+    let mut shares = MemoryShares::default();
+    for memory in &module.memories {
+        let held = Held::new(u64::from(memory.word.width()) * u64::from(memory.depth), of_memory(memory, device));
+        match memory.purpose {
+            MemoryUse::Constants => shares.weights += held,
+            MemoryUse::Buffer => shares.line_buffer += held,
+            MemoryUse::Queue => shares.queue += held,
+        }
+    }
+    for engine in &module.engines {
+        shares.line_buffer += engine::line_buffer(&engine.shape, device);
+        shares.weights += engine::weights(&engine.shape, device);
+    }
+    shares
+}
+
+pub(super) fn of_memory(memory: &Memory, device: &Device) -> Resources {
+    let width = u64::from(memory.word.width());
+    let depth = u64::from(memory.depth);
+    let rom = memory.contents.is_some();
+    let style = if rom { memory.style } else { device.family.ram_style(width, depth) };
+    match style {
+        MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
+        MemoryStyle::Registers => register_ram(width, depth, device),
+        MemoryStyle::Distributed => {
+            let lut = if rom { rom_luts(width, depth, device) } else { ram_luts(width, depth, device) };
+            Resources { lut, ..Resources::default() }
+        }
+    }
+}
+
+/// Block RAMs of a simple dual-port memory, over the aspect ratios that the device has.
+pub(super) fn block_rams(width: u64, depth: u64, device: &Device) -> u64 {
+    let mut best = u64::MAX;
+    let mut ratio = u64::from(device.family.bram_width);
+    let mut words = device.family.bram_bits / ratio;
+    while ratio >= 1 {
+        best = best.min(width.div_ceil(ratio) * depth.div_ceil(words));
+        // Narrow ratios lose the parity bits.
+        ratio = if ratio % 9 == 0 && ratio > 9 {
+            ratio / 2
+        } else if ratio == 9 {
+            4
+        } else {
+            ratio / 2
+        };
+        words *= 2;
+    }
+    best
+}
+
+/// LUTs of a ROM in logic. Contents that repeat cost less; this is the fitted mean.
+pub(super) fn rom_luts(width: u64, depth: u64, device: &Device) -> u64 {
+    if depth <= 1 {
+        return 0;
+    }
+    let per_lut = 1u64 << device.family.lut_inputs;
+    if depth <= per_lut { width * 4 / 5 } else { width * depth.div_ceil(per_lut) * 9 / 10 }
+}
+
+/// LUTs of a small dual-port RAM in the family's shapes: the shallowest that holds all words, or banks of the
+/// deepest.
+pub(super) fn ram_luts(width: u64, depth: u64, device: &Device) -> u64 {
+    let family = &device.family;
+    let shapes = &family.lut_ram;
+    let Some(shape) = shapes.iter().find(|shape| depth <= shape.depth).or(shapes.last()) else { return 0 };
+    let banks = depth.div_ceil(shape.depth);
+    let select = if family.lut_ram_selects { width * (banks - 1) } else { 0 };
+    width.div_ceil(shape.width) * shape.luts * banks + select
+}
+
+/// A small dual-port RAM in flip-flops: its words, the read multiplexer, and a decoder of the write address.
+pub(super) fn register_ram(width: u64, depth: u64, device: &Device) -> Resources {
+    Resources { ff: width * depth, lut: logic::select(width, depth, device) + depth, ..Resources::default() }
+}

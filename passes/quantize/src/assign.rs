@@ -186,6 +186,24 @@ const LOWEST: f32 = -1e30;
 /// The operand whose quantization the node's result always has.
 pub(super) fn follows(model: &Model, id: NodeId) -> Option<NodeId> {
     let node = model.graph.node(id);
+    let Op::Concat(_) = node.op else { return moves(model, id) };
+    // Cuts of one value, and maxima of it, keep its quantization when they are joined.
+    let first = *node.operands.first()?;
+    let source = source(model, first);
+    node.operands.iter().all(|&operand| self::source(model, operand) == source).then_some(first)
+}
+
+/// The value of which a value is a part, or in another order.
+fn source(model: &Model, mut id: NodeId) -> NodeId {
+    while let Some(operand) = moves(model, id) {
+        id = operand;
+    }
+    id
+}
+
+/// The operand of a node that only moves or chooses elements.
+fn moves(model: &Model, id: NodeId) -> Option<NodeId> {
+    let node = model.graph.node(id);
     match &node.op {
         Op::MaxPool(_)
         | Op::Slice(_)

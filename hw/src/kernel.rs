@@ -67,6 +67,8 @@ pub enum Kernel {
         input: [u32; 3],
         /// Vertical and horizontal factor.
         factors: [u32; 2],
+        /// Further copies of the outermost rows and columns: top, left, bottom, right.
+        borders: [u32; 4],
     },
     /// The same stream under another shape.
     Reshape,
@@ -183,9 +185,11 @@ pub fn kernel_of(graph: &Graph, id: NodeId) -> Result<Kernel, Diagnostic> {
             let before = last_three(before, 0);
             Kernel::Pad([0, 1, 2].map(|axis| [output[axis], before[axis], input[axis]]))
         }
-        Op::Resize(Resize { factors }) => {
-            Kernel::Upsample { input: operand(0), factors: [factors[0] as u32, factors[1] as u32] }
-        }
+        Op::Resize(Resize { factors, borders }) => Kernel::Upsample {
+            input: operand(0),
+            factors: factors.map(|factor| factor as u32),
+            borders: borders.0.map(|copies| copies as u32),
+        },
         Op::Reshape(_) => Kernel::Reshape,
         Op::QArgMax(_) => {
             let [height, width, channels] = operand(0);

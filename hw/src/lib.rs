@@ -11,6 +11,7 @@ pub mod device;
 pub mod elaborate;
 pub mod family;
 pub mod fit;
+pub mod frame;
 pub mod kernel;
 pub mod plan;
 pub mod rtl;

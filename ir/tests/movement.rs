@@ -3,7 +3,7 @@
 mod evaluate;
 
 use evaluate::{evaluate, int_ramp, ints, ramp, reals, refusal};
-use lutweave_ir::op::{Concat, Pad, Reshape, Resize, Select, Slice, Transpose};
+use lutweave_ir::op::{Borders, Concat, Pad, Reshape, Resize, Select, Slice, Transpose};
 use lutweave_ir::{Element, Op, Quantization, TensorType};
 use proptest::prelude::*;
 
@@ -69,9 +69,25 @@ fn concat_joins_along_its_axis() {
 
 #[test]
 fn resize_repeats() {
-    let y = evaluate(Op::Resize(Resize { factors: [2, 3] }), &[reals([1, 1, 2, 1], &[1.0, 2.0])]);
+    let y = evaluate(Op::Resize(Resize::by([2, 3])), &[reals([1, 1, 2, 1], &[1.0, 2.0])]);
     assert_eq!(y.shape, [1, 2, 6, 1]);
     assert_eq!(y.f32s(), [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
+}
+
+#[test]
+fn resize_copies_the_border() {
+    let bordered = Resize { factors: [1, 2], borders: Borders([1, 0, 0, 3]) };
+    let x = ints([1, 2, 2, 1], &[1, 2, 3, 4]);
+    let y = evaluate(Op::Resize(bordered.clone()), std::slice::from_ref(&x));
+    assert_eq!(y.shape, [1, 3, 7, 1]);
+    assert_eq!(y.ints(), [1, 1, 2, 2, 2, 2, 2, 1, 1, 2, 2, 2, 2, 2, 3, 3, 4, 4, 4, 4, 4]);
+    // One after the other is one.
+    let outer = Resize { factors: [2, 1], borders: Borders([0, 1, 2, 0]) };
+    let twice = evaluate(Op::Resize(outer.clone()), &[y]);
+    let once = evaluate(Op::Resize(bordered.then(&outer)), &[x]);
+    assert_eq!((&once.shape, once.ints()), (&twice.shape, twice.ints()));
+    let wide = Resize { factors: [1, 1], borders: Borders([0, 0, 0, usize::MAX]) };
+    assert!(refusal(Op::Resize(wide), &[ramp([1, 2, 2, 1])]).contains("borders"));
 }
 
 #[test]
@@ -89,7 +105,7 @@ fn movement_keeps_quantization_and_concat_demands_a_common_one() {
     for op in [
         Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }),
         Op::Reshape(Reshape { shape: vec![32] }),
-        Op::Resize(Resize { factors: [2, 2] }),
+        Op::Resize(Resize::by([2, 2])),
         Op::Concat(Concat { axis: 3 }),
         Op::Pad(Pad { before: vec![0; 4], after: vec![0, 1, 0, 0], value: 3.0 }),
         Op::Slice(Slice { starts: vec![0; 4], sizes: vec![1, 2, 2, 1], steps: vec![1; 4] }),

@@ -196,7 +196,7 @@ impl Network {
 
     /// Nearest-neighbour upsampling.
     pub fn upsample(&mut self, x: NodeId, factors: [usize; 2]) -> NodeId {
-        self.add(Op::Resize(Resize { factors }), &[x])
+        self.add(Op::Resize(Resize::by(factors)), &[x])
     }
 
     /// The image as a vector, and a dense layer on it.

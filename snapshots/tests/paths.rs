@@ -1,7 +1,7 @@
 //! Paths that part, cut, pad, upsample and look around, and meet again: their queues must hold
 //! what the others wait for.
 
-use lutweave_ir::op::{Concat, MaxPool, Pad, Resize, Slice, Window};
+use lutweave_ir::op::{Borders, Concat, MaxPool, Pad, Resize, Slice, Window};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, TensorType, text};
 use lutweave_snapshots::cases::{all_pass, seeds};
@@ -21,8 +21,14 @@ impl Paths {
         let size = [random.between(1, image[1]), random.between(1, image[2])];
         let mut paths = Self { graph: Graph::new("paths"), random };
         let input = paths.graph.input("image", TensorType::int(image, Element::I8));
-        let ends: Vec<NodeId> = (0..paths.random.between(2, 4)).map(|_| paths.path(input, size)).collect();
-        let joined = paths.apply(Op::Concat(Concat { axis: 3 }), &ends);
+        let mut ends: Vec<NodeId> = (0..paths.random.between(2, 4)).map(|_| paths.path(input, size)).collect();
+        // Along rows or columns channels have to be as many.
+        let axis = if paths.random.chance(60) { 3 } else { paths.random.between(1, 2) };
+        if axis < 3 {
+            let channels = ends.iter().map(|&end| paths.graph.node(end).ty.shape[3]).min().unwrap_or(1);
+            ends = ends.into_iter().map(|end| paths.first_channels(end, channels)).collect();
+        }
+        let joined = paths.apply(Op::Concat(Concat { axis }), &ends);
         paths.graph.set_outputs(vec![joined]);
         paths.graph
     }
@@ -46,6 +52,15 @@ impl Paths {
         let before = missing.map(|missing| self.random.below(missing + 1));
         let after = [missing[0] - before[0], missing[1] - before[1]];
         self.padded(cut, before, after)
+    }
+
+    fn first_channels(&mut self, from: NodeId, channels: usize) -> NodeId {
+        let mut sizes = self.graph.node(from).ty.shape.clone();
+        if sizes[3] == channels {
+            return from;
+        }
+        sizes[3] = channels;
+        self.apply(Op::Slice(Slice { starts: vec![0; 4], sizes, steps: vec![1; 4] }), &[from])
     }
 
     fn cut(&mut self, from: NodeId, size: [usize; 2]) -> NodeId {
@@ -84,7 +99,8 @@ impl Paths {
 
     fn upsample(&mut self, from: NodeId) -> NodeId {
         let factors = [self.random.between(1, 3), self.random.between(1, 2)];
-        self.apply(Op::Resize(Resize { factors }), &[from])
+        let borders = if self.random.chance(40) { [0; 4].map(|_: usize| self.random.below(4)) } else { [0; 4] };
+        self.apply(Op::Resize(Resize { factors, borders: Borders(borders) }), &[from])
     }
 
     fn extents(&self, node: NodeId) -> [usize; 2] {

@@ -81,7 +81,7 @@ impl Global {
         };
         let mut channel = Level::new(&mut b, "channel", self.words);
         if !requantizer.is_addressed() {
-            channel = Level { counter: None, count: 1, on_step: vec![], on_wrap: vec![] };
+            channel = Level::single();
         }
         let mut finished = vec![requantizer.launch(next.into(), channel.value())];
         finished.extend(advance(vec![channel]));

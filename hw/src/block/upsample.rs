@@ -1,8 +1,8 @@
-//! Nearest-neighbour upsampling: rows are kept in a ring of two and read several times.
+//! Nearest-neighbour upsampling and copies of the border: rows are kept in a ring of two and read several times.
 
 use super::fifo::CreditFifo;
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, set, when};
-use crate::rtl::expr::{Expr, add, all, and, eq, lt, not, or, sub};
+use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{Module, Statement, Ty};
 
 /// An upsampling to generate.
@@ -10,19 +10,25 @@ use crate::rtl::{Module, Statement, Ty};
 pub struct Upsample {
     /// Type of both streams.
     pub ty: Ty,
-    /// Columns of the input.
-    pub columns: u32,
+    /// Rows and columns of the input.
+    pub image: [u32; 2],
     /// Beats a pixel.
     pub words: u32,
     /// Vertical and horizontal factor.
     pub factors: [u32; 2],
+    /// Further copies of the outermost rows and columns: top, left, bottom, right.
+    pub borders: [u32; 4],
 }
 
 impl Upsample {
     /// The module.
     pub fn generate(&self, name: &str) -> Module {
-        let Self { ty, columns, words, factors } = *self;
-        let mut b = Builder::new(name, format!("Repeats rows {} and columns {} times.", factors[0], factors[1]));
+        let Self { ty, image: [rows, columns], words, factors, borders: [top, left, bottom, right] } = *self;
+        let mut summary = format!("Repeats rows {} and columns {} times.", factors[0], factors[1]);
+        if self.borders != [0; 4] {
+            summary += " Outermost ones more often.";
+        }
+        let mut b = Builder::new(name, summary);
         let input = b.input("in", ty);
         let queue = CreditFifo::new(&mut b, "out", ty, 8);
         let size = columns * words;
@@ -37,9 +43,12 @@ impl Upsample {
         let row_done = b.wire("row_done", and(fill, written.at_end()));
 
         let word = Level::new(&mut b, "word", words);
-        let mut repeat_column = Level::new(&mut b, "repeat_column", factors[1]);
+        let repeat_column = Level::new(&mut b, "repeat_column", left + factors[1] + right);
         let column = Level::new(&mut b, "column", columns);
-        let mut repeat_row = Level::new(&mut b, "repeat_row", factors[0]);
+        let mut repeat_column = repeated(repeat_column, [left, factors[1], right], &column);
+        let repeat_row = Level::new(&mut b, "repeat_row", top + factors[0] + bottom);
+        let row = if top + bottom > 0 { Level::new(&mut b, "row", rows) } else { Level::single() };
+        let mut repeat_row = repeated(repeat_row, [top, factors[0], bottom], &row);
         let half = b.register("half", Ty::BIT, 0);
         // First beat of the pixel being read, within its row.
         let offset = b.register("offset", Ty::holding(u64::from(size)), 0);
@@ -60,7 +69,7 @@ impl Upsample {
         let reading = b.register("reading", Ty::BIT, 0);
         let beat = b.data_register("beat", ty);
         let mut issued = vec![Statement::Read { memory, address: read_place, into: beat }, set(reading, 1)];
-        issued.extend(advance(vec![word, repeat_column, column, repeat_row]));
+        issued.extend(advance(vec![word, repeat_column, column, repeat_row, row]));
         let mut filled = vec![
             Statement::Write { memory, address: place.into(), data: input.data.into() },
             set(place, add_modulo(place, 1, 2 * size)),
@@ -78,4 +87,17 @@ impl Upsample {
         statements.extend(queue.serve(issue.into(), 1, &reading.into(), beat.into()));
         b.finish(statements)
     }
+}
+
+/// A level that counts how often a row or column was read: `factor` times, the first of the axis `before` times more,
+/// and the last `after` times more.
+fn repeated(level: Level, [before, factor, after]: [u32; 3], axis: &Level) -> Level {
+    // The first counts from 0, others from where its own turn would begin.
+    let at_end = |there: u32, elsewhere: u32| match axis.at_end() {
+        _ if there == elsewhere => Expr::Const(there.into()),
+        Expr::Const(_) => Expr::Const(there.into()),
+        end => mux(end, i64::from(there), i64::from(elsewhere)),
+    };
+    let last = before + factor - 1;
+    level.wrapping(at_end(0, before), at_end(last + after, last))
 }

@@ -514,7 +514,7 @@ impl Window<'_> {
             Some(requantizer) => {
                 let mut channel = Level::new(&mut b, "channel", out_channels / folding.stream);
                 if !requantizer.is_addressed() {
-                    channel = Level { counter: None, count: 1, on_step: vec![], on_wrap: vec![] };
+                    channel = Level::single();
                 }
                 let beat_of_pixel = channel.value();
                 if beats == 1 {

@@ -16,18 +16,26 @@
 //! and their lateness changes within a frame: cut from the end, the first results are late and the
 //! last ones are not. So two bounds are kept, and a queue holds what lies between the latest of
 //! the paths and the earliest of its own.
+//!
+//! A concatenation gives a part of each operand in turn. Its results come evenly too: so late that
+//! the end of every part is there when its turn is over, and a part waits while those before it
+//! come out. Along rows a part is all of an operand.
+//!
+//! A border that is repeated more often than other rows leaves the rows behind it waiting, beyond
+//! the two that an upsampling keeps: they wait in a queue before it.
 
 use super::{KernelNode, Sink};
 use crate::block::top_peaks;
+use crate::frame::FrameTime;
 use crate::kernel::Kernel;
 use lutweave_ir::{Graph, NodeId};
 use std::collections::BTreeMap;
 
-/// Sets the latency of every kernel. Returns the elements that the queues at joins hold; others hold none.
+/// Sets the latency of every kernel. Returns the elements that queues hold; others hold none.
 pub fn assign(graph: &Graph, kernels: &mut [KernelNode]) -> BTreeMap<Sink, u64> {
     let mut depths = BTreeMap::new();
-    let pace = kernels.iter().map(|node| node.interval).max().unwrap_or(1).max(1) as f64;
-    // How late the results of each node are, in frames.
+    let pace = kernels.iter().map(|node| node.interval).max().unwrap_or(1).max(1);
+    // How late the results of each node are.
     let mut late = vec![Lateness::default(); graph.nodes().len()];
     for node in kernels {
         let (id, kernel) = (node.node, &node.kernel);
@@ -35,36 +43,45 @@ pub fn assign(graph: &Graph, kernels: &mut [KernelNode]) -> BTreeMap<Sink, u64> 
         let waits: Vec<Lateness> = (0..operands.len()).map(|position| waiting(kernel, position)).collect();
         // When the kernel takes each operand, and the last of them.
         let lateness = |(operand, wait): (&NodeId, &Lateness)| late[operand.index()].plus(*wait);
-        let together = operands.iter().zip(&waits).map(lateness).reduce(Lateness::together).unwrap_or_default();
-        if operands.len() > 1 {
-            for (position, operand) in operands.iter().enumerate() {
-                let early = late[operand.index()].least + taken_early(kernel, position);
-                let frames = together.most + turn(kernel) - early;
-                let ty = &graph.node(*operand).ty;
-                let pixel = ty.shape.last().map_or(1, |&channels| channels as u64);
-                let difference = (frames.max(0.0) * ty.count() as f64).ceil() as u64;
-                let held = difference + if frames > 0.0 { pixel } else { 0 } + MARGIN;
-                depths.insert(Sink::Kernel(id, position), held);
-            }
+        let mut together = operands.iter().zip(&waits).map(lateness).reduce(Lateness::together).unwrap_or_default();
+        if let Kernel::Concat { .. } = kernel {
+            // Its queues hold what comes early, so that its results come at an even pace.
+            together.least = together.most;
         }
-        let own = turn(kernel) + delay(node, pace);
-        let waited = waits.iter().map(|wait| wait.most).fold(0.0, f64::max);
-        node.latency = (waited * pace + own * pace.max(LATENCY)).ceil() as u64;
+        for (position, operand) in operands.iter().enumerate() {
+            let held = if operands.len() > 1 {
+                let early = late[operand.index()].least + taken_early(kernel, position);
+                together.most + taken_late(kernel, position) - early
+            } else {
+                overflow(kernel)
+            };
+            let alone = operands.len() == 1;
+            if alone && held <= FrameTime::ZERO {
+                continue;
+            }
+            let ty = &graph.node(*operand).ty;
+            let pixel = ty.shape.last().map_or(1, |&channels| channels as u64);
+            let one_more = if held > FrameTime::ZERO { pixel } else { 0 };
+            depths.insert(Sink::Kernel(id, position), held.of(ty.count() as u64) + one_more + MARGIN);
+        }
+        let own = delay(node, pace);
+        let waited = waits.iter().map(|wait| wait.most).fold(FrameTime::ZERO, FrameTime::max);
+        node.latency = (waited + own).of(pace.max(LATENCY));
         late[id.index()] = together.plus(Lateness::always(own));
     }
     depths
 }
 
-/// Bounds of how late results come, in frames.
+/// Bounds of how late results come.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lateness {
-    least: f64,
-    most: f64,
+    least: FrameTime,
+    most: FrameTime,
 }
 
 impl Lateness {
-    fn always(frames: f64) -> Self {
-        Self { least: frames, most: frames }
+    fn always(time: FrameTime) -> Self {
+        Self { least: time, most: time }
     }
 
     fn plus(self, other: Self) -> Self {
@@ -81,37 +98,38 @@ impl Lateness {
 const MARGIN: u64 = 64;
 
 /// Cycles that the registers and small queues of a block delay a beat, at most.
-const LATENCY: f64 = 64.0;
+const LATENCY: u64 = 64;
 
 /// Part of a frame of an operand that a stage waits for before it gives the result that has the
 /// same place in the frame: for what keeps the operand meanwhile, at most.
 fn waiting(kernel: &Kernel, position: usize) -> Lateness {
     Lateness::always(match kernel {
-        Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position > 0 => 0.0,
+        Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position > 0 => FrameTime::ZERO,
         Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => extent.lead(),
-        Kernel::GlobalAveragePool { .. } => 1.0,
-        // The first of several equal rows comes with the input, in the time of one.
-        Kernel::Upsample { input: [height, width, _], factors } => {
-            (1.0 - 1.0 / f64::from(factors[0])) / f64::from(*height) + 1.0 / (f64::from(*height) * f64::from(*width))
-        }
+        Kernel::GlobalAveragePool { .. } => FrameTime::at_most(1, 1),
+        Kernel::Upsample { input, factors, borders } => Repeated::new(*input, *factors, *borders).waiting(),
         // A peak is known two pixels into the row below it; what maps hold there is not waited for.
         Kernel::TopPeaks { image: [height, width, _], .. } if position == 0 => {
-            let [height, width] = [height, width].map(|extent| f64::from(*extent));
-            ((width + 2.0) / (height * width)).min(1.0)
+            let [height, width] = [height, width].map(|extent| u64::from(*extent));
+            FrameTime::at_most(width + 2, height * width).min(FrameTime::at_most(1, 1))
         }
         // A pixel that comes in, and one that waits or is read.
-        Kernel::Select { pixels, .. } => 2.0 / f64::from(*pixels),
+        Kernel::Select { pixels, .. } => FrameTime::at_most(2, *pixels),
         Kernel::Crop(axes) => return cropped(axes),
         Kernel::Pad(axes) => return padded(axes),
+        // The last of its elements of a unit: what it brings less what comes out before.
+        Kernel::Concat { units, parts } => {
+            let (before, all) = (sum(&parts[..=position]), sum(parts));
+            FrameTime::at_most(all - before + 1, all * u64::from(*units))
+        }
         // A number is known with the last channel.
-        Kernel::ArgMax { pixels, .. } => 1.0 / f64::from(*pixels),
+        Kernel::ArgMax { pixels, .. } => FrameTime::at_most(1, *pixels),
         Kernel::Table
         | Kernel::Elementwise { .. }
-        | Kernel::Concat { .. }
         | Kernel::Input
         | Kernel::Constant
         | Kernel::Reshape
-        | Kernel::TopPeaks { .. } => 0.0,
+        | Kernel::TopPeaks { .. } => FrameTime::ZERO,
     })
 }
 
@@ -120,10 +138,12 @@ fn cropped(axes: &[[u32; 4]; 3]) -> Lateness {
     let all = axes.map(|[extent, ..]| extent);
     let kept = axes.map(|[_, _, size, _]| size);
     at_corners(kept, |at| {
-        let source = place(all, [0, 1, 2].map(|axis| axes[axis][1] + at[axis] * axes[axis][3]));
+        let came = place(all, [0, 1, 2].map(|axis| axes[axis][1] + at[axis] * axes[axis][3])) + 1;
         let own = place(kept, at);
-        let came = (source + 1.0) / elements(all);
-        Lateness { least: came - (own + 1.0) / elements(kept), most: came - own / elements(kept) }
+        Lateness {
+            least: FrameTime::at_least(came, elements(all)) - FrameTime::at_most(own + 1, elements(kept)),
+            most: FrameTime::at_most(came, elements(all)) - FrameTime::at_least(own, elements(kept)),
+        }
     })
 }
 
@@ -133,8 +153,11 @@ fn padded(axes: &[[u32; 3]; 3]) -> Lateness {
     let inner = axes.map(|[.., size]| size);
     at_corners(inner, |at| {
         let source = place(inner, at);
-        let own = place(all, [0, 1, 2].map(|axis| axes[axis][1] + at[axis])) / elements(all);
-        Lateness { least: source / elements(inner) - own, most: (source + 1.0) / elements(inner) - own }
+        let own = place(all, [0, 1, 2].map(|axis| axes[axis][1] + at[axis]));
+        Lateness {
+            least: FrameTime::at_least(source, elements(inner)) - FrameTime::at_most(own, elements(all)),
+            most: FrameTime::at_most(source + 1, elements(inner)) - FrameTime::at_least(own, elements(all)),
+        }
     })
 }
 
@@ -146,46 +169,130 @@ fn at_corners(size: [u32; 3], lateness: impl Fn([u32; 3]) -> Lateness) -> Latene
 }
 
 /// Elements of an image that come before one.
-fn place(extents: [u32; 3], at: [u32; 3]) -> f64 {
-    extents.iter().zip(at).fold(0.0, |place, (&extent, at)| place * f64::from(extent) + f64::from(at))
+fn place(extents: [u32; 3], at: [u32; 3]) -> u64 {
+    extents.iter().zip(at).fold(0, |place, (&extent, at)| place * u64::from(extent) + u64::from(at))
 }
 
-fn elements(extents: [u32; 3]) -> f64 {
-    extents.map(f64::from).iter().product()
+fn elements(extents: [u32; 3]) -> u64 {
+    extents.map(u64::from).iter().product()
 }
 
-/// Part of a frame of an operand that a stage takes in, at least, while it waits for another.
-fn taken_early(kernel: &Kernel, position: usize) -> f64 {
-    match kernel {
-        Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position == 0 => {
-            f64::from(extent.rows_of_lead()) / f64::from(extent.input[0])
-        }
-        Kernel::TopPeaks { image: [height, ..], .. } if position == 0 => 1.0 / f64::from(*height),
-        _ => 0.0,
+/// An image whose rows and columns are repeated, the outermost ones more often.
+struct Repeated {
+    rows: Axis,
+    columns: Axis,
+}
+
+/// Rows or columns that are repeated.
+struct Axis {
+    extent: u64,
+    before: u64,
+    factor: u64,
+    after: u64,
+}
+
+impl Axis {
+    /// How many the results have.
+    fn all(&self) -> u64 {
+        self.before + self.extent * self.factor + self.after
+    }
+
+    /// How many of the results come before those of a place.
+    fn first(&self, at: u64) -> u64 {
+        if at == 0 { 0 } else { self.before + at * self.factor }
+    }
+
+    /// How many of the results come before the last of a place is over.
+    fn end(&self, at: u64) -> u64 {
+        if at + 1 == self.extent { self.all() } else { self.first(at + 1) }
     }
 }
 
-/// What every operand of a join leaves waiting while the others give their part.
-fn turn(kernel: &Kernel) -> f64 {
+impl Repeated {
+    fn new([rows, columns, _]: [u32; 3], factors: [u32; 2], borders: [u32; 4]) -> Self {
+        let axis = |axis: usize, extent: u32| Axis {
+            extent: extent.into(),
+            before: borders[axis].into(),
+            factor: factors[axis].into(),
+            after: borders[axis + 2].into(),
+        };
+        Self { rows: axis(0, rows), columns: axis(1, columns) }
+    }
+
+    /// The first of several equal rows comes with the input, a pixel after it.
+    fn waiting(&self) -> FrameTime {
+        let Self { rows, columns } = self;
+        let late = |row: u64, column: u64| {
+            let came = row * columns.extent + column + 1;
+            let own = rows.first(row) * columns.all() + columns.first(column);
+            FrameTime::at_most(came, rows.extent * columns.extent)
+                - FrameTime::at_least(own, rows.all() * columns.all())
+        };
+        // Linear but for the first row and column.
+        let rows_of = [0, 1, rows.extent - 1].into_iter().filter(|&row| row < rows.extent);
+        let columns_of = [0, 1, columns.extent];
+        let times = rows_of.flat_map(|row| columns_of.map(|column| late(row, column)));
+        times.fold(FrameTime::ZERO, FrameTime::max)
+    }
+
+    /// How long a row waits at most for its place among the two that are kept.
+    fn overflow(&self) -> FrameTime {
+        let Axis { extent, .. } = self.rows;
+        let late = |row: u64| {
+            let freed = FrameTime::at_most(self.rows.end(row), self.rows.all());
+            self.waiting() + freed - FrameTime::at_least(row + 2, extent)
+        };
+        let rows = [0, extent.saturating_sub(2), extent - 1];
+        rows.map(late).into_iter().fold(FrameTime::ZERO, FrameTime::max)
+    }
+}
+
+/// How much longer than others a stage leaves an operand waiting.
+fn taken_late(kernel: &Kernel, position: usize) -> FrameTime {
     match kernel {
-        Kernel::Concat { units, .. } => 1.0 / f64::from(*units),
-        _ => 0.0,
+        // What comes out before it.
+        Kernel::Concat { units, parts } => FrameTime::at_most(sum(&parts[..position]), sum(parts) * u64::from(*units)),
+        _ => FrameTime::ZERO,
+    }
+}
+
+/// How long a stage of one operand leaves it waiting.
+fn overflow(kernel: &Kernel) -> FrameTime {
+    match kernel {
+        Kernel::Upsample { input, factors, borders } => Repeated::new(*input, *factors, *borders).overflow(),
+        _ => FrameTime::ZERO,
+    }
+}
+
+fn sum(parts: &[u32]) -> u64 {
+    parts.iter().map(|&part| u64::from(part)).sum()
+}
+
+/// Part of a frame of an operand that a stage takes in, at least, while it waits for another.
+fn taken_early(kernel: &Kernel, position: usize) -> FrameTime {
+    match kernel {
+        Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position == 0 => {
+            FrameTime::at_least(extent.rows_of_lead(), extent.input[0])
+        }
+        Kernel::TopPeaks { image: [height, ..], .. } if position == 0 => FrameTime::at_least(1, *height),
+        _ => FrameTime::ZERO,
     }
 }
 
 /// Frames from the last input that a result needs to the result.
-fn delay(node: &KernelNode, pace: f64) -> f64 {
-    let interval = node.interval as f64;
-    let cycles = match &node.kernel {
+fn delay(node: &KernelNode, pace: u64) -> FrameTime {
+    let frame = pace.max(LATENCY);
+    let pixel = |pixels: u64| FrameTime::at_most(node.interval, i128::from(pixels) * i128::from(frame));
+    match &node.kernel {
         Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => {
             // A pixel is written, then results of a pixel are computed.
-            let written = extent.input[2].div_ceil(node.lanes[0]);
-            f64::from(written) + interval / (f64::from(extent.output[0]) * f64::from(extent.output[1]))
+            let written = u64::from(extent.input[2].div_ceil(node.lanes[0]));
+            let pixels = u64::from(extent.output[0]) * u64::from(extent.output[1]);
+            pixel(pixels) + FrameTime::at_most(written + LATENCY, frame)
         }
-        Kernel::GlobalAveragePool { pixels, .. } => interval / f64::from(*pixels),
+        Kernel::GlobalAveragePool { pixels, .. } => pixel((*pixels).into()) + FrameTime::at_most(LATENCY, frame),
         // The best may be the last.
-        Kernel::TopPeaks { count, .. } => pace + top_peaks::turnaround(*count) as f64,
-        _ => 0.0,
-    };
-    (cycles + LATENCY) / pace.max(LATENCY)
+        Kernel::TopPeaks { count, .. } => FrameTime::at_most(pace + top_peaks::turnaround(*count) + LATENCY, frame),
+        _ => FrameTime::at_most(LATENCY, frame),
+    }
 }

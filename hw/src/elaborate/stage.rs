@@ -239,10 +239,9 @@ pub fn module(
             });
             pad(name, element.by(lanes), axes, *value as i64)
         }
-        (Kernel::Upsample { input, factors }, _) => {
-            let upsample =
-                Upsample { ty: element.by(lanes), columns: input[1], words: input[2] / lanes, factors: *factors };
-            upsample.generate(name)
+        (&Kernel::Upsample { input: [rows, columns, channels], factors, borders }, _) => {
+            let ty = element.by(lanes);
+            Upsample { ty, image: [rows, columns], words: channels / lanes, factors, borders }.generate(name)
         }
         (Kernel::ArgMax { channels, .. }, Op::QArgMax(argmax)) => {
             let (element, number, last) = (operand(0), element.by(lanes), argmax.last);

@@ -240,10 +240,12 @@ pub fn add_modulo(value: impl Into<Expr>, step: u32, modulus: u32) -> Expr {
 /// One level of a counter nest.
 #[derive(Debug)]
 pub struct Level {
-    /// Counts 0 to `count - 1`; a level of count 1 needs no register.
+    /// Starts at 0; a level of one value needs no register.
     pub counter: Option<SignalId>,
-    /// Number of values, at least 1.
-    pub count: u32,
+    /// Its value after it wraps.
+    pub first: Expr,
+    /// The value after which it wraps.
+    pub last: Expr,
     /// Extra statements when the counter steps without wrapping.
     pub on_step: Vec<Statement>,
     /// Extra statements when it wraps.
@@ -251,10 +253,22 @@ pub struct Level {
 }
 
 impl Level {
-    /// A level with a fresh register, or none for a count of 1.
+    /// A level that counts from 0 to `count - 1` in a fresh register, or in none for a count of 1.
     pub fn new(builder: &mut Builder, name: &str, count: u32) -> Self {
         let counter = (count > 1).then(|| builder.register(name, Ty::holding(u64::from(count - 1)), 0));
-        Self { counter, count, on_step: Vec::new(), on_wrap: Vec::new() }
+        let last = i64::from(count) - 1;
+        Self { counter, last: last.into(), ..Self::single() }
+    }
+
+    /// The level, but wrapping after the value `last`, to `first`.
+    #[must_use]
+    pub fn wrapping(self, first: Expr, last: Expr) -> Self {
+        Self { first, last, ..self }
+    }
+
+    /// A level of one value.
+    pub fn single() -> Self {
+        Self { counter: None, first: 0.into(), last: 0.into(), on_step: Vec::new(), on_wrap: Vec::new() }
     }
 
     /// The counter's value.
@@ -265,7 +279,7 @@ impl Level {
     /// 1 if the counter is at its last value.
     pub fn at_end(&self) -> Expr {
         match self.counter {
-            Some(counter) => eq(counter, i64::from(self.count) - 1),
+            Some(counter) => eq(counter, self.last.clone()),
             None => Expr::Const(1),
         }
     }
@@ -283,7 +297,7 @@ pub fn advance(levels: Vec<Level>) -> Vec<Statement> {
                 wrap
             }
             Some(counter) => {
-                wrap.insert(0, set(counter, 0));
+                wrap.insert(0, set(counter, level.first));
                 wrap.extend(outer);
                 let mut step = vec![set(counter, add(counter, 1))];
                 step.extend(level.on_step);

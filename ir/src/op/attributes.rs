@@ -63,6 +63,11 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Given<'a>(pub Vec<(&'a str, Value<'a>)>);
 
 impl<'a> Given<'a> {
+    /// Whether an attribute is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| *known == name)
+    }
+
     fn take(&mut self, name: &str) -> Result<Value<'a>, String> {
         let position = self.0.iter().position(|(known, _)| *known == name);
         position.map(|position| self.0.remove(position).1).ok_or_else(|| format!("attribute `{name}` is missing"))

@@ -66,7 +66,7 @@ pub use qpool::QAveragePool;
 pub use quantize::{Dequantize, Quantize};
 pub use reduce::ReduceMean;
 pub use reshape::Reshape;
-pub use resize::Resize;
+pub use resize::{Borders, Resize};
 pub use select::Select;
 pub use site::{Site, SiteKind};
 pub use slice::Slice;

@@ -88,7 +88,7 @@ pub fn graph() -> Graph {
     add(&mut graph, "select", Op::Select(Select { channels: vec![3, 0, 0, 2, 1] }), &[x]);
     let pad = Op::Pad(Pad { before: vec![0, 1, 0, 0], after: vec![0, 0, 2, 0], value: -0.5 });
     add(&mut graph, "pad", pad, &[x]);
-    add(&mut graph, "resize", Op::Resize(Resize { factors: [2, 3] }), &[x]);
+    add(&mut graph, "resize", Op::Resize(Resize::by([2, 3])), &[x]);
     add(&mut graph, "transpose", Op::Transpose(Transpose { permutation: vec![0, 3, 1, 2] }), &[x]);
     add(&mut graph, "reshape", Op::Reshape(Reshape { shape: vec![1, 64] }), &[x]);
     add(&mut graph, "softmax", Op::Softmax(Softmax { axis: 3 }), &[x]);

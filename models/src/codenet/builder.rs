@@ -226,7 +226,7 @@ impl Builder {
         ];
         self.writer.node("Resize", &[&x.name, "", &scales], &[name], &attributes);
         let [height, width, channels] = x.shape;
-        let images = x.images.iter().map(|image| apply(&Op::Resize(Resize { factors: [2, 2] }), &[image]));
+        let images = x.images.iter().map(|image| apply(&Op::Resize(Resize::by([2, 2])), &[image]));
         value(name, [2 * height, 2 * width, channels], images)
     }
 

@@ -153,7 +153,7 @@ impl Draft {
                 let slope = self.floats(&[c], Self::weight);
                 self.push(Op::PRelu(PRelu), &[x, slope]);
             }
-            15 if h < 6 => self.push(Op::Resize(Resize { factors: [1, 2] }), &[x]),
+            15 if h < 6 => self.push(Op::Resize(Resize::by([1, 2])), &[x]),
             16 => {
                 let flat = self.add(Op::Reshape(Reshape { shape: vec![1, h * w * c] }), &[x]);
                 let turned = self.add(Op::Reshape(Reshape { shape: vec![1, w, h, c] }), &[flat]);

@@ -12,7 +12,7 @@ mod window;
 
 use crate::program::{Copy, Dimension, Kernel, Location, Program, Space, Step};
 use crate::target::Capabilities;
-use lutweave_ir::op::{Concat, MaxPool, Pad, Resize, Select, Slice, Transpose};
+use lutweave_ir::op::{Concat, MaxPool, Pad, Select, Slice, Transpose};
 use lutweave_ir::range::accumulator_range;
 use lutweave_ir::{Diagnostic, Diagnostics, Element, Graph, Node, NodeId, Op, TensorType};
 
@@ -99,7 +99,7 @@ impl<'g> Lowering<'g> {
             Op::Slice(Slice { starts, steps, .. }) => self.slice(id, starts, steps),
             Op::Select(Select { channels }) => self.select(id, channels),
             Op::Pad(Pad { before, value, .. }) => self.pad(id, before, *value),
-            Op::Resize(Resize { factors }) => self.resize(id, *factors),
+            Op::Resize(resize) => self.resize(id, resize),
             Op::Transpose(Transpose { permutation }) => self.transpose(id, permutation),
             Op::Reshape(_) => {
                 let location = self.data(node.operands[0])?;

@@ -2,6 +2,7 @@
 
 use super::{Lowering, byte_range, run};
 use crate::program::{Copy, Dimension, Fill, Kernel, Location};
+use lutweave_ir::op::Resize;
 use lutweave_ir::{Diagnostic, NodeId};
 
 impl Lowering<'_> {
@@ -90,24 +91,57 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    pub(super) fn resize(&mut self, id: NodeId, [fy, fx]: [usize; 2]) -> Result<(), Diagnostic> {
+    /// One copy for each part of the result: the corners, the edges, and what lies between.
+    pub(super) fn resize(&mut self, id: NodeId, resize: &Resize) -> Result<(), Diagnostic> {
         let graph = self.graph;
         let node = graph.node(id);
         byte_range(node.ty.element)?;
         let shape = &self.operand_type(node, 0).shape;
         let [n, h, w, c] = [shape[0], shape[1], shape[2], shape[3]];
-        let row = fx * w * c;
-        let dimensions = vec![
-            Dimension { count: n * h, source: w * c, target: fy * row },
-            Dimension { count: fy, source: 0, target: row },
-            Dimension { count: w, source: c, target: fx * c },
-            Dimension { count: fx, source: 0, target: c },
-            run(c),
-        ];
-        let source = self.data(node.operands[0])?;
-        let target = self.result(id);
-        self.push(vec![copy(source, target, dimensions)]);
+        let row = node.ty.shape[2] * c;
+        let images = Dimension { count: n, source: h * w * c, target: node.ty.shape[1] * row };
+        let (source, target) = (self.data(node.operands[0])?, self.result(id));
+        let mut kernels = Vec::new();
+        for rows in Span::all(resize, 0, h) {
+            for columns in Span::all(resize, 1, w) {
+                let [rows_read, rows_again] = rows.dimensions(w * c, row);
+                let [columns_read, columns_again] = columns.dimensions(c, c);
+                let dimensions = vec![images, rows_read, rows_again, columns_read, columns_again, run(c)];
+                let source = source.plus(rows.source * w * c + columns.source * c);
+                kernels.push(copy(source, target.plus(rows.target * row + columns.target * c), dimensions));
+            }
+        }
+        self.push(kernels);
         Ok(())
+    }
+}
+
+/// Rows or columns of an image, each read equally often.
+struct Span {
+    source: usize,
+    target: usize,
+    count: usize,
+    times: usize,
+}
+
+impl Span {
+    /// The copies before an axis, the axis itself, and the copies behind it.
+    fn all(resize: &Resize, axis: usize, extent: usize) -> impl Iterator<Item = Self> {
+        let (factor, [before, after]) = (resize.factors[axis], resize.borders.of(axis));
+        let spans = [
+            Self { source: 0, target: 0, count: 1, times: before },
+            Self { source: 0, target: before, count: extent, times: factor },
+            Self { source: extent - 1, target: before + extent * factor, count: 1, times: after },
+        ];
+        spans.into_iter().filter(|span| span.times > 0)
+    }
+
+    /// Loops over what is read and over how often, at a distance of elements in source and target.
+    fn dimensions(&self, source: usize, target: usize) -> [Dimension; 2] {
+        [
+            Dimension { count: self.count, source, target: self.times * target },
+            Dimension { count: self.times, source: 0, target },
+        ]
     }
 }
 

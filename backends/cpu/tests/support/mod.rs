@@ -1,8 +1,8 @@
 //! Random small integer graphs with inputs that reach the extremes of their types.
 
 use lutweave_ir::op::{
-    Concat, Geometry, MaxPool, Op, Pad, QAdd, QAveragePool, QConv, QDeformConv, QMul, Reshape, Resize, Sampling,
-    Select, Slice, Table, TopPeaks, Transpose, Window,
+    Borders, Concat, Geometry, MaxPool, Op, Pad, QAdd, QAveragePool, QConv, QDeformConv, QMul, Reshape, Resize,
+    Sampling, Select, Slice, Table, TopPeaks, Transpose, Window,
 };
 use lutweave_ir::{Element, Graph, NodeId, Requantize, Tensor, TensorType};
 
@@ -193,7 +193,9 @@ fn node(graph: &mut Graph, choices: &mut Choices, values: &[NodeId], x: NodeId, 
         }
         13 => {
             let factors = [choices.from(1, 3), choices.from(1, 3)];
-            graph.add(name, Op::Resize(Resize { factors }), &[x]).ok().filter(|&id| graph.node(id).ty.count() < 20_000)
+            let borders = Borders([0; 4].map(|_: usize| choices.below(3)));
+            let resize = Op::Resize(Resize { factors, borders });
+            graph.add(name, resize, &[x]).ok().filter(|&id| graph.node(id).ty.count() < 20_000)
         }
         _ => {
             if choices.below(2) == 0 {

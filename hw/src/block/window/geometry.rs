@@ -1,5 +1,6 @@
 //! Sizes of window operations, and the rows that their rings keep.
 
+use crate::frame::FrameTime;
 use lutweave_ir::op::Sampling;
 
 /// Sizes of a window operation. Vertical before horizontal.
@@ -59,19 +60,19 @@ impl WindowGeometry {
     /// What windows need of the input beyond their own place in the frame: the largest difference
     /// between the part of the input that a result needs, counted in whole pixels, and the part
     /// of the results that come before it.
-    pub fn lead(&self) -> f64 {
-        let along = |axis: usize, beyond: i64, most: i64, of_input: f64, of_output: f64| {
+    pub fn lead(&self) -> FrameTime {
+        let along = |axis: usize, beyond: i64, most: i64, of_input: i64, of_output: i64| {
             let last = self.span(axis).1 - i64::from(self.pads[axis]) + beyond;
             let difference = |at: u32| {
                 let needed = (i64::from(at * self.strides[axis]) + last).clamp(0, most);
-                needed as f64 / of_input - f64::from(at) / of_output
+                FrameTime::at_most(needed, of_input) - FrameTime::at_least(at, of_output)
             };
-            (0..self.output[axis]).map(difference).fold(0.0, f64::max)
+            (0..self.output[axis]).map(difference).fold(FrameTime::ZERO, FrameTime::max)
         };
         let [height, width, _] = self.input.map(i64::from);
-        let [rows, columns, _] = self.output.map(f64::from);
+        let [rows, columns, _] = self.output.map(i64::from);
         // Rows above the one that is being written, and pixels of that one.
-        along(0, 0, height - 1, height as f64, rows) + along(1, 1, width, (height * width) as f64, rows * columns)
+        along(0, 0, height - 1, height, rows) + along(1, 1, width, height * width, rows * columns)
     }
 
     /// Whether a convolution with so many groups computes every channel from itself alone.
@@ -164,20 +165,22 @@ mod tests {
     #[test]
     fn the_lead_is_what_lies_below_and_right_of_a_pixel() {
         let plain = WindowGeometry { displacement: None, ..extent(FREE, 0, 40, 3) };
-        let near = |extent: WindowGeometry, rows: f64, pixels: f64| {
-            let [height, width, _] = extent.input.map(f64::from);
-            assert!((extent.lead() - rows / height - pixels / (height * width)).abs() < 1e-9, "{}", extent.lead());
+        let near = |extent: WindowGeometry, rows: i64, pixels: i64| {
+            let [height, width, _] = extent.input.map(i64::from);
+            let pixels = rows * width + pixels;
+            let bounds = [FrameTime::at_least(pixels, height * width), FrameTime::at_most(pixels + 1, height * width)];
+            assert!(bounds[0] <= extent.lead() && extent.lead() < bounds[1], "{extent:?}");
         };
-        near(plain, 1.0, 2.0);
-        near(WindowGeometry { kernel: [1, 1], pads: [0, 0], ..plain }, 0.0, 1.0);
-        near(extent(Sampling::Square, 3, 40, 3), 3.0, 4.0);
+        near(plain, 1, 2);
+        near(WindowGeometry { kernel: [1, 1], pads: [0, 0], ..plain }, 0, 1);
+        near(extent(Sampling::Square, 3, 40, 3), 3, 4);
         // Every second row and column: the same below the first window.
-        near(WindowGeometry { strides: [2, 2], output: [20, 5, 4], ..plain }, 1.0, 2.0);
+        near(WindowGeometry { strides: [2, 2], output: [20, 5, 4], ..plain }, 1, 2);
         // Without padding the last window is as far ahead as the paddings together.
-        near(WindowGeometry { pads: [0, 0], output: [38, 7, 4], ..plain }, 2.0, 3.0);
+        near(WindowGeometry { pads: [0, 0], output: [38, 7, 4], ..plain }, 2, 3);
         // All of the image for one result.
         let whole = WindowGeometry { kernel: [40, 9], pads: [0, 0], output: [1, 1, 4], ..plain };
-        assert!((whole.lead() - 1.0).abs() < 1e-9);
+        assert_eq!(whole.lead().of(360), 360);
     }
 
     #[test]

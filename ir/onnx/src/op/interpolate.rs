@@ -1,12 +1,14 @@
-//! Linear interpolation along the axes of an image, by operators that there are: between pixels that
-//! are copied at the border, a larger image is a transposed depthwise convolution by a triangle, and
-//! a smaller one a mean of neighbours.
+//! Linear interpolation along the axes of an image, by operators that there are. Between pixels that
+//! are repeated, a larger image is a mean over as many as one was repeated; where that has many taps,
+//! it is a transposed depthwise convolution by a triangle. A smaller image is a mean of neighbours.
 
 use super::conv_transpose::{Axis, MAX_STRIDE, Taps};
 use super::select::range;
 use crate::import::Importer;
+use crate::literal::Literal;
 use crate::node::Node;
-use lutweave_ir::op::{AveragePool, Concat, Window};
+use crate::value::Value;
+use lutweave_ir::op::{AveragePool, Borders, Conv, Geometry, Resize, Window};
 use lutweave_ir::{Diagnostic, NodeId, Op};
 
 /// How far a coordinate may be from where it is meant to be: scales are written as binary32.
@@ -95,29 +97,108 @@ fn enlarged(
     image: NodeId,
     axes: [Interpolation; 2],
 ) -> Result<NodeId, Diagnostic> {
-    let mut y = image;
-    let mut triangles = Vec::new();
-    for (axis, how) in axes.into_iter().enumerate() {
-        let (factor, shift) = match how {
-            Interpolation::Enlarge { factor, shift } => (factor, shift),
-            Interpolation::Halfway { .. } => (1, 0.0),
+    let axes = axes.map(|how| match how {
+        Interpolation::Enlarge { factor, shift } => (factor, shift),
+        Interpolation::Halfway { .. } => (1, 0.0),
+    });
+    let filters = axes.map(|(factor, shift)| BoxFilter::new(factor, shift));
+    if filters.iter().all(BoxFilter::is_identity) {
+        Ok(image)
+    } else if filters.iter().map(|filter| filter.taps.len()).product::<usize>() <= MOST_TAPS {
+        filtered(importer, node, image, &filters)
+    } else {
+        transposed(importer, node, image, axes)
+    }
+}
+
+/// Most taps of a filter over repeated pixels. Above that, a filter for each place between two pixels takes less.
+const MOST_TAPS: usize = 9;
+
+/// An axis that is enlarged by repeating its elements and filtering what comes of it.
+#[derive(Debug)]
+struct BoxFilter {
+    factor: usize,
+    /// Copies of the border's elements before and behind the axis.
+    copies: [usize; 2],
+    taps: Vec<f64>,
+}
+
+impl BoxFilter {
+    /// Result `i` is the mean of the repeated elements from `i + factor * shift` on over the length of a factor.
+    fn new(factor: usize, shift: f64) -> Self {
+        let (start, length) = (factor as f64 * shift, factor as f64);
+        let weight = |at: isize| {
+            let (from, to) = (start.max(at as f64), (start + length).min((at + 1) as f64));
+            (to - from) / length
         };
-        let triangle = Triangle::new(factor, shift, importer.shape(y)[axis + 1]);
-        y = triangle.bordered(importer, y, axis + 1)?;
-        triangles.push(triangle);
+        let reach = factor as isize;
+        let covered = (-reach..=2 * reach).filter(|&at| weight(at) > ROUNDING);
+        let (first, last) = covered.fold((0, 0), |(first, last), at| (at.min(first), at.max(last)));
+        let taps = (first..=last).map(|at| weight(at).max(0.0)).collect();
+        Self { factor, copies: [first.unsigned_abs(), last.unsigned_abs()], taps }
     }
-    if triangles.iter().all(Triangle::is_identity) {
-        return Ok(y);
+
+    fn is_identity(&self) -> bool {
+        self.factor == 1 && self.taps == [1.0]
     }
-    let channels = importer.shape(y)[3];
-    let [vertical, horizontal] = [&triangles[0], &triangles[1]];
-    let filter: Vec<f32> = vertical
-        .weights
-        .iter()
-        .flat_map(|down| horizontal.weights.iter().map(move |along| (down * along) as f32))
-        .collect();
+
+    fn is_mean(&self) -> bool {
+        self.taps.iter().all(|tap| (tap * self.taps.len() as f64 - 1.0).abs() < ROUNDING)
+    }
+}
+
+fn filtered(
+    importer: &mut Importer,
+    node: &Node,
+    image: NodeId,
+    [vertical, horizontal]: &[BoxFilter; 2],
+) -> Result<NodeId, Diagnostic> {
+    let factors = [vertical.factor, horizontal.factor];
+    let repeated = bordered(importer, image, factors, [vertical.copies, horizontal.copies])?;
+    let kernel = [vertical.taps.len(), horizontal.taps.len()];
+    if vertical.is_mean() && horizontal.is_mean() {
+        let window = Window { kernel, strides: [1, 1], dilations: [1, 1], pads: [0; 4] };
+        return importer.emit(Op::AveragePool(AveragePool { window, counted_pads: None }), &[repeated]);
+    }
+    let channels = importer.shape(image)[3];
+    let filter = product(&vertical.taps, &horizontal.taps).repeat(channels);
+    let literal = |shape: Vec<usize>, data| Literal::floats(shape, data).map_err(|message| node.invalid(message));
+    let weights = Value::Constant(literal(vec![channels, kernel[0], kernel[1], 1], filter)?);
+    let bias = Value::Constant(literal(vec![channels], vec![0.0; channels])?);
+    let operands = [repeated, importer.node_as(&weights, "weights")?, importer.node_as(&bias, "bias")?];
+    let geometry = Geometry { groups: channels, ..Geometry::PLAIN };
+    importer.emit(Op::Conv(Conv { geometry }), &operands)
+}
+
+/// The image with its rows and columns repeated, and with copies of its border.
+fn bordered(
+    importer: &mut Importer,
+    image: NodeId,
+    factors: [usize; 2],
+    copies: [[usize; 2]; 2],
+) -> Result<NodeId, Diagnostic> {
+    let [[top, bottom], [left, right]] = copies;
+    let resize = Resize { factors, borders: Borders([top, left, bottom, right]) };
+    if resize.is_identity() { Ok(image) } else { importer.emit(Op::Resize(resize), &[image]) }
+}
+
+/// The filter of two axes together, in row-major order.
+fn product(vertical: &[f64], horizontal: &[f64]) -> Vec<f32> {
+    vertical.iter().flat_map(|down| horizontal.iter().map(move |along| (down * along) as f32)).collect()
+}
+
+fn transposed(
+    importer: &mut Importer,
+    node: &Node,
+    image: NodeId,
+    axes: [(usize, f64); 2],
+) -> Result<NodeId, Diagnostic> {
+    let shape = importer.shape(image).to_vec();
+    let [vertical, horizontal] = [0, 1].map(|axis| Triangle::new(axes[axis].0, axes[axis].1, shape[axis + 1]));
+    let y = bordered(importer, image, [1, 1], [vertical.copies, horizontal.copies])?;
+    let channels = shape[3];
     let taps = Taps {
-        weights: filter.repeat(channels),
+        weights: product(&vertical.weights, &horizontal.weights).repeat(channels),
         outputs: 1,
         groups: channels,
         rows: &vertical.axis,
@@ -155,24 +236,6 @@ impl Triangle {
             output: factor * extent,
         };
         Self { axis, weights, copies }
-    }
-
-    fn is_identity(&self) -> bool {
-        self.axis.stride == 1 && self.weights == [1.0] && self.copies == [0, 0]
-    }
-
-    /// The image with copies of its border.
-    fn bordered(&self, importer: &mut Importer, image: NodeId, axis: usize) -> Result<NodeId, Diagnostic> {
-        let end = importer.shape(image)[axis] - 1;
-        let mut parts = Vec::new();
-        if self.copies[0] > 0 {
-            parts.push(range(importer, image, axis, 0, 1, 1)?);
-        }
-        parts.push(image);
-        if self.copies[1] > 0 {
-            parts.push(range(importer, image, axis, end, 1, 1)?);
-        }
-        if parts.len() == 1 { Ok(image) } else { importer.emit(Op::Concat(Concat { axis }), &parts) }
     }
 }
 
@@ -214,6 +277,21 @@ mod tests {
         assert_eq!((triangle.axis.before, triangle.axis.output), (3, 10));
         let triangle = Triangle::new(2, 0.0, 5);
         assert_eq!((&triangle.weights[..], triangle.copies), (&[0.5, 1.0, 0.5][..], [0, 1]));
-        assert!(Triangle::new(1, 0.0, 5).is_identity());
+    }
+
+    #[test]
+    fn repeated_elements_are_averaged_over_their_own_length() {
+        let filter = BoxFilter::new(2, -0.25);
+        assert_eq!((&filter.taps[..], filter.copies), (&[0.25, 0.5, 0.25][..], [1, 1]));
+        assert!(!filter.is_mean());
+        let filter = BoxFilter::new(3, -1.0 / 3.0);
+        assert_eq!((filter.taps.len(), filter.copies), (3, [1, 1]));
+        assert!(filter.is_mean());
+        let filter = BoxFilter::new(2, 0.0);
+        assert_eq!((&filter.taps[..], filter.copies), (&[0.5, 0.5][..], [0, 1]));
+        // All results are beyond the first element, and the first tap reads nothing.
+        let filter = BoxFilter::new(2, 0.5);
+        assert_eq!((&filter.taps[..], filter.copies), (&[0.0, 0.5, 0.5][..], [0, 2]));
+        assert!(BoxFilter::new(1, 0.0).is_identity());
     }
 }

@@ -82,11 +82,11 @@ fn apply(importer: &mut Importer, node: &Node, x: NodeId, axes: &[Axis]) -> Resu
             if repeated.contains(&2) {
                 return Err(node.unsupported("the channels are repeated", "repeat spatial axes only"));
             }
-            let resized = importer.emit(Op::Resize(Resize { factors }), &[image])?;
+            let resized = importer.emit(Op::Resize(Resize::by(factors)), &[image])?;
             let shape = importer.shape(resized)[1..].to_vec();
             return importer.reshape(resized, &shape);
         };
-        let resized = importer.emit(Op::Resize(Resize { factors: [1, factor(2)] }), &[image])?;
+        let resized = importer.emit(Op::Resize(Resize::by([1, factor(2)])), &[image])?;
         return importer.model_layout(resized, 3);
     }
     // The graph resizes the axes 1 and 2.
@@ -104,7 +104,7 @@ fn apply(importer: &mut Importer, node: &Node, x: NodeId, axes: &[Axis]) -> Resu
     };
     let factors = [factor(order[1]), factor(order[2])];
     let image = importer.transpose(y, &order)?;
-    let resized = importer.emit(Op::Resize(Resize { factors }), &[image])?;
+    let resized = importer.emit(Op::Resize(Resize::by(factors)), &[image])?;
     importer.transpose(resized, &crate::layout::inverse(&order))
 }
 

@@ -4,7 +4,7 @@ use super::op;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec, Term};
 use egg::Id;
 use lutweave_ir::Op;
-use lutweave_ir::op::{Concat, Pad, Resize, Slice};
+use lutweave_ir::op::{Concat, Pad, Slice};
 
 /// The rules.
 pub const RULES: &[RuleSpec] = &[
@@ -149,8 +149,8 @@ pub const RULES: &[RuleSpec] = &[
         lhs: "(resize ?x)",
         rhs: "?x",
         guards: &[Guard {
-            name: "the factors are 1",
-            holds: |egraph, found| matches!(op(egraph, found, 0), Some(Op::Resize(Resize { factors: [1, 1] }))),
+            name: "the factors are 1, and there are no borders",
+            holds: |egraph, found| matches!(op(egraph, found, 0), Some(Op::Resize(resize)) if resize.is_identity()),
         }],
         why: "nothing is repeated",
         apply: |_, found| Some(found.classes[0]),

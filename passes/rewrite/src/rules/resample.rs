@@ -6,7 +6,7 @@ use super::pool::window;
 use crate::egraph::term::name;
 use crate::egraph::{Build, EGraph, Facts, Guard, Match, RuleClass, RuleSpec};
 use egg::Id;
-use lutweave_ir::op::{AveragePool, Concat, Conv, Geometry, Resize, Slice};
+use lutweave_ir::op::{AveragePool, Concat, Conv, Geometry, Slice};
 use lutweave_ir::{Op, TensorType};
 
 const ONE_TAP: Guard = Guard {
@@ -121,12 +121,10 @@ pub const RULES: &[RuleSpec] = &[
         rhs: "(resize[product] ?x)",
         why: "repetitions multiply",
         apply: |egraph, found| {
-            let (Op::Resize(Resize { factors: outer }), Op::Resize(Resize { factors: inner })) =
-                (op(egraph, found, 0)?, op(egraph, found, 1)?)
-            else {
+            let (Op::Resize(outer), Op::Resize(inner)) = (op(egraph, found, 0)?, op(egraph, found, 1)?) else {
                 return None;
             };
-            let composed = Op::Resize(Resize { factors: [outer[0] * inner[0], outer[1] * inner[1]] });
+            let composed = Op::Resize(inner.then(outer));
             // The product may be more than one operator repeats.
             composed.infer(&[egraph.ty(found.classes[0])?]).ok()?;
             egraph.add_op(composed, &found.vars::<1>())

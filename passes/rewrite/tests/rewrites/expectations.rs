@@ -177,7 +177,7 @@ fn an_upsampled_head_runs_at_the_low_resolution() {
     let mut m = Maker::new(9);
     let x = m.input(&[1, 3, 4, 8]);
     let x = m.unary(Unary::Tanh, x);
-    let y = m.add(Op::Resize(Resize { factors: [2, 2] }), &[x]);
+    let y = m.add(Op::Resize(Resize::by([2, 2])), &[x]);
     let plain = Geometry { strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 };
     let y = m.conv_of(y, [1, 1], 2, plain);
     let y = m.unary(Unary::Sigmoid, y);

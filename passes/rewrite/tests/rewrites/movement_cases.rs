@@ -3,8 +3,8 @@
 use crate::Case;
 use crate::random::Maker;
 use lutweave_ir::op::{
-    ArgMax, Binary, Concat, Dense, Dequantize, DequantizeWeights, PRelu, Pad, Quantize, ReduceMean, Resize, Slice,
-    Softmax, Unary,
+    ArgMax, Binary, Borders, Concat, Dense, Dequantize, DequantizeWeights, PRelu, Pad, Quantize, ReduceMean, Resize,
+    Slice, Softmax, Unary,
 };
 use lutweave_ir::{Element, Graph, NodeId, Op, Quantization, Tensor, TensorType};
 
@@ -372,7 +372,8 @@ fn resize(seed: u64) -> Graph {
     let mut m = Maker::new(seed);
     let x = m.image();
     let factors = m.random.pick(&[[1, 1], [1, 2], [2, 1]]);
-    let y = m.add(Op::Resize(Resize { factors }), &[x]);
+    let borders = Borders(m.random.pick(&[[0; 4], [0; 4], [1, 0, 0, 2]]));
+    let y = m.add(Op::Resize(Resize { factors, borders }), &[x]);
     m.finish(&[y])
 }
 

@@ -24,7 +24,7 @@ fn moved(m: &mut Maker, x: NodeId, other: NodeId) -> NodeId {
     let shape = m.shape(x);
     match m.random.from(0, 3) {
         0 => m.add(Op::MaxPool(MaxPool { window }), &[x]),
-        1 => m.add(Op::Resize(Resize { factors: [2, 1] }), &[x]),
+        1 => m.add(Op::Resize(Resize::by([2, 1])), &[x]),
         2 => {
             let sizes = vec![1, shape[1] - 1, shape[2].div_ceil(2), shape[3]];
             m.add(Op::Slice(Slice { starts: vec![0, 1, 0, 0], sizes, steps: vec![1, 1, 2, 1] }), &[x])

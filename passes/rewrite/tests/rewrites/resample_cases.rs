@@ -3,7 +3,7 @@
 use crate::Case;
 use crate::affine_cases::plain;
 use crate::random::Maker;
-use lutweave_ir::op::{AveragePool, Binary, Concat, Geometry, MaxPool, Resize, Slice, Unary, Window};
+use lutweave_ir::op::{AveragePool, Binary, Borders, Concat, Geometry, MaxPool, Resize, Slice, Unary, Window};
 use lutweave_ir::{Graph, NodeId, Op};
 
 pub const CASES: &[Case] = &[
@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn resize(m: &mut Maker, x: NodeId, factors: [usize; 2]) -> NodeId {
-    m.add(Op::Resize(Resize { factors }), &[x])
+    m.add(Op::Resize(Resize::by(factors)), &[x])
 }
 
 fn small(m: &mut Maker) -> NodeId {
@@ -43,7 +43,10 @@ fn after_resize(seed: u64) -> Graph {
         0 => m.unary(Unary::Tanh, y),
         1 => m.binary(Binary::Mul, y, k),
         2 => m.binary(Binary::Add, y, k),
-        3 => resize(&mut m, y, [1, 3]),
+        3 => {
+            let borders = Borders(m.random.pick(&[[0; 4], [1, 0, 2, 1]]));
+            m.add(Op::Resize(Resize { factors: [1, 3], borders }), &[y])
+        }
         4 => m.conv_of(y, [1, 1], 2, Geometry { strides: [1, 2], ..plain(1) }),
         5 => m.conv_of(y, [1, 1], 2, Geometry { pads: [1, 0, 1, 0], ..plain(1) }),
         _ => m.conv_of(y, [1, 1], 2, plain(1)),

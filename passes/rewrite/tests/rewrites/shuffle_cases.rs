@@ -85,7 +85,7 @@ fn before_function(seed: u64) -> Graph {
         1 => m.binary(Binary::Add, y, k),
         2 => m.add(Op::MaxPool(MaxPool { window }), &[y]),
         3 => m.add(Op::AveragePool(AveragePool { window, counted_pads: None }), &[y]),
-        _ => m.add(Op::Resize(Resize { factors: [1, 2] }), &[y]),
+        _ => m.add(Op::Resize(Resize::by([1, 2])), &[y]),
     };
     m.finish(&[y])
 }

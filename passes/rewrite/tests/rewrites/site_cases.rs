@@ -41,7 +41,7 @@ fn step(m: &mut Maker, x: NodeId) -> NodeId {
     let shape = m.shape(x);
     match m.random.from(0, 9) {
         0 => m.add(Op::MaxPool(MaxPool { window }), &[x]),
-        1 => m.add(Op::Resize(Resize { factors: [1, 2] }), &[x]),
+        1 => m.add(Op::Resize(Resize::by([1, 2])), &[x]),
         2 => m.transpose(x, &[0, 2, 1, 3]),
         3 => m.reshape(x, &[1, shape[2], shape[1], shape[3]]),
         4 => {

@@ -2,7 +2,7 @@
 
 use super::builder::{Activation, Builder, MOST_CHANNELS, Target, Value};
 use super::spread::{Spread, range};
-use lutweave_ir::op::{Concat, Pad, Reshape, Resize, Select, Slice, Transpose};
+use lutweave_ir::op::{Borders, Concat, Pad, Reshape, Resize, Select, Slice, Transpose};
 use lutweave_ir::{Op, TensorType};
 
 impl Builder<'_> {
@@ -104,15 +104,23 @@ impl Builder<'_> {
         self.apply(Op::Pad(Pad { before, after, value: value as f32 }), &[x], &[], None, spread)
     }
 
-    /// Nearest-neighbour upsampling.
+    /// Nearest-neighbour upsampling, now and then with copies of the border.
     pub fn resize(&mut self, x: Value) -> Value {
         let extents = self.extents(x);
         let factors = [0, 1].map(|axis| {
             let most = (2 * self.options.extent / extents[axis]).clamp(1, 3);
             self.random.between(1, most)
         });
+        let mut borders = [0; 4];
+        if self.random.chance(40) {
+            for (side, copies) in borders.iter_mut().enumerate() {
+                let axis = side % 2;
+                let room = (2 * self.options.extent).saturating_sub(extents[axis] * factors[axis]) / 2;
+                *copies = self.random.between(0, room.min(3));
+            }
+        }
         let spread = self.spread(x);
-        self.apply(Op::Resize(Resize { factors }), &[x], &[], None, spread)
+        self.apply(Op::Resize(Resize { factors, borders: Borders(borders) }), &[x], &[], None, spread)
     }
 
     /// Another image, or a flat `[1,k]`.

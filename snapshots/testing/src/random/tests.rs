@@ -1,7 +1,7 @@
 //! What the generator promises: valid graphs, every feature, outputs that vary.
 
 use super::{RandomOptions, Step, random_graph};
-use lutweave_ir::op::{Geometry, MaxPool, Pad, Reshape, Resize, Sampling, Select, Slice};
+use lutweave_ir::op::{Borders, Geometry, MaxPool, Pad, Reshape, Sampling, Select, Slice};
 use lutweave_ir::random::random_inputs;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,7 +200,7 @@ fn every_feature_occurs() {
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");
 }
 
-const FEATURES: [&str; 80] = [
+const FEATURES: [&str; 81] = [
     "activation i4",
     "activation i8",
     "activation u4",
@@ -270,6 +270,7 @@ const FEATURES: [&str; 80] = [
     "reshape: flat",
     "reshape: image",
     "resize",
+    "borders",
     "select: interleaved",
     "select: less",
     "select: more",
@@ -448,7 +449,10 @@ fn features(graph: &Graph) -> BTreeSet<&'static str> {
                 put(true, "pad");
                 put(before[3] + after[3] > 0, "pad: channels");
             }
-            Op::Resize(Resize { factors }) => put(*factors != [1, 1], "resize"),
+            Op::Resize(resize) => {
+                put(resize.factors != [1, 1], "resize");
+                put(resize.borders != Borders::default(), "borders");
+            }
             Op::Reshape(Reshape { shape }) => {
                 put(true, if shape.len() == 2 { "reshape: flat" } else { "reshape: image" })
             }

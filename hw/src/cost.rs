@@ -10,7 +10,7 @@ mod memory;
 
 pub use engine::{of_engine, pairs_fit};
 pub use memory::{Held, MemoryShares, memory_shares};
-use memory::{block_rams, of_memory, ram_luts, register_ram, rom_luts};
+use memory::{block_rams, of_memory, ram, rom_luts};
 
 use crate::device::Device;
 use crate::rtl::{Design, Module, SignalKind, Ty};
@@ -28,11 +28,13 @@ pub enum Part {
     Dsp,
     /// Block RAMs.
     Bram,
+    /// Large RAMs.
+    Uram,
 }
 
 impl Part {
     /// Every kind, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [Self::Lut, Self::Ff, Self::Dsp, Self::Bram];
+    pub const ALL: [Self; 5] = [Self::Lut, Self::Ff, Self::Dsp, Self::Bram, Self::Uram];
 
     /// The key in files.
     pub fn key(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Part {
             Self::Ff => "ff",
             Self::Dsp => "dsp",
             Self::Bram => "bram",
+            Self::Uram => "uram",
         }
     }
 
@@ -51,6 +54,7 @@ impl Part {
             Self::Ff => "FF",
             Self::Dsp => "DSP",
             Self::Bram => "BRAM",
+            Self::Uram => "URAM",
         }
     }
 
@@ -61,6 +65,7 @@ impl Part {
             Self::Ff => "flip-flops",
             Self::Dsp => "multipliers",
             Self::Bram => "block RAMs",
+            Self::Uram => "large RAMs",
         }
     }
 }
@@ -76,6 +81,13 @@ pub struct Resources {
     pub dsp: u64,
     /// Block RAMs, the smallest that stand alone; in what is shown, those that the maker counts.
     pub bram: u64,
+    /// Large RAMs; what has none says nothing of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uram: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Index<Part> for Resources {
@@ -87,6 +99,7 @@ impl Index<Part> for Resources {
             Part::Ff => &self.ff,
             Part::Dsp => &self.dsp,
             Part::Bram => &self.bram,
+            Part::Uram => &self.uram,
         }
     }
 }
@@ -98,6 +111,7 @@ impl IndexMut<Part> for Resources {
             Part::Ff => &mut self.ff,
             Part::Dsp => &mut self.dsp,
             Part::Bram => &mut self.bram,
+            Part::Uram => &mut self.uram,
         }
     }
 }
@@ -155,7 +169,7 @@ pub fn estimate(design: &Design, device: &Device) -> Resources {
     }
     for port in design.inputs.iter().chain(&design.outputs) {
         let bits = u64::from(Ty::holding(port.beats).bits);
-        total += Resources { lut: 2 * bits, ff: bits + 1, dsp: 0, bram: 0 };
+        total += Resources { lut: 2 * bits, ff: bits + 1, ..Resources::default() };
     }
     total
 }

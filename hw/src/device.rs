@@ -1,5 +1,6 @@
 //! What devices hold, from `devices/*.toml`.
 
+use crate::block::window::Bus;
 use crate::cost::Resources;
 use crate::family::{self, Family};
 use serde::Deserialize;
@@ -25,8 +26,35 @@ pub struct Device {
     pub dsp: u64,
     /// Block RAMs, the smallest that stand alone: [`Family::bram_per_tile`] per block of the maker.
     pub bram: u64,
+    /// Large RAMs.
+    pub uram: u64,
     /// Clock in MHz that designs for it aim at.
     pub clock_mhz: f64,
+    /// The memory on the board that weights may come from.
+    pub memory: Option<ExternalMemory>,
+}
+
+/// A memory on the board, behind a port at the fabric's clock.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalMemory {
+    /// What it is, and where the figures come from.
+    pub source: String,
+    /// Bytes of a beat at the port: a power of two, at least 4.
+    pub beat_bytes: u32,
+    /// Beats of a burst: a power of two. A burst has at most 4096 bytes.
+    pub burst: u32,
+    /// What the memory gives at most.
+    pub megabytes_per_second: f64,
+    /// The share of that, and of what the port carries, that is planned with.
+    pub derating: f64,
+}
+
+impl ExternalMemory {
+    /// How weights come from it.
+    pub fn bus(&self) -> Bus {
+        Bus { bytes: self.beat_bytes, burst: self.burst }
+    }
 }
 
 /// A device file. What the family says may be said otherwise.
@@ -46,7 +74,10 @@ struct File {
     bram_per_tile: Option<u64>,
     bram_bits: Option<u64>,
     bram_width: Option<u32>,
+    #[serde(default)]
+    uram: u64,
     clock_mhz: f64,
+    memory: Option<ExternalMemory>,
 }
 
 impl TryFrom<File> for Device {
@@ -68,8 +99,8 @@ impl TryFrom<File> for Device {
         if said != *family {
             family = Arc::new(said);
         }
-        let File { name, title, source, lut, ff, dsp, bram, clock_mhz, .. } = file;
-        Ok(Self { name, title, family, source, lut, ff, dsp, bram, clock_mhz })
+        let File { name, title, source, lut, ff, dsp, bram, uram, clock_mhz, memory, .. } = file;
+        Ok(Self { name, title, family, source, lut, ff, dsp, bram, uram, clock_mhz, memory })
     }
 }
 
@@ -90,6 +121,7 @@ impl Device {
             within("multiplier", narrow.into(), 8, 64),
             within("multiplier", wide.into(), narrow.into(), 64),
             within("bram", self.bram, 0, MANY),
+            within("uram", self.uram, 0, if self.family.large_ram.is_some() { MANY } else { 0 }),
             within("bram_per_tile", bram_per_tile, 1, 64),
             within("bram_bits", bram_bits, 256, 1 << 30),
             within("bram_width", bram_width.into(), 1, 4096),
@@ -103,12 +135,40 @@ impl Device {
         if !(self.clock_mhz.is_finite() && self.clock_mhz > 0.0) {
             faults.push(format!("`clock_mhz` is {}, and should be a positive number", self.clock_mhz));
         }
+        if let Some(memory) = &self.memory {
+            let ExternalMemory { beat_bytes, burst, megabytes_per_second, derating, .. } = *memory;
+            let powers = beat_bytes.is_power_of_two() && burst.is_power_of_two();
+            if !(powers && (4..=128).contains(&beat_bytes) && burst <= 256 && beat_bytes * burst <= 4096) {
+                faults.push(format!(
+                    "`memory` has bursts of {burst} beats of {beat_bytes} bytes; both should be powers of two, a beat \
+                     4 to 128 bytes, a burst at most 256 beats and 4096 bytes"
+                ));
+            }
+            if !(megabytes_per_second.is_finite() && megabytes_per_second > 0.0 && derating > 0.0 && derating <= 1.0) {
+                faults.push("`memory` should give more than 0 MB/s, and `derating` be 0 to 1".to_owned());
+            }
+        }
         faults
+    }
+
+    /// Bytes per cycle that weights may take from the memory on the board; 0 without one.
+    pub fn bytes_per_cycle(&self) -> f64 {
+        self.memory.as_ref().map_or(0.0, |memory| {
+            memory.derating * f64::from(memory.beat_bytes).min(memory.megabytes_per_second / self.clock_mhz)
+        })
     }
 
     /// What there is of each kind of part.
     pub fn parts(&self) -> Resources {
-        Resources { lut: self.lut, ff: self.ff, dsp: self.dsp, bram: self.bram }
+        Resources { lut: self.lut, ff: self.ff, dsp: self.dsp, bram: self.bram, uram: self.uram }
+    }
+
+    /// The same device for a circuit whose memories live in the large RAM from so many thousandths of a block RAM on
+    /// that they free per large RAM.
+    #[must_use]
+    pub fn with_large_from(&self, from: Option<u32>) -> Self {
+        let family = Family { large_from: from, ..Family::clone(&self.family) };
+        Self { family: Arc::new(family), ..self.clone() }
     }
 
     /// Converts a count of the smallest block RAMs to the maker's blocks, rounding up.

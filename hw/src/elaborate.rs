@@ -3,11 +3,13 @@
 
 mod stage;
 
+use crate::block::window::{WeightSource, WeightSupply};
 use crate::block::{fork, width_converter};
 use crate::dataflow::{Edge, KernelNode, Network, SMALLEST_QUEUE, Sink};
 use crate::kernel::Kernel;
 use crate::plan::gcd;
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
+use crate::supply::Supply;
 use lutweave_ir::{Graph, NodeId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,9 +29,36 @@ pub fn elaborate(graph: &Graph, network: &Network) -> Design {
         design: Design { name: identifier(&graph.name), family: Arc::clone(&network.family), ..Design::default() },
         names: HashSet::new(),
         sources: HashMap::new(),
+        outside: HashMap::new(),
     };
     elaboration.run();
     elaboration.design
+}
+
+/// A stage whose weights come from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutsideStage {
+    /// Its node.
+    pub node: NodeId,
+    /// Bytes of its weights in the memory there, which begin where those of the stage before end.
+    pub bytes: u64,
+    /// Rows of a block under which they are streamed; `None` if they are loaded once.
+    pub rows: Option<u32>,
+    /// Bytes that come for every frame.
+    pub bytes_per_frame: u64,
+}
+
+/// The stages of a network whose weights come from outside, in the order of the memory there.
+pub fn outside(graph: &Graph, network: &Network) -> Vec<OutsideStage> {
+    let stage = |kernel: &KernelNode| {
+        let folding = kernel.folding.filter(|folding| !folding.source.is_constant())?;
+        let parts = WindowParts::new(graph, kernel.node, &kernel.kernel, network.family.multiplier[0])?;
+        let window = parts.window("", folding);
+        let rows = if let WeightSource::Streamed { rows, .. } = folding.source { Some(rows) } else { None };
+        let (bytes, bytes_per_frame) = (window.stored(), window.traffic());
+        Some(OutsideStage { node: kernel.node, bytes, rows, bytes_per_frame })
+    };
+    network.kernels.iter().filter_map(stage).collect()
 }
 
 /// Where a stream comes from, and its type.
@@ -46,12 +75,21 @@ struct Elaboration<'a> {
     names: HashSet<String>,
     /// The streams that are still to be connected, by what reads them.
     sources: HashMap<Sink, Stream>,
+    /// Of kernels whose weights come from outside: the stream of them, and what says that a tile is no longer needed.
+    outside: HashMap<NodeId, (Stream, Option<Endpoint>)>,
 }
+
+/// Bursts that are asked for and whose beats have not come, at most, as far as the design can tell whose they are.
+const OUTSTANDING: u32 = 32;
+
+/// What stands for a node in modules that serve all of them.
+const MEMORY_PORT: &str = "memory port";
 
 impl Elaboration<'_> {
     fn run(&mut self) {
         // The name of the top module is not available to others.
         self.names.insert(self.design.name.clone());
+        self.memory_port();
         let network = self.network;
         let mut readers: HashMap<Sink, &Edge> = network.edges.iter().map(|edge| (edge.to, edge)).collect();
         let mut read = |sink: Sink| readers.remove(&sink);
@@ -71,6 +109,45 @@ impl Elaboration<'_> {
             self.design.outputs.push(TopPort { name: name.clone(), ty: stream.ty, beats });
             self.channel(&name, stream, Endpoint::Top(port));
         }
+    }
+
+    /// The modules that bring weights from outside, where there are such.
+    fn memory_port(&mut self) {
+        let (graph, wide) = (self.graph, self.network.family.multiplier[0]);
+        let (nodes, stages): (Vec<NodeId>, Vec<WeightSupply>) = self
+            .network
+            .kernels
+            .iter()
+            .filter_map(|kernel| {
+                let folding = kernel.folding.filter(|folding| !folding.source.is_constant())?;
+                let parts = WindowParts::new(graph, kernel.node, &kernel.kernel, wide)?;
+                Some((kernel.node, parts.window("", folding).supply()?))
+            })
+            .unzip();
+        let Some(supply) = Supply::new(&stages) else { return };
+        let [fetch, queue, distribute] = ["fetch", "fetch_order", "distribute"].map(|name| self.unique(name));
+        let fetch = self.add(supply.fetch(&fetch), MEMORY_PORT);
+        let numbers = Stream { from: Endpoint::Port(fetch, 0), ty: supply.number() };
+        self.channel("memory", numbers, Endpoint::Supply);
+        let ty = Ty::holding(nodes.len() as u64 - 1);
+        let order = fork::fork(&queue, "Remembers whose bursts come.", ty, &[OUTSTANDING]);
+        let order = self.add(order, MEMORY_PORT);
+        self.channel(&queue, Stream { from: Endpoint::Port(fetch, 1), ty }, Endpoint::Port(order, 0));
+        let name = distribute;
+        let distribute = self.add(supply.distribute(&name), MEMORY_PORT);
+        self.channel(&name, Stream { from: Endpoint::Port(order, 0), ty }, Endpoint::Port(distribute, 0));
+        let data = Stream { from: Endpoint::Supply, ty: supply.beat() };
+        self.channel(&format!("{name}_data"), data, Endpoint::Port(distribute, 1));
+        let mut used = 0;
+        for (client, (node, port)) in supply.clients.iter().zip(nodes.into_iter().zip(0..)) {
+            let stream = Stream { from: Endpoint::Port(distribute, port), ty: supply.beat() };
+            let says = client.ahead.map(|_| {
+                used += 1;
+                Endpoint::Port(fetch, used - 1)
+            });
+            self.outside.insert(node, (stream, says));
+        }
+        self.design.supply = Some(supply);
     }
 
     /// The stream of an edge, with as many lanes as are read.
@@ -141,7 +218,14 @@ impl Elaboration<'_> {
         let wide = self.network.family.multiplier[0];
         let KernelNode { node, kernel, lanes, folding, .. } = kernel;
         let module = module(self.graph, *node, kernel, *folding, *lanes, &name, wide);
-        self.single(module, *node, streams)
+        let output = self.single(module, *node, streams);
+        if let (Some((weights, used)), Endpoint::Port(id, _)) = (self.outside.remove(node), output.from) {
+            self.channel(&format!("{name}_weights"), weights, Endpoint::Port(id, streams.len() as u32));
+            if let Some(fetch) = used {
+                self.channel(&format!("fetch_{name}"), Stream { from: Endpoint::Port(id, 1), ty: Ty::BIT }, fetch);
+            }
+        }
+        output
     }
 
     /// Adds a module with one output and connects its inputs.
@@ -156,8 +240,13 @@ impl Elaboration<'_> {
         Stream { from: Endpoint::Port(id, 0), ty }
     }
 
-    fn module(&mut self, mut module: Module, node: NodeId) -> ModuleId {
-        module.node.clone_from(&self.graph.node(node).name);
+    fn module(&mut self, module: Module, node: NodeId) -> ModuleId {
+        let graph = self.graph;
+        self.add(module, &graph.node(node).name)
+    }
+
+    fn add(&mut self, mut module: Module, node: &str) -> ModuleId {
+        node.clone_into(&mut module.node);
         // Blocks know no family; where its RAMs live is decided here, by the rule that prices them.
         for memory in module.memories.iter_mut().filter(|memory| memory.contents.is_none()) {
             memory.style = self.network.family.ram_style(u64::from(memory.word.width()), u64::from(memory.depth));

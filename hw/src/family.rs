@@ -28,6 +28,12 @@ pub struct Family {
     /// Such block RAMs per block as the maker counts them.
     #[serde(default = "one")]
     pub bram_per_tile: u64,
+    /// The large RAM, if there is one.
+    pub large_ram: Option<LargeRam>,
+    /// Memories live in the large RAM from so many thousandths of a block RAM on that they free per large RAM; none
+    /// does if nothing is said. No fact of the family, but a choice for one circuit.
+    #[serde(skip)]
+    pub large_from: Option<u32>,
     /// Shapes of RAM in look-up tables, the shallowest first; none if the family has no such RAM.
     pub lut_ram: Vec<LutRam>,
     /// Banks of that RAM are joined by a multiplexer of one look-up table per bit and bank.
@@ -42,6 +48,18 @@ pub struct Family {
     /// How memories are asked for.
     #[serde(default)]
     pub attributes: Attributes,
+}
+
+/// A large RAM: one port writes and one reads, at one clock; without contents at the start.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LargeRam {
+    /// What its maker calls it.
+    pub name: String,
+    /// Bits of a word.
+    pub width: u64,
+    /// Words.
+    pub depth: u64,
 }
 
 /// A shape of RAM in look-up tables.
@@ -66,6 +84,8 @@ pub struct Attributes {
     pub lut_ram: String,
     /// Of a RAM in flip-flops.
     pub register_ram: String,
+    /// Of a large RAM.
+    pub large_ram: String,
     /// Of a ROM in block RAM.
     pub block_rom: String,
     /// Of a ROM in logic.
@@ -80,6 +100,7 @@ impl Default for Attributes {
             block_ram: ram("block"),
             lut_ram: ram("distributed"),
             register_ram: ram("registers"),
+            large_ram: ram("ultra"),
             block_rom: "rom_style = \"block\"".to_owned(),
             // What `rom_style = "distributed"` asks of Yosys is a RAM, which not every family can initialise.
             logic_rom: "syn_romstyle = \"logic\"".to_owned(),
@@ -98,6 +119,7 @@ impl Family {
     /// Where a RAM of so many bits per word and so many words lives.
     pub fn ram_style(&self, width: u64, depth: u64) -> MemoryStyle {
         match MemoryStyle::usual(width, depth) {
+            MemoryStyle::Block if self.prefers_large(width, depth) => MemoryStyle::Large,
             MemoryStyle::Distributed if self.lut_ram.is_empty() => {
                 if width * depth <= REGISTER_BITS {
                     MemoryStyle::Registers
@@ -107,6 +129,41 @@ impl Family {
             }
             style => style,
         }
+    }
+}
+
+impl Family {
+    /// Whether a memory is better off in large RAMs than in block RAMs, as [`Family::large_from`] says.
+    pub fn prefers_large(&self, width: u64, depth: u64) -> bool {
+        let (Some(large), Some(from)) = (&self.large_ram, self.large_from) else { return false };
+        1000 * self.block_rams(width, depth) >= u64::from(from) * large.count(width, depth)
+    }
+
+    /// Block RAMs of a simple dual-port memory, over the aspect ratios that there are.
+    pub fn block_rams(&self, width: u64, depth: u64) -> u64 {
+        let mut best = u64::MAX;
+        let mut ratio = u64::from(self.bram_width);
+        let mut words = self.bram_bits / ratio;
+        while ratio >= 1 {
+            best = best.min(width.div_ceil(ratio) * depth.div_ceil(words));
+            // Narrow ratios lose the parity bits.
+            ratio = if ratio % 9 == 0 && ratio > 9 {
+                ratio / 2
+            } else if ratio == 9 {
+                4
+            } else {
+                ratio / 2
+            };
+            words *= 2;
+        }
+        best
+    }
+}
+
+impl LargeRam {
+    /// How many of them a memory takes.
+    pub fn count(&self, width: u64, depth: u64) -> u64 {
+        width.div_ceil(self.width) * depth.div_ceil(self.depth)
     }
 }
 

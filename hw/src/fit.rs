@@ -1,5 +1,6 @@
 //! The circuit for a device: the fastest whose estimate fits, or that of a given number of multipliers.
 
+mod outside;
 mod refusal;
 
 pub use refusal::by_node;
@@ -23,7 +24,7 @@ pub fn limits(device: &Device) -> Resources {
     let parts = device.parts();
     Resources::of_each(|part| match part {
         Part::Lut | Part::Ff | Part::Dsp => (parts[part] as f64 * HEADROOM) as u64,
-        Part::Bram => parts[part],
+        Part::Bram | Part::Uram => parts[part],
     })
 }
 
@@ -43,6 +44,13 @@ pub struct Fitted {
     pub warnings: Vec<Diagnostic>,
 }
 
+impl Fitted {
+    /// The device as the circuit makes use of it.
+    pub fn device(&self, device: &Device) -> Device {
+        device.with_large_from(self.network.family.large_from)
+    }
+}
+
 /// Plans and elaborates a core graph. With `multipliers` the plan uses at most so many, whether
 /// or not the device is full; without, it is the fastest that fits the device.
 ///
@@ -57,6 +65,9 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     let fewest = fewest_multipliers(graph).max(1);
     let smallest = build(fewest)?;
     if smallest.resources.share(device) > 1.0 {
+        if let Some(fitted) = outside::fit(&planner, graph, device, fewest)? {
+            return Ok(fitted);
+        }
         let help = remedy(graph, device, &smallest);
         return Err(overflow(&smallest, device, Diagnostic::error).help(help).into());
     }

@@ -15,3 +15,4 @@ pub mod frame;
 pub mod kernel;
 pub mod plan;
 pub mod rtl;
+pub mod supply;

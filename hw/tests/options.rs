@@ -132,7 +132,7 @@ fn options_differ_in_everything_that_may_be_chosen() {
     }
     // None is beaten in everything by another with its lanes.
     let costs = |choice: &Choice| {
-        let Resources { lut, ff, dsp, bram } = choice.resources;
+        let Resources { lut, ff, dsp, bram, .. } = choice.resources;
         [choice.cycles(), u64::from(choice.multipliers()), lut, ff, dsp, bram]
     };
     let lanes = |choice: &Choice| (choice.fold.input_lanes, choice.fold.output_lanes);

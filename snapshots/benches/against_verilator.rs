@@ -11,7 +11,7 @@ use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::Stimulus;
 use lutweave_ir::{Graph, split, text};
 use lutweave_snapshots::executors::{samples, stimulus as stimulus_of};
-use lutweave_verilog::{Build, Simulator as Tool};
+use lutweave_verilog::{Build, Options, Simulator as Tool};
 
 /// Frames of the short and the long run.
 const FRAMES: [usize; 2] = [2, 6];
@@ -43,8 +43,9 @@ fn compare(core: &Graph, design: &Design) -> Result<(f64, f64), String> {
         Ok((simulator.cycles() - cycles, simulator.seconds() - seconds))
     })?;
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let build = Build::with_flags(design, Tool::Verilator, directory.path(), "-O3 -march=native")
-        .map_err(|error| error.to_string())?;
+    let options = Options { flags: "-O3 -march=native".to_owned(), ..Options::default() };
+    let build =
+        Build::with_options(design, Tool::Verilator, directory.path(), &options).map_err(|error| error.to_string())?;
     let verilator = best(|frames| {
         let run = build.run(&stimulus(core, frames)).map_err(|error| error.to_string())?;
         Ok((run.cycles, run.cpu_seconds))

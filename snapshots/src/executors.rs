@@ -1,17 +1,19 @@
 //! One graph through every executor.
 
 use lutweave_cpu::{Features, Options, compile_jit_with};
+use lutweave_hw::block::window::{Bus, WeightSource};
 use lutweave_hw::dataflow::Network;
-use lutweave_hw::device;
+use lutweave_hw::device::{self, Device};
 use lutweave_hw::elaborate::elaborate;
-use lutweave_hw::kernel::kernel_of;
-use lutweave_hw::plan::{Choice, all_implementations, assemble, fewest_multipliers, form_of, plan};
+use lutweave_hw::kernel::{Kernel, kernel_of};
+use lutweave_hw::plan::{Choice, all_implementations, assemble, fewest_multipliers, form_of, may_come, plan};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
+use lutweave_hw::supply::{MemoryTiming, closed};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::random::random_inputs;
-use lutweave_ir::{Graph, Tensor, interpret};
+use lutweave_ir::{Graph, NodeId, Tensor, interpret};
 use lutweave_verilog::{Build, Simulator};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +27,8 @@ pub struct Circuit {
     pub network: Network,
     /// The valid design.
     pub design: Design,
+    /// How the memory outside answers, if the design has one.
+    pub memory: MemoryTiming,
 }
 
 /// The circuit of a core graph with a share (0 to 1) of the multipliers between the fewest and
@@ -40,7 +44,7 @@ pub fn circuit(graph: &Graph, share: f64, most: u32) -> Result<Circuit, String> 
     let network = plan(graph, multipliers, &device).map_err(|error| error.to_string())?;
     let design = elaborate(graph, &network);
     validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
-    Ok(Circuit { network, design })
+    Ok(Circuit { network, design, memory: MemoryTiming::default() })
 }
 
 /// The circuit of a core graph whose stages are built in random ways that its weights allow, each
@@ -49,6 +53,54 @@ pub fn circuit(graph: &Graph, share: f64, most: u32) -> Result<Circuit, String> 
 /// # Errors
 /// What the planner refuses, or what is wrong with the design.
 pub fn random_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, String> {
+    let (choices, device) = random_choices(graph, seed, most)?;
+    assembled(graph, &choices, &device)
+}
+
+/// [`random_circuit`] of stages some of whose weights come from a memory outside, together with that memory.
+///
+/// # Errors
+/// What the planner refuses, or what is wrong with the design.
+pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, String> {
+    let (mut choices, device) = random_choices(graph, seed, most)?;
+    let mut random = SplitMix64::new(seed ^ 0x5EED);
+    let bus = Bus { bytes: random.pick(&[4, 8, 16]), burst: random.pick(&[2, 4, 16]) };
+    for (&id, choice) in &mut choices {
+        let kernel = kernel_of(graph, id).map_err(|fault| fault.to_string())?;
+        let (Some(folding), Kernel::Convolution { extent, .. }) = (&mut choice.fold.folding, &kernel) else { continue };
+        let rows = random.between(1, extent.output[0] as usize) as u32;
+        let source = random.pick(&[
+            WeightSource::Constant,
+            WeightSource::Loaded(bus),
+            WeightSource::Streamed { bus, rows },
+            WeightSource::Streamed { bus, rows: rows.min(3) },
+        ]);
+        if may_come(source, &kernel, folding.pattern).is_ok() {
+            folding.source = source;
+        }
+    }
+    let mut circuit = assembled(graph, &choices, &device)?;
+    circuit.memory = MemoryTiming {
+        latency: random.between(1, 60) as u32,
+        jitter_bits: random.below(6) as u32,
+        seed: seed as u16,
+        refresh_every: random.between(60, 500) as u32,
+        refresh: random.below(40) as u32,
+        outstanding: random.pick(&[1, 2, 8]),
+    };
+    validate(&closed(&circuit.design, &circuit.memory))
+        .map_err(|faults| format!("with its memory: {}", faults.join("; ")))?;
+    Ok(circuit)
+}
+
+fn assembled(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Device) -> Result<Circuit, String> {
+    let network = assemble(graph, choices, device).map_err(|error| error.to_string())?;
+    let design = elaborate(graph, &network);
+    validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
+    Ok(Circuit { network, design, memory: MemoryTiming::default() })
+}
+
+fn random_choices(graph: &Graph, seed: u64, most: u32) -> Result<(BTreeMap<NodeId, Choice>, Device), String> {
     let mut random = SplitMix64::new(seed);
     let device = device::find(random.pick(&["ulx3s-85f", "ultra96", "ice40up5k"])).ok_or("a device is missing")?;
     let mut choices = BTreeMap::new();
@@ -66,10 +118,7 @@ pub fn random_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, St
             choices.insert(id, random.pick(&from));
         }
     }
-    let network = assemble(graph, &choices, &device).map_err(|error| error.to_string())?;
-    let design = elaborate(graph, &network);
-    validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
-    Ok(Circuit { network, design })
+    Ok((choices, device))
 }
 
 impl Circuit {
@@ -159,7 +208,9 @@ pub fn agree(graph: &Graph, circuit: &Circuit, samples: &[Vec<Tensor>], seed: u3
         let found: Frames = found.collect::<Result<_, _>>().map_err(|error| format!("cpu, {features:?}: {error}"))?;
         same_frames(&expected, &found).map_err(|error| format!("cpu, {features:?}: {error}"))?;
     }
-    let mut simulator = lutweave_wasm::Simulator::new(&circuit.design).map_err(|error| format!("wasm: {error}"))?;
+    let options = lutweave_wasm::Options { memory: circuit.memory, ..lutweave_wasm::Options::default() };
+    let mut simulator =
+        lutweave_wasm::Simulator::with_options(&circuit.design, options).map_err(|error| format!("wasm: {error}"))?;
     let mut drive = |stimulus: Stimulus, expected: &[Vec<Vec<i32>>]| -> Result<Driven, String> {
         let how = format!(
             "{} frames, stall seed {}, reset after {:?}",
@@ -180,7 +231,7 @@ pub fn agree(graph: &Graph, circuit: &Circuit, samples: &[Vec<Tensor>], seed: u3
     driven.push(drive(stimulus(samples, 0, Some(middle)), &expected)?);
     driven.push(drive(stimulus(samples, seed.rotate_left(7) | 1, Some(middle)), &expected)?);
     // The same with every read of a window memory checked.
-    let checked = lutweave_wasm::Options { check_windows: true, ..lutweave_wasm::Options::default() };
+    let checked = lutweave_wasm::Options { check_windows: true, ..options };
     let mut checked =
         lutweave_wasm::Simulator::with_options(&circuit.design, checked).map_err(|error| format!("wasm: {error}"))?;
     for Driven { how, stimulus, trace } in &driven {
@@ -200,9 +251,11 @@ pub fn agree(graph: &Graph, circuit: &Circuit, samples: &[Vec<Tensor>], seed: u3
 ///
 /// # Errors
 /// The first difference, or what the simulator says.
-pub fn verilog_agrees(design: &Design, simulator: Simulator, driven: &[Driven]) -> Result<(), String> {
+pub fn verilog_agrees(circuit: &Circuit, simulator: Simulator, driven: &[Driven]) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let build = Build::new(design, simulator, folder.path()).map_err(|error| format!("{simulator}: {error}"))?;
+    let options = lutweave_verilog::Options { memory: circuit.memory, ..lutweave_verilog::Options::default() };
+    let build = Build::with_options(&circuit.design, simulator, folder.path(), &options)
+        .map_err(|error| format!("{simulator}: {error}"))?;
     for Driven { how, stimulus, trace } in driven {
         let found = build.run(stimulus).map_err(|error| format!("{simulator}, {how}: {error}"))?.trace;
         same_frames(&trace.frames, &found.frames).map_err(|error| format!("{simulator}, {how}: {error}"))?;

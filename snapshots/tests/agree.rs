@@ -103,7 +103,7 @@ fn random_choices_agree_in_icarus() {
     }
     let check = |seed: &u64| {
         let (circuit, driven) = check_random_choices(*seed)?;
-        verilog_agrees(&circuit.design, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
+        verilog_agrees(&circuit, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
     };
     all_pass(seeds(10, 400), check, show);
 }
@@ -128,7 +128,7 @@ fn random_graphs_agree_in_icarus() {
         let (circuit, driven) = check(&random(*seed), share(*seed), *seed)?;
         // The stimulus without stalls, and the one with stalls and a reset.
         let driven = [driven[0].clone(), driven[3].clone()];
-        verilog_agrees(&circuit.design, Simulator::Icarus, &driven)
+        verilog_agrees(&circuit, Simulator::Icarus, &driven)
     };
     all_pass(seeds(10, 600), check, show);
 }
@@ -145,7 +145,7 @@ fn dangerous_graphs_agree_in_icarus() {
         cases,
         |((_, graph), share)| {
             let (circuit, driven) = check(graph, **share, 9)?;
-            verilog_agrees(&circuit.design, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
+            verilog_agrees(&circuit, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
         },
         |((name, graph), share)| format!("{name}, share {share}\n{}", text::print_summary(graph)),
     );
@@ -173,7 +173,7 @@ fn random_graphs_agree_in_verilator() {
             let most = MOST * seeds.len() as u32;
             let circuit = circuit(&graph, share(seeds[0] / batch()), most)?;
             let driven = agree(&graph, &circuit, &samples(&graph, 3, seeds[0]), seeds[0] as u32)?;
-            verilog_agrees(&circuit.design, Simulator::Verilator, &driven)
+            verilog_agrees(&circuit, Simulator::Verilator, &driven)
         },
         |seeds| {
             let graph = joined(seeds).map(|graph| text::print_summary(&graph)).unwrap_or_default();

@@ -6,7 +6,7 @@ use lutweave_ir::op::{Geometry, QAdd, QConv, QDeformConv, Sampling, Table};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType, text};
 use lutweave_snapshots::cases::{self, seeds};
-use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
+use lutweave_snapshots::executors::{Circuit, Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
 use lutweave_testing::tools;
 use lutweave_verilog::Simulator;
 use lutweave_wasm::{Options, SimulationError};
@@ -163,10 +163,10 @@ fn share(seed: u64) -> f64 {
     [0.0, 0.3, 1.0][(seed % 3) as usize]
 }
 
-fn check(graph: &Graph, seed: u64) -> Result<(Design, Vec<Driven>), String> {
+fn check(graph: &Graph, seed: u64) -> Result<(Circuit, Vec<Driven>), String> {
     let circuit = circuit(graph, share(seed), 60)?;
     let driven = agree(graph, &circuit, &samples(graph, 3, seed), seed as u32)?;
-    Ok((circuit.design, driven))
+    Ok((circuit, driven))
 }
 
 fn all_pass(cases: Vec<Case>, check: impl Fn(&Case) -> Result<(), String> + Sync) {
@@ -230,8 +230,8 @@ fn blocks_agree_in_icarus() {
     let mut cases: Vec<Case> = seeds(8, 300).into_iter().map(Case::random).collect();
     cases.push(Case::depthwise(7, [9, 11, 2], 3));
     all_pass(cases, |case| {
-        let (design, driven) = check(&case.graph(), case.seed)?;
-        verilog_agrees(&design, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
+        let (circuit, driven) = check(&case.graph(), case.seed)?;
+        verilog_agrees(&circuit, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
     });
 }
 

@@ -1,6 +1,7 @@
 //! Estimates against Yosys: the stated error of `hw::cost` is held here.
 
 use lutweave::options::Weights;
+use lutweave_hw::block::window::WeightSource;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::device;
 use lutweave_hw::fit::{Fitted, fit, realize};
@@ -84,6 +85,7 @@ fn count(stat: &str) -> Resources {
             "DP16KD" | "RAMB18E1" | "RAMB18E2" | "SB_RAM40_4K" | "PDPSC16K" => found.bram += number,
             "SP" | "SPX9" | "SDPB" | "SDPX9B" | "DPX9" | "DPX9B" => found.bram += number,
             "RAMB36E1" | "RAMB36E2" => found.bram += 2 * number,
+            "URAM288" => found.uram += number,
             // Flip-flops of iCE40, Nexus and Gowin come in many kinds.
             cell if ["SB_DFF", "FD1P3", "DFF"].iter().any(|kind| cell.starts_with(kind)) => found.ff += number,
             _ => {}
@@ -227,6 +229,42 @@ fn layer(bits: u8, sparse: bool) -> (Graph, NodeId) {
     let y = graph.add("conv", Op::QConv(op), &[x, w, b]).expect("the layer is valid");
     graph.set_outputs(vec![y]);
     (graph, y)
+}
+
+/// Weights that are loaded into the large RAM, or streamed: Yosys finds as many memories and multipliers.
+#[test]
+fn memories_of_weights_from_outside_are_exact() {
+    if !tools::yosys() {
+        return;
+    }
+    let device = device::find("kv260").expect("the device is built in");
+    let bus = device.memory.as_ref().expect("it has a memory").bus();
+    let (graph, conv) = layer(8, false);
+    let rows = graph.node(conv).ty.shape[1] as u32;
+    for (source, memory) in [
+        (WeightSource::Loaded(bus), MemoryStyle::Large),
+        (WeightSource::Loaded(bus), MemoryStyle::Block),
+        (WeightSource::Streamed { bus, rows: rows.div_ceil(2) }, MemoryStyle::Distributed),
+    ] {
+        let choice = |id: NodeId| {
+            let kernel = kernel_of(&graph, id).expect("there is hardware for it");
+            let wide =
+                |choice: &Choice| choice.fold.folding.is_none_or(|folding| (folding.lanes, folding.outputs) == (8, 4));
+            let all = all_implementations(&graph, id, &kernel, &form_of(&graph, id, &kernel), &device);
+            let mut choice = all.into_iter().find(wide).expect("there is such an option");
+            if let (true, Some(folding)) = (id == conv, &mut choice.fold.folding) {
+                (folding.source, folding.weight_memory) = (source, memory);
+            }
+            (id, choice)
+        };
+        let ids = graph.ids().filter(|&id| kernel_of(&graph, id) != Ok(Kernel::Constant));
+        let fitted = realize(&graph, &device, &ids.map(choice).collect()).expect("the weights may come from there");
+        let found = synthesise(&fitted, &device).expect("yosys takes the design");
+        let estimate = fitted.resources;
+        println!("{source:?}, {memory:?}: estimate {estimate:?}, yosys {found:?}");
+        assert_eq!([estimate.dsp, estimate.bram, estimate.uram], [found.dsp, found.bram, found.uram], "{source:?}");
+        assert_eq!(found.uram > 0, memory == MemoryStyle::Large, "{source:?}");
+    }
 }
 
 /// Every way to form products, with weights in either kind of memory.

@@ -17,7 +17,7 @@ fn random(seed: u64) -> Graph {
 fn networks_read_back() {
     let read_back = |&seed: &u64| -> Result<(), String> {
         let graph = random(seed);
-        let Circuit { network, design } = circuit(&graph, 0.3, 80)?;
+        let Circuit { network, design, .. } = circuit(&graph, 0.3, 80)?;
         network.validate(&graph).map_err(|faults| faults.to_string())?;
         let text = print(&graph, &network);
         let again = parse(&text, &graph, &network.family).map_err(|faults| faults.to_string())?;

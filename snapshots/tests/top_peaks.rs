@@ -7,7 +7,7 @@ use lutweave_ir::op::{Geometry, QConv, TopPeaks};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType, text};
 use lutweave_snapshots::cases::{self, seeds};
-use lutweave_snapshots::executors::{Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
+use lutweave_snapshots::executors::{Circuit, Driven, agree, circuit, expected, samples, stimulus, verilog_agrees};
 use lutweave_testing::tools;
 use lutweave_verilog::Simulator;
 
@@ -80,11 +80,11 @@ impl Case {
         samples
     }
 
-    fn check(&self) -> Result<(lutweave_hw::rtl::Design, Vec<Driven>), String> {
+    fn check(&self) -> Result<(Circuit, Vec<Driven>), String> {
         let graph = self.graph();
         let circuit = circuit(&graph, 0.5, 4)?;
         let driven = agree(&graph, &circuit, &self.samples(&graph, 4), self.seed as u32)?;
-        Ok((circuit.design, driven))
+        Ok((circuit, driven))
     }
 }
 
@@ -117,8 +117,8 @@ fn blocks_agree_in_icarus() {
         return;
     }
     all_pass(seeds(10, 300).into_iter().map(Case::random).collect(), |case| {
-        let (design, driven) = case.check()?;
-        verilog_agrees(&design, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
+        let (circuit, driven) = case.check()?;
+        verilog_agrees(&circuit, Simulator::Icarus, &[driven[0].clone(), driven[3].clone()])
     });
 }
 
@@ -130,8 +130,8 @@ fn blocks_agree_in_verilator() {
     let maps = vec![(2, Element::I8), (2, Element::U8)];
     let case = Case { image: [11, 13, 3], element: Element::I8, maps, count: 40, levels: 3, seed: 12 };
     all_pass(vec![case], |case| {
-        let (design, driven) = case.check()?;
-        verilog_agrees(&design, Simulator::Verilator, &driven)
+        let (circuit, driven) = case.check()?;
+        verilog_agrees(&circuit, Simulator::Verilator, &driven)
     });
 }
 

@@ -14,7 +14,7 @@ mod testbench;
 mod top;
 mod unread;
 
-pub use simulate::{Build, Run, SimulationError, Simulator, available, simulate};
+pub use simulate::{Build, Options, Run, SimulationError, Simulator, available, simulate};
 pub use testbench::emit_testbench;
 
 use lutweave_hw::family::Family;
@@ -61,6 +61,15 @@ pub fn emit(design: &Design) -> Artefacts {
     let top = top::emit(design, &top_name, &modules);
     files.push(top);
     Artefacts { top: top_name, files: files.texts }
+}
+
+/// The files of one module, under its own name.
+fn emit_module(module: &lutweave_hw::rtl::Module) -> Vec<(String, String)> {
+    let mut files = Files::default();
+    let name = files.modules.unique(&module.name);
+    let emitted = module::emit(module, &name, &mut files);
+    files.push(emitted);
+    files.texts
 }
 
 fn same_structure(a: &lutweave_hw::rtl::Module, b: &lutweave_hw::rtl::Module) -> bool {

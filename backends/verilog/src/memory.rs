@@ -9,6 +9,7 @@ pub fn ram_attributes(style: MemoryStyle, family: &Family) -> String {
         MemoryStyle::Block => family.attributes.block_ram.clone(),
         MemoryStyle::Distributed => family.attributes.lut_ram.clone(),
         MemoryStyle::Registers => family.attributes.register_ram.clone(),
+        MemoryStyle::Large => family.attributes.large_ram.clone(),
     }
 }
 
@@ -16,7 +17,7 @@ pub fn ram_attributes(style: MemoryStyle, family: &Family) -> String {
 pub fn rom_attributes(style: MemoryStyle, family: &Family) -> String {
     match style {
         MemoryStyle::Block => family.attributes.block_rom.clone(),
-        MemoryStyle::Distributed | MemoryStyle::Registers => family.attributes.logic_rom.clone(),
+        MemoryStyle::Distributed | MemoryStyle::Registers | MemoryStyle::Large => family.attributes.logic_rom.clone(),
     }
 }
 

@@ -58,6 +58,7 @@ fn effects<'a>(statements: &'a [rtl::Statement], path: &[rtl::Expr], found: &mut
             | rtl::Statement::Write { .. }
             | rtl::Statement::Launch { .. }
             | rtl::Statement::Fill { .. }
+            | rtl::Statement::Load { .. }
             | rtl::Statement::Issue { .. } => found.push(Effect { condition: all(path.iter().cloned()), statement }),
         }
     }
@@ -367,6 +368,13 @@ impl<'a> Emitter<'a> {
                 }
                 _ => None,
             });
+            let load = effects.iter().find_map(|effect| match effect.statement {
+                rtl::Statement::Load { engine, address, part, data } if engine.0 as usize == position => {
+                    let arguments = [&effect.condition, address, part, data];
+                    Some(["load", "load_address", "load_part", "load_data"].into_iter().zip(arguments))
+                }
+                _ => None,
+            });
             let (Some((issue, step)), Some((fill, row, column, group, data))) = (issue, fill) else { continue };
             let interface = engine::Interface::new(cell, module, step);
             let mut connections = vec![drives("clk", name("clk", 1)), drives("rst", name("rst", 1))];
@@ -386,7 +394,7 @@ impl<'a> Emitter<'a> {
                 ("first", &step.first),
                 ("last", &step.last),
             ];
-            for (port, value) in arguments {
+            for (port, value) in arguments.into_iter().chain(load.into_iter().flatten()) {
                 if let Some(ty) = interface.port(port) {
                     let wire = self.lower.wire(&format!("{}_{port}", cell.name), ty, value);
                     connections.push(drives(port, wire));
@@ -494,6 +502,7 @@ impl<'a> Emitter<'a> {
                 | rtl::Statement::Write { .. }
                 | rtl::Statement::Launch { .. }
                 | rtl::Statement::Fill { .. }
+                | rtl::Statement::Load { .. }
                 | rtl::Statement::Issue { .. } => {}
             }
         }

@@ -5,6 +5,7 @@ use crate::testbench::{emit_testbench, stimulus_files, testbench_names};
 use crate::{Artefacts, emit};
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::{Design, TopPort};
+use lutweave_hw::supply::MemoryTiming;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -117,6 +118,21 @@ pub struct Build {
     runs: AtomicU64,
 }
 
+/// How a design is built for a simulator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Flags for the C++ compiler that Verilator calls.
+    pub flags: String,
+    /// How the memory outside answers, if the design has one.
+    pub memory: MemoryTiming,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { flags: "-O2".to_owned(), memory: MemoryTiming::default() }
+    }
+}
+
 /// The outcome of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
@@ -132,20 +148,23 @@ impl Build {
     /// Builds in a folder of its own below `directory`, named after the design and the content
     /// of its files; a finished build of the same content is taken as it is.
     pub fn new(design: &Design, simulator: Simulator, directory: &Path) -> Result<Self, SimulationError> {
-        Self::with_flags(design, simulator, directory, "-O2")
+        Self::with_options(design, simulator, directory, &Options::default())
     }
 
-    /// As [`Build::new`], with flags for the C++ compiler that Verilator calls.
-    pub fn with_flags(
+    /// As [`Build::new`], with options.
+    pub fn with_options(
         design: &Design,
         simulator: Simulator,
         directory: &Path,
-        flags: &str,
+        options: &Options,
     ) -> Result<Self, SimulationError> {
+        let Options { flags, memory } = options;
         let mut artefacts = emit(design);
         let idle = Stimulus::default();
-        let bench = emit_testbench(design, &idle, None);
-        artefacts.files.extend(bench.into_iter().filter(|(name, _)| name.ends_with(".v")));
+        let bench = emit_testbench(design, &idle, None, memory);
+        // Each run brings its own stimulus.
+        let stimuli: Vec<String> = stimulus_files(design, &idle).into_iter().map(|(name, _)| name).collect();
+        artefacts.files.extend(bench.into_iter().filter(|(name, _)| !stimuli.contains(name)));
         let memories = artefacts.files.iter().map(|(name, _)| name.clone()).filter(|name| name.ends_with(".hex"));
         let mark: String = flags.chars().filter(char::is_ascii_alphanumeric).collect();
         let folder = format!("{}_{}_{mark}_{:016x}", artefacts.top, simulator.program(), hash(&artefacts));

@@ -1,10 +1,13 @@
 //! The test bench: drives a design as `lutweave_hw::rtl::harness` prescribes and checks it.
 
+use crate::emit_module;
 use crate::memory::hex_file;
 use crate::namer::Namer;
 use crate::top::{TopStream, top_streams};
+use lutweave_hw::block::window::Bus;
 use lutweave_hw::rtl::harness::{Stall, Stimulus, Trace, patience};
 use lutweave_hw::rtl::{Design, TopPort};
+use lutweave_hw::supply::{MODEL, MemoryTiming, Supply, closed};
 mod templates;
 
 use templates::{CORE, READER, SINK, SINK_CHECK, SOURCE, Section, WRAPPER, fill};
@@ -18,13 +21,19 @@ pub fn testbench_names(design: &Design) -> (String, String) {
 
 /// Files of a self-checking test bench to lie beside the design's: `<top>_tb.v` and
 /// `<top>_tb_core.v`, `stimulus_<port>.hex`, and with a trace `expected_<port>.hex`, which the
-/// outputs are compared with.
-pub fn emit_testbench(design: &Design, stimulus: &Stimulus, expected: Option<&Trace>) -> Vec<(String, String)> {
+/// outputs are compared with. For a design with a supply also a model of the memory outside.
+pub fn emit_testbench(
+    design: &Design,
+    stimulus: &Stimulus,
+    expected: Option<&Trace>,
+    memory: &MemoryTiming,
+) -> Vec<(String, String)> {
     let (core, wrapper) = testbench_names(design);
     let mut files = vec![
-        (format!("{core}.v"), core_text(design, stimulus, expected.is_some())),
+        (format!("{core}.v"), core_text(design, stimulus, expected.is_some(), memory)),
         (format!("{wrapper}.v"), wrapper_text(&core, &wrapper)),
     ];
+    files.extend(design.supply.iter().flat_map(|supply| emit_module(&supply.model(MODEL, memory))));
     files.extend(stimulus_files(design, stimulus));
     if let Some(trace) = expected {
         for (number, (port, file)) in design.outputs.iter().zip(port_files(&design.outputs, "expected")).enumerate() {
@@ -55,7 +64,7 @@ fn wrapper_text(core: &str, wrapper: &str) -> String {
     fill(WRAPPER, &[("core", core), ("wrapper", wrapper)])
 }
 
-fn core_text(design: &Design, stimulus: &Stimulus, checked: bool) -> String {
+fn core_text(design: &Design, stimulus: &Stimulus, checked: bool, memory: &MemoryTiming) -> String {
     let (core, _) = testbench_names(design);
     let top = Namer::default().unique(&design.name);
     let (inputs, outputs, _) = top_streams(design);
@@ -86,6 +95,9 @@ fn core_text(design: &Design, stimulus: &Stimulus, checked: bool) -> String {
         .flat_map(|stream| [&stream.data, &stream.valid, &stream.ready, &stream.last])
         .map(|port| format!(".{port}({port})"))
         .collect();
+    let (outside, wires) = design.supply.as_ref().map(outside).unwrap_or_default();
+    let connections: Vec<String> = connections.into_iter().chain(wires).collect();
+    let declarations = parts.declarations + &outside;
     let warm_up = stimulus.reset_after.unwrap_or(0).min(i32::MAX as u64);
     let verdict = if checked { templates::VERDICT } else { templates::NO_VERDICT };
     fill(
@@ -96,8 +108,8 @@ fn core_text(design: &Design, stimulus: &Stimulus, checked: bool) -> String {
             ("frames", &stimulus.frames.len().to_string()),
             ("seed", &stimulus.stall_seed.to_string()),
             ("warm_up", &warm_up.to_string()),
-            ("patience", &patience(design).to_string()),
-            ("declarations", &parts.declarations),
+            ("patience", &patience(&closed(design, memory)).to_string()),
+            ("declarations", &declarations),
             ("opening", &parts.opening),
             ("restart", &parts.restart),
             ("step", &parts.step),
@@ -107,6 +119,26 @@ fn core_text(design: &Design, stimulus: &Stimulus, checked: bool) -> String {
             ("verdict", verdict),
         ],
     )
+}
+
+/// The memory outside, and the connections of the design to it.
+fn outside(supply: &Supply) -> (String, Vec<String>) {
+    let Bus { bytes, burst } = supply.bus;
+    let (data, number) = (8 * bytes, supply.number().width());
+    let base = 0x0030_0000;
+    let shift = (bytes * burst).trailing_zeros();
+    let values = [
+        ("model", MODEL),
+        ("data_high", &(data - 1).to_string()),
+        ("base", &format!("{base:08x}")),
+        ("shift", &shift.to_string()),
+        ("number_high", &(number - 1).to_string()),
+    ];
+    let ports = ["araddr", "arvalid", "arready", "rdata", "rvalid", "rready"];
+    let connections = ports.iter().map(|port| format!(".m_axi_{port}(m_axi_{port})"));
+    let unused = ["arlen", "arsize", "arburst"].iter().map(|port| format!(".m_axi_{port}()"));
+    let based = std::iter::once(".weights_base(WEIGHTS_BASE)".to_owned());
+    (fill(templates::OUTSIDE, &values), connections.chain(unused).chain(based).collect())
 }
 
 fn joined(terms: &[String], operator: &str, none: &str) -> String {

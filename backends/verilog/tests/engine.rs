@@ -221,8 +221,13 @@ fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
         Multiplier::Paired => 2 + random.next() % 3,
         Multiplier::Single | Multiplier::Logic => 2 + random.next() % 8,
     };
-    let products =
-        Products { weight_bits, addresses: 1, multiplier: formed.multiplier, memory: MemoryStyle::Distributed };
+    let products = Products {
+        weight_bits,
+        addresses: 1,
+        multiplier: formed.multiplier,
+        memory: MemoryStyle::Distributed,
+        loaded: None,
+    };
     let (reduce, accumulator) = match kind {
         0 => (Reduce::Dense { outputs: formed.outputs, pattern: formed.pattern, products }, Ty::signed(27)),
         1 => (Reduce::Depthwise { products }, Ty::signed(24)),

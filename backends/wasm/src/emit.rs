@@ -6,6 +6,7 @@ use crate::harness::{Harness, count_stall};
 use crate::layout::{Image, Layout};
 use crate::map::{ChannelMap, Map, SECTION, SignalMap, TypeMap, VERSION, WindowMap};
 use lutweave_hw::rtl::{Design, Endpoint, SignalKind, harness};
+use lutweave_hw::supply::{MemoryTiming, closed};
 use std::borrow::Cow;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, CustomSection, DataSection, ExportKind, ExportSection, Function,
@@ -21,6 +22,8 @@ pub struct Options {
     /// Check that no window reads a pixel that was overwritten or is still to come; a run that
     /// finds one fails with [`crate::SimulationError::WrongRow`].
     pub check_windows: bool,
+    /// How the memory outside answers, if the design has one: it is a part of the simulator.
+    pub memory: MemoryTiming,
 }
 
 /// Types of the module's functions.
@@ -40,6 +43,8 @@ pub fn emit(design: &Design) -> Vec<u8> {
 
 /// [`emit`] with options.
 pub fn emit_with(design: &Design, options: Options) -> Vec<u8> {
+    let closed = design.supply.as_ref().map(|_| closed(design, &options.memory));
+    let design = closed.as_ref().unwrap_or(design);
     let mut image = Image::new();
     let layout = Layout::new(design, &mut image, options);
     let harness = Harness::new(design, &layout, &mut image);
@@ -61,7 +66,7 @@ fn tick(design: &Design, layout: &Layout, number: usize, image: &mut Image, slee
     let mut emitter = Emitter::new(module, state, image);
     let awake = |endpoint: Endpoint| match endpoint {
         Endpoint::Port(module, _) => Some(layout.modules[module.0 as usize].awake),
-        Endpoint::Top(_) => None,
+        Endpoint::Top(_) | Endpoint::Supply => None,
     };
     emitter.begin_flight();
     for (input, &channel) in module.inputs.iter().zip(&state.inputs) {

@@ -1,9 +1,9 @@
 //! Sources, sinks, the clock and the reset, as [`lutweave_hw::rtl::harness`] defines them.
 
 use crate::code::{Code, Place, at, copy};
-use crate::layout::{ChannelLayout, Image, Layout, lane_image};
+use crate::layout::{ChannelLayout, Image, Layout, lane_image, value_bytes};
 use crate::map::{ControlMap, DEADLOCK, DONE, PortMap, RUNNING, TypeMap};
-use lutweave_hw::rtl::{Design, Endpoint, SignalKind, TopPort};
+use lutweave_hw::rtl::{Channel, Design, Endpoint, SignalKind, TopPort};
 use wasm_encoder::{BlockType, Function, ValType};
 
 /// The control block.
@@ -84,6 +84,10 @@ impl Harness {
             code.op().i32_const(0).i32_const(1).i32_store8(at(state.awake));
         }
         for channel in &layout.channels {
+            if let Some([valid, _]) = channel.seen {
+                code.op().i32_const(0).i32_const(0).i32_store8(at(valid));
+                code.op().i32_const(0).i32_const(1).i32_store8(at(channel.ready));
+            }
             if let Some(counters) = channel.counters {
                 for counter in 0..3 {
                     code.op().i32_const(0).i64_const(0).i64_store(at(counters + 8 * counter));
@@ -148,17 +152,20 @@ impl Harness {
                 op.end();
             }
         }
+        for (channel, place) in design.channels.iter().zip(&layout.channels) {
+            feed_back(&mut code, design, layout, channel, place);
+        }
         for source in &self.sources {
             let reader = match design.channels[source.channel].to {
                 Endpoint::Port(module, _) => Some(layout.modules[module.0 as usize].awake),
-                Endpoint::Top(_) => None,
+                Endpoint::Top(_) | Endpoint::Supply => None,
             };
             self.offer(&mut code, &locals, source, &layout.channels[source.channel], reader);
         }
         for sink in &self.sinks {
             let writer = match design.channels[sink.channel].from {
                 Endpoint::Port(module, _) => Some(layout.modules[module.0 as usize].awake),
-                Endpoint::Top(_) => None,
+                Endpoint::Top(_) | Endpoint::Supply => None,
             };
             let ready = layout.channels[sink.channel].ready;
             step_stall(&mut code, &locals, sink.stall);
@@ -249,6 +256,18 @@ impl Harness {
         wake(code, 0);
         code.op().end().end().end();
     }
+}
+
+/// Shows the reader of a channel against the order of the modules what it will see in the next cycle.
+fn feed_back(code: &mut Code, design: &Design, layout: &Layout, channel: &Channel, place: &ChannelLayout) {
+    let (Some([valid, data]), Endpoint::Port(reader, _)) = (place.seen, channel.to) else { return };
+    debug_assert!(design.is_feedback(channel));
+    let awake = layout.modules[reader.0 as usize].awake;
+    code.op().i32_const(0).i32_const(0).i32_load8_u(at(place.valid)).i32_store8(at(valid));
+    code.op().i32_const(0).i32_load8_u(at(place.valid)).if_(BlockType::Empty);
+    code.op().i32_const(0).i32_const(1).i32_store8(at(awake));
+    copy(code, Place::fixed(place.data), Place::fixed(data), value_bytes(channel.ty));
+    code.op().end();
 }
 
 /// Pushes whether a port stalls, after a step of its generator.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 pub enum State {
     /// A register.
     Register(SignalId),
-    /// A window memory with its accumulators.
+    /// A window memory with its weights and accumulators.
     Engine(EngineId),
 }
 
@@ -58,6 +58,12 @@ impl Effects {
             Statement::Fill { engine, row, column, group, data } => {
                 self.writes.insert(State::Engine(*engine));
                 for expr in [row, column, group, data] {
+                    self.read(module, expr);
+                }
+            }
+            Statement::Load { engine, address, part, data } => {
+                self.writes.insert(State::Engine(*engine));
+                for expr in [address, part, data] {
                     self.read(module, expr);
                 }
             }
@@ -124,7 +130,7 @@ pub fn order(module: &Module, effects: &[Effects]) -> Vec<usize> {
             .iter()
             .position(free)
             .or_else(|| left.iter().position(|candidate| !fills(candidate)))
-            .expect("invariant: an engine has one fill and one issue, which read no engine of each other");
+            .expect("invariant: an engine has one issue, and what fills and loads it reads no engine");
         order.push(left.remove(position));
     }
     order

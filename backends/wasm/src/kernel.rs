@@ -93,7 +93,13 @@ pub struct Weights {
     pub step_bytes: u32,
     /// Whether a weight takes two bytes rather than one.
     pub wide: bool,
+    /// Where weights are loaded: the address of a table of 32-bit distances from an address's first byte, one for
+    /// each weight of each load.
+    pub places: Option<u32>,
 }
+
+/// Bytes behind the weights of an address that take what the last load has too much.
+const SPARE: u32 = 16;
 
 impl Weights {
     /// Stores an engine's weights.
@@ -101,6 +107,9 @@ impl Weights {
         let products = engine.products()?;
         let wide = form == Form::Scalar || products.weight_bits > 8;
         let order = order(form, engine);
+        if engine.is_loaded() {
+            return Some(Self::loaded(&order, wide, engine, image));
+        }
         let per_address = engine.weights_per_address() as usize;
         let mut bytes = Vec::with_capacity(order.len() * engine.weight_depth() as usize * (1 + usize::from(wide)));
         for step in engine.weights.chunks_exact(per_address) {
@@ -110,7 +119,30 @@ impl Weights {
             }
         }
         let step_bytes = order.len() as u32 * (1 + u32::from(wide));
-        Some(Self { base: image.place(bytes), step_bytes, wide })
+        Some(Self { base: image.place(bytes), step_bytes, wide, places: None })
+    }
+
+    /// Room for weights that are loaded, and where each goes.
+    fn loaded(order: &[Option<u32>], wide: bool, engine: &Engine, image: &mut Image) -> Self {
+        let bytes = 1 + u32::from(wide);
+        let end = order.len() as u32 * bytes;
+        let mut places = vec![end; engine.weights_per_address() as usize];
+        for (place, index) in (0..).zip(order) {
+            if let Some(index) = index {
+                places[*index as usize] = place * bytes;
+            }
+        }
+        let step_bytes = end + SPARE;
+        let lanes = engine.weights_per_load();
+        let table = (0..engine.loads_per_address() * lanes).flat_map(|at| {
+            let (address, position) = engine.loaded_place(at / lanes, at % lanes);
+            let known = position < engine.weights_per_address();
+            let place = if known { places[engine.loaded_weight(position) as usize] } else { end };
+            (address * step_bytes + place).to_le_bytes()
+        });
+        let table = image.place(table.collect());
+        let addresses = engine.weight_depth().next_multiple_of(engine.addresses_per_load());
+        Self { base: image.reserve(step_bytes * addresses), step_bytes, wide, places: Some(table) }
     }
 }
 

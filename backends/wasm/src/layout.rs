@@ -120,6 +120,9 @@ pub struct ChannelLayout {
     pub ready: u32,
     /// Three 64-bit counters, if stalls are counted.
     pub counters: Option<u32>,
+    /// Of a channel against the order of the modules, whose reader has its turn after the writer: `valid` and `data`
+    /// as they were when the cycle began, for the reader.
+    pub seen: Option<[u32; 2]>,
 }
 
 /// Addresses of a whole design.
@@ -143,9 +146,12 @@ impl Layout {
         let mut channels: Vec<ChannelLayout> = design
             .channels
             .iter()
-            .map(|_| ChannelLayout {
+            .map(|channel| ChannelLayout {
                 ready: image.reserve(1),
                 counters: options.count_stalls.then(|| image.reserve(24)),
+                seen: design
+                    .is_feedback(channel)
+                    .then(|| [1, value_bytes(channel.ty)].map(|bytes| image.reserve(bytes))),
                 ..ChannelLayout::default()
             })
             .collect();
@@ -175,8 +181,10 @@ impl Layout {
         }
         for (module, layout) in design.modules.iter().zip(&mut modules) {
             for (input, &channel) in module.inputs.iter().zip(&layout.inputs) {
-                layout.signals[input.valid.0 as usize] = channels[channel].valid;
-                layout.signals[input.data.0 as usize] = channels[channel].data;
+                let ChannelLayout { valid, data, seen, .. } = channels[channel];
+                let [valid, data] = seen.unwrap_or([valid, data]);
+                layout.signals[input.valid.0 as usize] = valid;
+                layout.signals[input.data.0 as usize] = data;
             }
             for (output, &channel) in module.outputs.iter().zip(&layout.outputs) {
                 layout.signals[output.ready.0 as usize] = channels[channel].ready;

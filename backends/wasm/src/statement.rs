@@ -39,6 +39,7 @@ impl Emitter<'_> {
             | Statement::Write { .. }
             | Statement::Launch { .. }
             | Statement::Fill { .. }
+            | Statement::Load { .. }
             | Statement::Issue { .. } => true,
         }
     }
@@ -84,6 +85,7 @@ impl Emitter<'_> {
             }
             Statement::Launch { pipeline, arguments } => self.launch(*pipeline, arguments),
             Statement::Fill { engine, row, column, group, data } => self.fill(*engine, row, column, group, data),
+            Statement::Load { engine, address, part, data } => self.take_weights(*engine, address, part, data),
             Statement::Issue { engine, step } => self.issue(*engine, step),
         }
     }

@@ -173,6 +173,36 @@ impl Emitter<'_> {
         }
     }
 
+    /// Weights enter the weight memory, one by one to their places.
+    pub fn take_weights(&mut self, id: EngineId, address: &Expr, part: &Expr, data: &Expr) {
+        let engine = self.module.engine(id);
+        let Some(weights) = &self.layout.windows[id.0 as usize].weights else { return };
+        let (Some(places), Some(products)) = (weights.places, engine.products()) else { return };
+        let (base, step_bytes, wide) = (weights.base, weights.step_bytes, weights.wide);
+        let (bits, lanes) = (products.weight_bits, engine.weights_per_load());
+        let from = self.place(data);
+        self.index(address);
+        self.code.op().i32_const((step_bytes * engine.addresses_per_load()) as i32).i32_mul();
+        let target = self.code.keep(ValType::I32);
+        self.index(part);
+        self.code.op().i32_const(4 * lanes as i32).i32_mul();
+        let row = self.code.keep(ValType::I32);
+        for lane in 0..lanes {
+            let (byte, shift) = (lane * bits / 8, lane * bits % 8);
+            self.code.op().local_get(row).i32_load(at(places + 4 * lane)).local_get(target).i32_add();
+            self.push_base(from);
+            let mut op = self.code.op();
+            // Four bytes hold any field of up to 16 bits.
+            op.i32_load(at(from.offset + byte)).i32_const((32 - bits - shift) as i32).i32_shl();
+            op.i32_const((32 - bits) as i32).i32_shr_s();
+            if wide {
+                op.i32_store16(at(base));
+            } else {
+                op.i32_store8(at(base));
+            }
+        }
+    }
+
     /// One step: the reduction, and the result's launch after the last step.
     pub fn issue(&mut self, id: EngineId, step: &Step) {
         self.check_step(id, step);

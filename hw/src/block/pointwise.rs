@@ -169,7 +169,7 @@ pub fn product(name: &str, sizes: &Operands, op: &QMul) -> Module {
     let value = vector(&b, values);
     let products = b.stage(pipeline, "xy", value);
     let accumulator = b.ty(&products.into());
-    let parameters = Parameters { biases: &[0], requantize: &op.requantize, channels: 1 };
+    let parameters = Parameters { biases: &[0], requantize: &op.requantize, channels: 1, in_logic: false };
     let requantizer = Requantizer::new(&mut b, &parameters, accumulator, sizes.output, sizes.multiplier_width);
     let valid = b.valid_of(pipeline);
     let mut statements = pair.statements;

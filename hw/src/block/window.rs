@@ -7,55 +7,29 @@
 //!
 //! Where a second stream moves the taps ([`Displacement`]), a window's taps are read one at a
 //! time, and a row is needed as long as any offset within reach could lead to it.
+//!
+//! Weights are constants of the circuit, or come from outside: once after a reset, before the first window, or tile by
+//! tile for every block of rows (`streamed`).
 
 mod displaced;
+mod folding;
 mod geometry;
+mod load;
+mod outside;
+mod streamed;
 
 use super::fifo::CreditFifo;
 use super::requantize::{Parameters, Requantizer};
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, when};
-use crate::rtl::engine::{EngineShape, Multiplier, NofM, ParallelTaps, Products, Reduce, Step};
+use crate::rtl::engine::{EngineShape, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
-use crate::rtl::{MemoryStyle, Module, Statement, Ty};
+use crate::rtl::{Module, Statement, Ty};
 use displaced::{Decision, Displacer, Placement, wrapped};
+pub use folding::{Bus, Folding, WeightSource};
 pub use geometry::{Displacement, WindowGeometry};
-use serde::{Deserialize, Serialize};
-
-/// How a window operation is folded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Folding {
-    /// Taps read in one step.
-    pub parallel: ParallelTaps,
-    /// Channels read in one step (SIMD); divides the channels of a convolution group.
-    pub lanes: u32,
-    /// Output channels computed at once (PE); divides the outputs of a group. Equal to `lanes`
-    /// for depthwise convolutions and pools.
-    pub outputs: u32,
-    /// Lanes of the output stream; divides `outputs`.
-    pub stream: u32,
-    /// Pattern of zeros by which a convolution that is not depthwise saves products; its run
-    /// divides `lanes`.
-    pub pattern: Option<NofM>,
-    /// What forms the products of a convolution.
-    pub multiplier: Multiplier,
-    /// Where the weights of a convolution live.
-    pub weight_memory: MemoryStyle,
-}
-
-impl Folding {
-    /// A folding of a reduction without products.
-    pub fn without_products(parallel: ParallelTaps, lanes: u32) -> Self {
-        Self {
-            parallel,
-            lanes,
-            outputs: lanes,
-            stream: lanes,
-            pattern: None,
-            multiplier: Multiplier::Single,
-            weight_memory: MemoryStyle::Distributed,
-        }
-    }
-}
+use load::Loader;
+pub use outside::WeightSupply;
+pub use streamed::Blocks;
 
 /// What is computed over a window.
 #[derive(Clone, Debug)]
@@ -156,6 +130,9 @@ impl Nest {
 
 /// Rows of the window memory of a folded convolution with so many groups, or of a pool.
 pub fn ring_rows(extent: &WindowGeometry, folding: &Folding, groups: Option<u32>) -> u32 {
+    if let WeightSource::Streamed { rows, .. } = folding.source {
+        return extent.block_rows(Blocks::new(extent.output[0], rows));
+    }
     let nest = Nest::new(extent, folding, groups);
     extent.ring_rows(extent.input[2] / folding.lanes, nest.groups * nest.results * nest.steps())
 }
@@ -178,16 +155,21 @@ impl Window<'_> {
     }
 
     fn reduce(&self, nest: &Nest) -> Reduce {
+        self.reduce_with(match self.folding.source {
+            WeightSource::Constant | WeightSource::Loaded(_) => nest.groups * nest.results * nest.steps(),
+            WeightSource::Streamed { .. } => 2 * self.tile_addresses(nest),
+        })
+    }
+
+    /// The reduction with a weight memory of so many addresses.
+    fn reduce_with(&self, addresses: u32) -> Reduce {
+        let depthwise = self.nest().depthwise;
         match self.computation {
             Computation::Convolution { weight_bits, .. } => {
-                let Folding { outputs, pattern, multiplier, weight_memory, .. } = self.folding;
-                let addresses = nest.groups * nest.results * nest.steps();
-                let products = Products { weight_bits, addresses, multiplier, memory: weight_memory };
-                if nest.depthwise {
-                    Reduce::Depthwise { products }
-                } else {
-                    Reduce::Dense { outputs, pattern, products }
-                }
+                let Folding { outputs, pattern, multiplier, weight_memory, source, .. } = self.folding;
+                let loaded = source.bus().map(|bus| bus.bytes);
+                let products = Products { weight_bits, addresses, multiplier, memory: weight_memory, loaded };
+                if depthwise { Reduce::Depthwise { products } } else { Reduce::Dense { outputs, pattern, products } }
             }
             Computation::Sum(_) => Reduce::Sum,
             Computation::Max => Reduce::Max,
@@ -196,6 +178,10 @@ impl Window<'_> {
 
     /// The engine without its weights.
     pub fn engine_shape(&self) -> EngineShape {
+        self.shape_with(self.reduce(&self.nest()))
+    }
+
+    fn shape_with(&self, reduce: Reduce) -> EngineShape {
         let WindowGeometry { input: [height, width, channels], kernel, dilations, displacement, .. } = self.extent;
         // A moved tap is a window of its own.
         let (kernel, dilations) = if displacement.is_some() { ([1, 1], [1, 1]) } else { (kernel, dilations) };
@@ -209,7 +195,7 @@ impl Window<'_> {
             dilations,
             pad_value: self.pad_value,
             parallel: self.folding.parallel,
-            reduce: self.reduce(&self.nest()),
+            reduce,
             accumulator: self.accumulator,
         }
     }
@@ -280,6 +266,9 @@ impl Window<'_> {
 
     /// The module.
     pub fn generate(&self) -> Module {
+        if let WeightSource::Streamed { rows, .. } = self.folding.source {
+            return self.generate_streamed(Blocks::new(self.extent.output[0], rows));
+        }
         let extent = self.extent;
         let WindowGeometry { input: [height, width, channels], output: [out_height, out_width, out_channels], .. } =
             extent;
@@ -372,8 +361,10 @@ impl Window<'_> {
 
         let beats = folding.outputs / folding.stream;
         let steps = nest.steps();
-        let (engine, engine_valid, engine_result) =
-            b.engine("engine", self.engine_shape(), self.ordered_weights(&nest));
+        let shape = self.engine_shape();
+        let constant = if shape.is_loaded() { Vec::new() } else { self.ordered_weights(&nest) };
+        let (engine, engine_valid, engine_result) = b.engine("engine", shape, constant);
+        let loader = self.tiles().map(|tiles| Loader::new(&mut b, engine, &shape, &tiles, false));
         let requantizer = match &self.computation {
             Computation::Convolution { parameters, .. } | Computation::Sum(parameters) => {
                 let accumulator = self.accumulator.by(folding.stream);
@@ -389,6 +380,9 @@ impl Window<'_> {
         let mut ready_to_start = and(available, queue.has_free(beats));
         if let Taps::Displaced(displacer) = &taps {
             ready_to_start = and(ready_to_start, displacer.is_known());
+        }
+        if let Some(loader) = &loader {
+            ready_to_start = and(ready_to_start, loader.is_loaded());
         }
         let start = b.wire("start", ready_to_start);
         let issue = match first {
@@ -501,6 +495,7 @@ impl Window<'_> {
             ),
         ];
         statements.extend(pixel_served);
+        statements.extend(loader.into_iter().flat_map(|loader| loader.serve(None)));
         if let Some((valid, step, freed)) = placed {
             statements.push(branch(
                 valid,

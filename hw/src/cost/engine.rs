@@ -1,9 +1,9 @@
 //! Resources of an engine's expansion.
 
-use super::{Held, Resources, block_rams, ram_luts, register_ram, rom_luts};
+use super::{Held, Resources, block_rams, ram, rom_luts};
 use crate::cost::logic::{dsps, select};
 use crate::device::Device;
-use crate::rtl::engine::{EngineShape, Multiplier};
+use crate::rtl::engine::{EngineShape, Multiplier, WeightBanks};
 use crate::rtl::{MemoryStyle, Ty};
 
 /// Window memory, tap selection, weights, gathering, products, trees and accumulators. Weights
@@ -32,8 +32,18 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
         let width = u64::from(engine.weight_word_bits());
         let depth = u64::from(products.addresses);
         total += weight_memory(engine, device);
+        if let Some(bytes) = products.loaded {
+            // The load that enters, and the enables of its banks.
+            let address = u64::from(Ty::holding(depth.saturating_sub(1)).bits);
+            let (banks, addresses) = (engine.weight_banks(), u64::from(engine.addresses_per_load()));
+            total.ff += u64::from(banks.width.max(banks.last) + banks.count) + address;
+            total.lut += 4 * u64::from(bytes) + u64::from(banks.count);
+            // One of the addresses that lie side by side is selected.
+            total.lut += select(width, addresses, device);
+            total.ff += if addresses > 1 { (addresses - 1) * width } else { 0 };
+        }
         // A block RAM holds the first of the word's two registers.
-        let registers = if products.memory == MemoryStyle::Block { 1 } else { 2 };
+        let registers = if matches!(products.memory, MemoryStyle::Block | MemoryStyle::Large) { 1 } else { 2 };
         total.ff += if depth > 1 { registers * width } else { 0 };
         if let Some(pattern) = engine.pattern() {
             // Tables join in pairs into wider multiplexers.
@@ -87,13 +97,10 @@ fn banks(engine: &EngineShape) -> [u64; 2] {
 fn window_memory(engine: &EngineShape, device: &Device) -> Resources {
     let word = u64::from(engine.word.width());
     let [banks, depth] = banks(engine);
-    let bank = match device.family.ram_style(word, depth) {
-        MemoryStyle::Block => Resources { bram: block_rams(word, depth, device), ..Resources::default() },
-        MemoryStyle::Registers => {
-            let bank = register_ram(word, depth, device);
-            Resources { ff: bank.ff + word, ..bank }
-        }
-        MemoryStyle::Distributed => Resources { lut: ram_luts(word, depth, device), ff: word, ..Resources::default() },
+    let style = device.family.ram_style(word, depth);
+    let bank = Resources {
+        ff: if matches!(style, MemoryStyle::Block | MemoryStyle::Large) { 0 } else { word },
+        ..ram(word, depth, style, device)
     };
     Resources::of_each(|part| banks * bank[part])
 }
@@ -101,9 +108,15 @@ fn window_memory(engine: &EngineShape, device: &Device) -> Resources {
 fn weight_memory(engine: &EngineShape, device: &Device) -> Resources {
     let Some(products) = engine.products() else { return Resources::default() };
     let (width, depth) = (u64::from(engine.weight_word_bits()), u64::from(products.addresses));
+    if products.loaded.is_some() {
+        let WeightBanks { width, last, count, depth } = engine.weight_banks();
+        let bank = |width: u32| ram(width.into(), depth.into(), products.memory, device);
+        let (full, last) = (bank(width), bank(last));
+        return Resources::of_each(|part| u64::from(count.saturating_sub(1)) * full[part] + last[part]);
+    }
     match products.memory {
         MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
-        MemoryStyle::Distributed | MemoryStyle::Registers => {
+        MemoryStyle::Distributed | MemoryStyle::Registers | MemoryStyle::Large => {
             Resources { lut: rom_luts(width, depth, device), ..Resources::default() }
         }
     }

@@ -112,6 +112,13 @@ pub fn statement(module: &Module, statement: &Statement, device: &Device) -> Res
             }
             total
         }
+        Statement::Load { address, part, data, .. } => {
+            let mut total = Resources::default();
+            for part in [address, part, data] {
+                total += expression(module, part, device);
+            }
+            total
+        }
         Statement::Issue { step, .. } => {
             let mut total = Resources::default();
             for part in

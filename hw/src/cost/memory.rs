@@ -13,6 +13,8 @@ pub struct Held {
     pub bits: u64,
     /// Block RAMs, the smallest that stand alone.
     pub bram: u64,
+    /// Large RAMs.
+    pub uram: u64,
     /// Look-up tables.
     pub lut: u64,
 }
@@ -30,7 +32,7 @@ pub struct MemoryShares {
 
 impl Held {
     pub(super) fn new(bits: u64, resources: Resources) -> Self {
-        Self { bits, bram: resources.bram, lut: resources.lut }
+        Self { bits, bram: resources.bram, uram: resources.uram, lut: resources.lut }
     }
 }
 
@@ -38,6 +40,7 @@ impl AddAssign for Held {
     fn add_assign(&mut self, other: Self) {
         self.bits += other.bits;
         self.bram += other.bram;
+        self.uram += other.uram;
         self.lut += other.lut;
     }
 }
@@ -66,6 +69,7 @@ pub fn memory_shares(module: &Module, device: &Device) -> MemoryShares {
             MemoryUse::Constants => shares.weights += held,
             MemoryUse::Buffer => shares.line_buffer += held,
             MemoryUse::Queue => shares.queue += held,
+            MemoryUse::Outside => {}
         }
     }
     for engine in &module.engines {
@@ -79,35 +83,33 @@ pub(super) fn of_memory(memory: &Memory, device: &Device) -> Resources {
     let width = u64::from(memory.word.width());
     let depth = u64::from(memory.depth);
     let rom = memory.contents.is_some();
-    let style = if rom { memory.style } else { device.family.ram_style(width, depth) };
-    match style {
+    if !rom {
+        return ram(width, depth, device.family.ram_style(width, depth), device);
+    }
+    match memory.style {
         MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
-        MemoryStyle::Registers => register_ram(width, depth, device),
-        MemoryStyle::Distributed => {
-            let lut = if rom { rom_luts(width, depth, device) } else { ram_luts(width, depth, device) };
-            Resources { lut, ..Resources::default() }
+        MemoryStyle::Distributed | MemoryStyle::Registers | MemoryStyle::Large => {
+            Resources { lut: rom_luts(width, depth, device), ..Resources::default() }
         }
     }
 }
 
-/// Block RAMs of a simple dual-port memory, over the aspect ratios that the device has.
-pub(super) fn block_rams(width: u64, depth: u64, device: &Device) -> u64 {
-    let mut best = u64::MAX;
-    let mut ratio = u64::from(device.family.bram_width);
-    let mut words = device.family.bram_bits / ratio;
-    while ratio >= 1 {
-        best = best.min(width.div_ceil(ratio) * depth.div_ceil(words));
-        // Narrow ratios lose the parity bits.
-        ratio = if ratio % 9 == 0 && ratio > 9 {
-            ratio / 2
-        } else if ratio == 9 {
-            4
-        } else {
-            ratio / 2
-        };
-        words *= 2;
+/// A memory that is written.
+pub(super) fn ram(width: u64, depth: u64, style: MemoryStyle, device: &Device) -> Resources {
+    match style {
+        MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
+        MemoryStyle::Registers => register_ram(width, depth, device),
+        MemoryStyle::Distributed => Resources { lut: ram_luts(width, depth, device), ..Resources::default() },
+        MemoryStyle::Large => {
+            let uram = device.family.large_ram.as_ref().map_or(0, |large| large.count(width, depth));
+            Resources { uram, ..Resources::default() }
+        }
     }
-    best
+}
+
+/// Block RAMs of a simple dual-port memory.
+pub(super) fn block_rams(width: u64, depth: u64, device: &Device) -> u64 {
+    device.family.block_rams(width, depth)
 }
 
 /// LUTs of a ROM in logic. Contents that repeat cost less; this is the fitted mean.
@@ -121,7 +123,7 @@ pub(super) fn rom_luts(width: u64, depth: u64, device: &Device) -> u64 {
 
 /// LUTs of a small dual-port RAM in the family's shapes: the shallowest that holds all words, or banks of the
 /// deepest.
-pub(super) fn ram_luts(width: u64, depth: u64, device: &Device) -> u64 {
+fn ram_luts(width: u64, depth: u64, device: &Device) -> u64 {
     let family = &device.family;
     let shapes = &family.lut_ram;
     let Some(shape) = shapes.iter().find(|shape| depth <= shape.depth).or(shapes.last()) else { return 0 };
@@ -131,6 +133,6 @@ pub(super) fn ram_luts(width: u64, depth: u64, device: &Device) -> u64 {
 }
 
 /// A small dual-port RAM in flip-flops: its words, the read multiplexer, and a decoder of the write address.
-pub(super) fn register_ram(width: u64, depth: u64, device: &Device) -> Resources {
+fn register_ram(width: u64, depth: u64, device: &Device) -> Resources {
     Resources { ff: width * depth, lut: logic::select(width, depth, device) + depth, ..Resources::default() }
 }

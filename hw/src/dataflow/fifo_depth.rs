@@ -26,6 +26,7 @@
 
 use super::{KernelNode, Sink};
 use crate::block::top_peaks;
+use crate::block::window::{Blocks, WeightSource};
 use crate::frame::FrameTime;
 use crate::kernel::Kernel;
 use lutweave_ir::{Graph, NodeId};
@@ -40,7 +41,7 @@ pub fn assign(graph: &Graph, kernels: &mut [KernelNode]) -> BTreeMap<Sink, u64> 
     for node in kernels {
         let (id, kernel) = (node.node, &node.kernel);
         let operands = kernel.streams(&graph.node(id).operands);
-        let waits: Vec<Lateness> = (0..operands.len()).map(|position| waiting(kernel, position)).collect();
+        let waits: Vec<Lateness> = (0..operands.len()).map(|position| waiting(node, position)).collect();
         // When the kernel takes each operand, and the last of them.
         let lateness = |(operand, wait): (&NodeId, &Lateness)| late[operand.index()].plus(*wait);
         let mut together = operands.iter().zip(&waits).map(lateness).reduce(Lateness::together).unwrap_or_default();
@@ -102,9 +103,13 @@ const LATENCY: u64 = 64;
 
 /// Part of a frame of an operand that a stage waits for before it gives the result that has the
 /// same place in the frame: for what keeps the operand meanwhile, at most.
-fn waiting(kernel: &Kernel, position: usize) -> Lateness {
-    Lateness::always(match kernel {
+fn waiting(node: &KernelNode, position: usize) -> Lateness {
+    let source = node.folding.map(|folding| folding.source);
+    Lateness::always(match &node.kernel {
         Kernel::Convolution { extent, .. } if extent.displacement.is_some() && position > 0 => FrameTime::ZERO,
+        Kernel::Convolution { extent, .. } if let Some(WeightSource::Streamed { rows, .. }) = source => {
+            extent.block_lead(Blocks::new(extent.output[0], rows))
+        }
         Kernel::Convolution { extent, .. } | Kernel::Pool { extent, .. } => extent.lead(),
         Kernel::GlobalAveragePool { .. } => FrameTime::at_most(1, 1),
         Kernel::Upsample { input, factors, borders } => Repeated::new(*input, *factors, *borders).waiting(),

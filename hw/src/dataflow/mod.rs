@@ -161,6 +161,11 @@ impl Network {
                 Ok(_) => faults.push(fault(kernel.node, "its kernel is another than the graph's".to_owned())),
                 Err(refused) => faults.push(refused),
             }
+            let bus = |kernel: &KernelNode| kernel.folding.and_then(|folding| folding.source.bus());
+            let first = self.kernels.iter().find_map(bus);
+            if bus(kernel).is_some() && bus(kernel) != first {
+                faults.push(fault(kernel.node, "its weights come in other bursts than those of others".to_owned()));
+            }
             let windows = matches!(kernel.kernel, Kernel::Convolution { .. } | Kernel::Pool { .. });
             if windows != kernel.folding.is_some() {
                 faults.push(fault(kernel.node, "window kernels have a folding, and no others".to_owned()));

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{Edge, KernelNode, Network, Sink};
-use crate::block::window::Folding;
+use crate::block::window::{Bus, Folding, WeightSource};
 use crate::elaborate::lane_type;
 use crate::family::Family;
 use crate::kernel::kernel_of;
@@ -24,8 +24,12 @@ const TAPS: &[(ParallelTaps, &str)] =
     &[(ParallelTaps::One, "one"), (ParallelTaps::Row, "row"), (ParallelTaps::All, "all")];
 const PRODUCTS: &[(Multiplier, &str)] =
     &[(Multiplier::Single, "single"), (Multiplier::Paired, "paired"), (Multiplier::Logic, "logic")];
-const MEMORIES: &[(MemoryStyle, &str)] =
-    &[(MemoryStyle::Block, "block"), (MemoryStyle::Distributed, "distributed"), (MemoryStyle::Registers, "registers")];
+const MEMORIES: &[(MemoryStyle, &str)] = &[
+    (MemoryStyle::Block, "block"),
+    (MemoryStyle::Distributed, "distributed"),
+    (MemoryStyle::Registers, "registers"),
+    (MemoryStyle::Large, "large"),
+];
 
 /// The word of a value; every value has one.
 fn word<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
@@ -35,6 +39,9 @@ fn word<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
 /// The network as text, which [`parse()`] reads back. Operators are named as in the graph's text form.
 pub fn print(graph: &Graph, network: &Network) -> String {
     let mut text = format!("network {:?}\n", network.name);
+    if let Some(from) = network.family.large_from {
+        let _ = writeln!(text, "large from {from}");
+    }
     for kernel in &network.kernels {
         let KernelNode { node, lanes: [read, written], interval, latency, multipliers, folding, .. } = kernel;
         let name = graph.node(*node).op.name();
@@ -46,7 +53,18 @@ pub fn print(graph: &Graph, network: &Network) -> String {
         if let Some(rows) = kernel.rows() {
             let _ = write!(text, ", rows {rows}");
         }
-        if let Some(Folding { parallel, lanes, outputs, stream, pattern, multiplier, weight_memory }) = folding {
+        if let Some(Folding {
+            parallel,
+            lanes,
+            outputs,
+            stream,
+            pattern,
+            multiplier,
+            weight_memory,
+            source,
+            tables_in_logic,
+        }) = folding
+        {
             let _ = write!(text, ", taps {}, channels {lanes}", word(TAPS, parallel));
             if *multipliers > 0 {
                 let _ = write!(
@@ -56,6 +74,18 @@ pub fn print(graph: &Graph, network: &Network) -> String {
                     word(PRODUCTS, multiplier),
                     word(MEMORIES, weight_memory),
                 );
+                match source {
+                    WeightSource::Constant => {}
+                    WeightSource::Loaded(bus) => {
+                        let _ = write!(text, ", loaded {}x{}", bus.burst, bus.bytes);
+                    }
+                    WeightSource::Streamed { bus, rows } => {
+                        let _ = write!(text, ", streamed {}x{}, under {rows}", bus.burst, bus.bytes);
+                    }
+                }
+                if *tables_in_logic {
+                    text.push_str(", tables logic");
+                }
             }
         }
         text.push('\n');
@@ -88,6 +118,13 @@ pub fn parse(text: &str, graph: &Graph, family: &Arc<Family>) -> Result<Network,
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let read = match line.split_once(' ') {
             Some(("network", _)) if line == title => Ok(()),
+            Some(("large", rest)) => {
+                rest.strip_prefix("from ").ok_or("`from` is expected".to_owned()).and_then(|from| {
+                    let family = Family { large_from: Some(number(from)?), ..Family::clone(&network.family) };
+                    network.family = Arc::new(family);
+                    Ok(())
+                })
+            }
             Some(("kernel", rest)) => kernel(rest, graph).map(|kernel| network.kernels.push(kernel)),
             Some(("stream", rest)) => edge(rest).map(|edge| network.edges.push(edge)),
             _ => Err(format!("`{title}`, a kernel or a stream is expected")),
@@ -183,7 +220,22 @@ fn folding(properties: &Properties) -> Result<Folding, String> {
         pattern,
         multiplier: properties.one_of("products", PRODUCTS)?,
         weight_memory: properties.one_of("weights", MEMORIES)?,
+        source: source(properties)?,
+        tables_in_logic: properties.get("tables") == Ok("logic"),
     })
+}
+
+/// Weights are constants where nothing is said.
+fn source(properties: &Properties) -> Result<WeightSource, String> {
+    let bus = |text: &str| {
+        let (burst, bytes) = text.split_once('x').ok_or_else(|| format!("`{text}` is not `BEATSxBYTES`"))?;
+        Ok::<Bus, String>(Bus { bytes: number(bytes)?, burst: number(burst)? })
+    };
+    match (properties.get("loaded"), properties.get("streamed")) {
+        (Ok(text), _) => Ok(WeightSource::Loaded(bus(text)?)),
+        (_, Ok(text)) => Ok(WeightSource::Streamed { bus: bus(text)?, rows: properties.number("under")? }),
+        _ => Ok(WeightSource::Constant),
+    }
 }
 
 fn edge(line: &str) -> Result<Edge, String> {

@@ -122,6 +122,7 @@ impl<'a> WindowParts<'a> {
             biases: &self.biases,
             requantize,
             channels,
+            in_logic: folding.tables_in_logic,
         };
         let input = lane_type(self.graph.node(node.operands[0]).ty.element);
         let (computation, pad_value) = match &node.op {
@@ -158,7 +159,11 @@ impl<'a> WindowParts<'a> {
             input,
             offsets: node.operands.get(3).map_or(input, |&offsets| lane_type(self.graph.node(offsets).ty.element)),
             output: lane_type(node.ty.element),
-            accumulator: self.accumulator,
+            // Of weights that are loaded the circuit knows no bounds: they may be negative.
+            accumulator: match self.accumulator {
+                Ty { signed: false, bits, .. } if !folding.source.is_constant() => Ty::signed(bits + 1),
+                accumulator => accumulator,
+            },
             multiplier_width: self.multiplier_width,
         }
     }
@@ -185,7 +190,12 @@ pub fn module(
         }
         (Kernel::GlobalAveragePool { pixels, channels }, Op::QAveragePool(pool)) => {
             let biases = [i64::from(pool.bias)];
-            let parameters = Parameters { biases: &biases, requantize: &pool.requantize, channels: *channels as usize };
+            let parameters = Parameters {
+                biases: &biases,
+                requantize: &pool.requantize,
+                channels: *channels as usize,
+                in_logic: false,
+            };
             let (lo, hi) = accumulator_range(graph, id);
             let global = Global {
                 input: operand(0),

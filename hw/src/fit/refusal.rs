@@ -45,6 +45,7 @@ fn largest(fitted: &Fitted, device: &Device) -> String {
 
 /// What the memories of each node are used for, in the order of the circuit's modules.
 pub fn by_node(fitted: &Fitted, device: &Device) -> Vec<(String, MemoryShares)> {
+    let device = &fitted.device(device);
     let mut nodes: Vec<(String, MemoryShares)> = Vec::new();
     for module in &fitted.design.modules {
         let shares = memory_shares(module, device);

@@ -3,6 +3,7 @@
 use super::fold::{Fold, Styles, folds};
 use super::form::WeightForm;
 use super::price::priced;
+use crate::block::window::WeightSource;
 use crate::cost::{Resources, pairs_fit};
 use crate::dataflow::{KernelNode, Network};
 use crate::device::Device;
@@ -58,8 +59,8 @@ impl Choice {
 pub fn options(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, device: &Device) -> Vec<Choice> {
     let mut choices = all_implementations(graph, id, kernel, form, device);
     let costs = |choice: &Choice| {
-        let Resources { lut, ff, dsp, bram } = choice.resources;
-        [u64::from(choice.fold.multipliers), lut, ff, dsp, bram]
+        let Resources { lut, ff, dsp, bram, uram } = choice.resources;
+        [u64::from(choice.fold.multipliers), lut, ff, dsp, bram, uram]
     };
     choices.sort_by_key(|choice| (choice.fold.cycles, costs(choice)));
     let mut kept: BTreeMap<(u32, u32), Vec<Choice>> = BTreeMap::new();
@@ -153,8 +154,19 @@ pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Devi
     if !faults.is_empty() {
         return Err(Diagnostics(faults));
     }
+    Ok(network(graph, &kernels, choices, device))
+}
+
+/// The network of choices that are known to be possible.
+pub(crate) fn network(
+    graph: &Graph,
+    kernels: &[(NodeId, Kernel)],
+    choices: &BTreeMap<NodeId, Choice>,
+    device: &Device,
+) -> Network {
     let mut built: Vec<KernelNode> = Vec::with_capacity(kernels.len());
     for (node, kernel) in kernels {
+        let (node, kernel) = (*node, kernel.clone());
         let operands = &graph.node(node).operands;
         let producer = operands.first().and_then(|operand| built.iter().find(|other| other.node == *operand));
         let passed = producer.map_or(1, |producer| producer.lanes[1]);
@@ -175,7 +187,7 @@ pub fn assemble(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Devi
             folding: fold.folding,
         });
     }
-    Ok(Network::new(graph, built, &device.family))
+    Network::new(graph, built, &device.family)
 }
 
 /// Whether the actual weights allow a fold that was perhaps listed for assumed ones.
@@ -192,6 +204,7 @@ fn check(fold: &Fold, graph: &Graph, id: NodeId, kernel: &Kernel, device: &Devic
     let Some(folding) = fold.folding.filter(|_| plain.products > 0) else {
         return Ok(());
     };
+    may_come(folding.source, kernel, folding.pattern)?;
     let paired = folding.multiplier == Multiplier::Paired;
     let element = lane_type(graph.node(graph.node(id).operands[0]).ty.element);
     let dense = !matches!(kernel, Kernel::Convolution { extent, groups } if extent.is_depthwise(*groups));
@@ -211,6 +224,27 @@ fn check(fold: &Fold, graph: &Graph, id: NodeId, kernel: &Kernel, device: &Devic
         return Err(format!("{} has {multipliers} multipliers, not {}", describe(fold), fold.multipliers));
     }
     Ok(())
+}
+
+/// Whether the weights of a kernel may come from there.
+///
+/// # Errors
+/// Why not.
+pub fn may_come(source: WeightSource, kernel: &Kernel, pattern: Option<NofM>) -> Result<(), String> {
+    let Kernel::Convolution { extent, groups } = kernel else {
+        return if source.is_constant() { Ok(()) } else { Err("it has no weights that may come from outside".into()) };
+    };
+    match source {
+        WeightSource::Constant => Ok(()),
+        _ if pattern.is_some() => Err("weights in a pattern are not loaded".into()),
+        WeightSource::Streamed { .. } if extent.is_depthwise(*groups) || extent.displacement.is_some() => {
+            Err("weights of depthwise and of deformable convolutions are not streamed".into())
+        }
+        WeightSource::Streamed { rows, .. } if rows == 0 || rows > extent.output[0] => {
+            Err(format!("there are no blocks of {rows} rows in {}", extent.output[0]))
+        }
+        WeightSource::Loaded(_) | WeightSource::Streamed { .. } => Ok(()),
+    }
 }
 
 fn describe(fold: &Fold) -> String {

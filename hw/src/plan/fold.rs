@@ -2,7 +2,7 @@
 
 use super::form::WeightForm;
 use crate::block::top_peaks;
-use crate::block::window::{Folding, WindowGeometry};
+use crate::block::window::{Folding, WeightSource, WindowGeometry};
 use crate::cost::pairs_fit;
 use crate::dataflow::KernelNode;
 use crate::device::Device;
@@ -239,7 +239,18 @@ impl Convolution<'_> {
                 let field = self.form.bits * shared + (shared - 1) + pattern.map_or(0, NofM::index_bits);
                 let addresses = steps * results;
                 for weight_memory in self.memories(products / shared * field, addresses) {
-                    let folding = Folding { parallel, lanes, outputs, stream, pattern, multiplier, weight_memory };
+                    let (source, tables_in_logic) = (WeightSource::Constant, false);
+                    let folding = Folding {
+                        parallel,
+                        lanes,
+                        outputs,
+                        stream,
+                        pattern,
+                        multiplier,
+                        weight_memory,
+                        source,
+                        tables_in_logic,
+                    };
                     table.push(Fold {
                         folding: Some(folding),
                         input_lanes: lanes,
@@ -258,7 +269,9 @@ impl Convolution<'_> {
         let usual = MemoryStyle::usual(u64::from(width), u64::from(depth));
         let other = match usual {
             MemoryStyle::Block => (MemoryStyle::Distributed, depth <= DEEPEST_LOGIC),
-            MemoryStyle::Distributed | MemoryStyle::Registers => (MemoryStyle::Block, depth >= SHALLOWEST_BLOCK),
+            MemoryStyle::Distributed | MemoryStyle::Registers | MemoryStyle::Large => {
+                (MemoryStyle::Block, depth >= SHALLOWEST_BLOCK)
+            }
         };
         let other = (self.styles == Styles::All && other.1).then_some(other.0);
         std::iter::once(usual).chain(other)

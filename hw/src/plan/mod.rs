@@ -3,12 +3,15 @@
 mod choice;
 mod fold;
 mod form;
+mod outside;
 mod price;
 mod select;
 
-pub use choice::{Choice, all_implementations, assemble, form_of, kernels, options};
+pub(crate) use choice::network;
+pub use choice::{Choice, all_implementations, assemble, form_of, kernels, may_come, options};
 pub use fold::{Fold, divisors, gcd};
 pub use form::WeightForm;
+pub(crate) use outside::{Move, loaded, moves};
 pub use price::{conversion, price};
 pub use select::{Planner, plan};
 

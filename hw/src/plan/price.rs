@@ -9,13 +9,13 @@ use super::Choice;
 use super::fold::{Fold, Styles, folds, gcd};
 use super::form::WeightForm;
 use crate::block::width_converter;
-use crate::block::window::Folding;
+use crate::block::window::{Folding, WeightSource};
 use crate::cost::{Resources, estimate_module, of_engine};
 use crate::device::Device;
 use crate::elaborate::{Assumption, WindowParts, module};
 use crate::kernel::Kernel;
 use crate::rtl::Ty;
-use crate::rtl::engine::ParallelTaps;
+use crate::rtl::engine::{ParallelTaps, WeightBanks};
 use lutweave_ir::{Graph, NodeId};
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub struct Pricer<'a> {
     kernel: &'a Kernel,
     device: &'a Device,
     parts: Option<WindowParts<'a>>,
-    /// By taps, lanes, outputs and engine latency: what surrounds the engine.
-    around: BTreeMap<(ParallelTaps, u32, u32, u32), Resources>,
+    /// By taps, lanes, outputs, engine latency, source of the weights and place of tables: what surrounds the engine.
+    around: BTreeMap<(ParallelTaps, u32, u32, u32, WeightSource, bool), Resources>,
 }
 
 impl<'a> Pricer<'a> {
@@ -43,6 +43,24 @@ impl<'a> Pricer<'a> {
         Self { graph, node, kernel, device, parts, around: BTreeMap::new() }
     }
 
+    /// The same with the weights of a convolution from somewhere else, in memory that suits their number; the bytes
+    /// that come from outside for every frame.
+    pub fn supplied(&mut self, fold: &Fold, source: WeightSource) -> Option<(Choice, u64)> {
+        let parts = self.parts.as_ref()?;
+        let mut folding = Folding { source, ..fold.folding? };
+        let shape = parts.window("", folding).engine_shape();
+        let banks = shape.weight_banks();
+        folding.weight_memory = self.device.family.ram_style(banks.width.into(), banks.depth.into());
+        let traffic = parts.window("", folding).traffic();
+        let fold = Fold { folding: Some(folding), ..*fold };
+        Some((Choice { fold, resources: self.price(&fold) }, traffic))
+    }
+
+    /// The banks of a folding's weight memory, where weights are loaded.
+    pub fn weight_banks(&self, fold: &Fold) -> Option<WeightBanks> {
+        Some(self.parts.as_ref()?.window("", fold.folding?).engine_shape().weight_banks())
+    }
+
     /// Resources of a folding.
     pub fn price(&mut self, fold: &Fold) -> Resources {
         let Self { graph, node, kernel, device, parts, around } = self;
@@ -50,8 +68,8 @@ impl<'a> Pricer<'a> {
             (Kernel::Input | Kernel::Reshape | Kernel::Constant, _, _) => Resources::default(),
             (_, Some(folding), Some(parts)) => {
                 let engine = parts.window("", folding).engine_shape();
-                let Folding { parallel, lanes, outputs, .. } = folding;
-                let key = (parallel, lanes, outputs, engine.latency());
+                let Folding { parallel, lanes, outputs, source, tables_in_logic, .. } = folding;
+                let key = (parallel, lanes, outputs, engine.latency(), source, tables_in_logic);
                 let around = around.entry(key).or_insert_with(|| {
                     let module = parts.window("", folding).generate();
                     let mut total = estimate_module(&module, device);

@@ -3,6 +3,7 @@
 use super::Choice;
 use super::choice::{assemble, form_of, kernels};
 use super::fold::Styles;
+use super::form::WeightForm;
 use super::price::{conversion, priced};
 use crate::cost::{Part, Resources};
 use crate::dataflow::Network;
@@ -34,6 +35,7 @@ pub struct Planner<'a> {
 struct Candidates {
     node: NodeId,
     kernel: Kernel,
+    form: WeightForm,
     /// Those with hardware multipliers.
     table: Vec<Choice>,
 }
@@ -49,7 +51,7 @@ impl<'a> Planner<'a> {
             .map(|(node, kernel)| {
                 let form = form_of(graph, node, &kernel);
                 let table = priced(graph, node, &kernel, &form, device, Styles::Usual);
-                Candidates { node, kernel, table }
+                Candidates { node, kernel, form, table }
             })
             .collect();
         Ok(Self { graph, device, stages })
@@ -61,6 +63,11 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Fewer multipliers than the graph needs.
     pub fn plan(&self, multipliers: u32) -> Result<Network, Diagnostics> {
+        assemble(self.graph, &self.choose(multipliers)?, self.device)
+    }
+
+    /// The choices of [`Planner::plan`].
+    pub(crate) fn choose(&self, multipliers: u32) -> Result<BTreeMap<NodeId, Choice>, Diagnostics> {
         let least = |stage: &Candidates| stage.table.iter().map(|choice| u64::from(choice.multipliers())).min();
         let fewest: u64 = self.stages.iter().filter_map(least).sum();
         if fewest > u64::from(multipliers) {
@@ -105,7 +112,12 @@ impl<'a> Planner<'a> {
             chosen.insert(stage.node, *choice);
         }
         self.spill(&mut chosen, target, multipliers);
-        assemble(self.graph, &chosen, self.device)
+        Ok(chosen)
+    }
+
+    /// The stages, with the forms of their weights.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (NodeId, &Kernel, &WeightForm)> {
+        self.stages.iter().map(|stage| (stage.node, &stage.kernel, &stage.form))
     }
 
     /// Parts of the device as one number: the sum of the shares of each kind, in millionths.
@@ -127,8 +139,7 @@ impl<'a> Planner<'a> {
         let mut moves: Vec<(u64, NodeId, Choice)> = Vec::new();
         for stage in &self.stages {
             let Some(now) = chosen.get(&stage.node).filter(|choice| choice.multipliers() > 0) else { continue };
-            let form = form_of(self.graph, stage.node, &stage.kernel);
-            let logic = priced(self.graph, stage.node, &stage.kernel, &form, self.device, Styles::All)
+            let logic = priced(self.graph, stage.node, &stage.kernel, &stage.form, self.device, Styles::All)
                 .into_iter()
                 .filter(|choice| choice.multiplier() == Some(Multiplier::Logic) && choice.cycles() <= target)
                 .filter(|choice| choice.fold.input_lanes == now.fold.input_lanes)

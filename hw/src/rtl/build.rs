@@ -108,10 +108,23 @@ impl Builder {
         self.add_memory(name, word, depth, None, MemoryUse::Queue)
     }
 
+    /// The contents of a memory outside the chip.
+    pub fn outside(&mut self, name: &str, word: Ty, contents: Vec<i64>) -> MemoryId {
+        let depth = contents.len() as u32 / word.lanes;
+        self.add_memory(name, word, depth, Some(contents), MemoryUse::Outside)
+    }
+
     /// A ROM.
     pub fn rom(&mut self, name: &str, word: Ty, contents: Vec<i64>) -> MemoryId {
         let depth = contents.len() as u32 / word.lanes;
         self.add_memory(name, word, depth, Some(contents), MemoryUse::Constants)
+    }
+
+    /// A ROM in logic, whatever its size.
+    pub fn logic_rom(&mut self, name: &str, word: Ty, contents: Vec<i64>) -> MemoryId {
+        let id = self.rom(name, word, contents);
+        self.module.memories[id.0 as usize].style = MemoryStyle::Distributed;
+        id
     }
 
     /// A pipeline with named parameters; [`Builder::stage`] adds to it.

@@ -7,7 +7,8 @@
 //!
 //! A word filled in cycle `t` is readable by steps issued from cycle `t + 1` on, and may be
 //! refilled from the cycle after the last step that reads it was issued. (In Verilog the fill is
-//! therefore registered once before the memory, as the step's address is.)
+//! therefore registered once before the memory, as the step's address is.) The same holds for
+//! weights that are loaded.
 
 use super::{Expr, MemoryStyle, SignalId, Ty};
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,9 @@ pub struct Products {
     pub multiplier: Multiplier,
     /// Where the weights live.
     pub memory: MemoryStyle,
+    /// Bytes that one [`Statement::Load`](super::Statement::Load) brings: the weight memory is written. `None`:
+    /// weights are constants.
+    pub loaded: Option<u32>,
 }
 
 /// How the words of a step become accumulators. Weights are in [`Engine::weights`].
@@ -138,6 +142,19 @@ pub enum Reduce {
     Max,
     /// Accumulator `l` adds the step's taps of lane `l`.
     Sum,
+}
+
+/// Banks of a weight memory, one for each load of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightBanks {
+    /// Bits of a word, in all but the last.
+    pub width: u32,
+    /// Bits of a word of the last one.
+    pub last: u32,
+    /// How many there are.
+    pub count: u32,
+    /// Words of each: of one address, or of as many as one load brings.
+    pub depth: u32,
 }
 
 /// What an engine is but for the values of its weights: enough to know what it costs.
@@ -175,7 +192,7 @@ pub struct Engine {
     pub name: String,
     /// Sizes and reduction.
     pub shape: EngineShape,
-    /// Weights of all addresses in the order of [`Reduce`], zeros of a pattern included.
+    /// Weights of all addresses in the order of [`Reduce`], zeros of a pattern included; none where they are loaded.
     pub weights: Vec<i16>,
     /// Signal of kind `EngineResult`: one lane per accumulator.
     pub result: SignalId,
@@ -268,6 +285,11 @@ impl EngineShape {
         }
     }
 
+    /// Whether weights are loaded rather than constant.
+    pub fn is_loaded(&self) -> bool {
+        self.products().is_some_and(|products| products.loaded.is_some())
+    }
+
     /// How products are formed, if there are any.
     pub fn products(&self) -> Option<Products> {
         match self.reduce {
@@ -319,6 +341,89 @@ impl EngineShape {
     /// Values of [`Engine::weights`] at one address.
     pub fn weights_per_address(&self) -> u32 {
         self.products().map_or(0, |_| self.outputs() * self.elements())
+    }
+
+    /// Weights that one load brings, as fields from the lowest bit on; pairs stay together. 0 where weights are
+    /// constants, or wider than what a load brings.
+    pub fn weights_per_load(&self) -> u32 {
+        let lanes = self.products().and_then(|products| Some(8 * products.loaded? / products.weight_bits));
+        lanes.map_or(0, |lanes| lanes - lanes % self.outputs_per_element())
+    }
+
+    /// Loads of one address: each brings the next weights, and the last one what is left.
+    pub fn loads_per_address(&self) -> u32 {
+        match self.weights_per_load() {
+            0 => 0,
+            lanes => self.weights_per_address().div_ceil(lanes),
+        }
+    }
+
+    /// Neighbouring addresses that one load brings, where their weights are few: a power of two.
+    pub fn addresses_per_load(&self) -> u32 {
+        let addresses = self.weights_per_load() / self.weights_per_address().max(1);
+        if addresses > 1 { 1 << addresses.ilog2() } else { 1 }
+    }
+
+    /// Banks of a weight memory that is loaded.
+    pub fn weight_banks(&self) -> WeightBanks {
+        let stored = |weights: u32| weights / self.outputs_per_element() * self.weight_field_bits();
+        let (all, each, loads) = (self.weights_per_address(), self.weights_per_load(), self.loads_per_address());
+        let addresses = self.addresses_per_load();
+        WeightBanks {
+            width: stored(each.min(all)) * addresses,
+            last: stored(all - loads.saturating_sub(1) * each) * addresses,
+            count: loads,
+            depth: self.weight_depth().div_ceil(addresses),
+        }
+    }
+
+    /// Where the weight that is loaded at a position of its address stands in the order of [`Reduce`]: processing
+    /// elements come one after the other, each with its terms, and a pair's two weights side by side.
+    pub fn loaded_weight(&self, position: u32) -> u32 {
+        let (shared, terms) = (self.outputs_per_element(), self.elements());
+        let (element, within) = (position / (terms * shared), position % (terms * shared));
+        match self.reduce {
+            Reduce::Depthwise { .. } => within * self.outputs() + element,
+            Reduce::Dense { .. } | Reduce::Max | Reduce::Sum => {
+                (element * shared + within % shared) * terms + within / shared
+            }
+        }
+    }
+
+    /// What has to be loaded so that the engine has these weights, in the order of [`Reduce`]: load by load, address by
+    /// address, [`Products::loaded`] bytes each.
+    pub fn load_image(&self, weights: &[i16]) -> Vec<u8> {
+        let Some(products) = self.products() else { return Vec::new() };
+        let (bytes, bits) = (products.loaded.unwrap_or(0) as usize, products.weight_bits);
+        let (lanes, all) = (self.weights_per_load(), self.weights_per_address().max(1));
+        let mut image = Vec::new();
+        for addresses in weights.chunks((self.addresses_per_load() * all) as usize) {
+            for load in 0..self.loads_per_address() {
+                let start = image.len();
+                image.resize(start + bytes, 0u8);
+                for lane in 0..lanes {
+                    let (address, position) = self.loaded_place(load, lane);
+                    let index = address * all + if position < all { self.loaded_weight(position) } else { continue };
+                    let Some(weight) = addresses.get(index as usize) else { continue };
+                    for bit in (0..bits).filter(|bit| weight >> bit & 1 == 1) {
+                        let at = lane * bits + bit;
+                        image[start + at as usize / 8] |= 1 << (at % 8);
+                    }
+                }
+            }
+        }
+        image
+    }
+
+    /// Which of the addresses that come together the weight at a place of a load is for, and its position there; from
+    /// the number of weights of an address on for none.
+    pub fn loaded_place(&self, load: u32, lane: u32) -> (u32, u32) {
+        let all = self.weights_per_address();
+        match self.addresses_per_load() {
+            1 => (0, load * self.weights_per_load() + lane),
+            addresses if lane < addresses * all => (lane / all, lane % all),
+            _ => (0, all),
+        }
     }
 
     /// Bits of a product.

@@ -12,7 +12,7 @@
 //! * Each port has a random generator that steps once at each edge ([`Stall`]). Without a stall
 //!   seed nothing stalls.
 
-use super::Design;
+use super::{Design, MemoryUse};
 
 /// What to feed to a design.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,6 +88,9 @@ impl Stall {
     }
 }
 
+/// Cycles, at most, for a beat from a memory outside.
+const OUTSIDE_BEAT: u64 = 64;
+
 /// Cycles without a transfer on any port of the design after which a simulator reports a
 /// deadlock.
 pub fn patience(design: &Design) -> u64 {
@@ -105,7 +108,10 @@ pub fn patience(design: &Design) -> u64 {
                         * u64::from(engine.image_rows)
                         * u64::from(engine.columns)
             });
-            memories.chain(engines).collect::<Vec<_>>()
+            // A stage may wait until all of its weights came, each burst after the latency.
+            let outside = module.memories.iter().filter(|memory| memory.purpose == MemoryUse::Outside);
+            let outside = outside.map(|memory| OUTSIDE_BEAT * u64::from(memory.depth));
+            memories.chain(engines).chain(outside).collect::<Vec<_>>()
         })
         .sum();
     10_000 + 4 * (beats + buffered)

@@ -33,6 +33,7 @@ pub use engine::{Engine, EngineShape, Multiplier, NofM, ParallelTaps, Products, 
 pub use expr::Expr;
 
 use crate::family::Family;
+use crate::supply::Supply;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -216,6 +217,8 @@ pub enum MemoryStyle {
     Distributed,
     /// Flip-flops: small RAMs of families without LUT RAM.
     Registers,
+    /// The large RAM of families that have one: it holds nothing at the start.
+    Large,
 }
 
 impl MemoryStyle {
@@ -235,6 +238,8 @@ pub enum MemoryUse {
     Buffer,
     /// Values that wait.
     Queue,
+    /// What stands in a memory outside the chip, in the model of one.
+    Outside,
 }
 
 /// A memory of `depth` words with one write port and synchronous reads. A location is never
@@ -324,6 +329,17 @@ pub enum Statement {
         /// `word` of the engine.
         data: Expr,
     },
+    /// Weights enter an engine's weight memory. One such statement per engine whose weights are loaded.
+    Load {
+        /// The engine.
+        engine: EngineId,
+        /// Weight address, over [`EngineShape::addresses_per_load`].
+        address: Expr,
+        /// Which of the address's loads, below [`EngineShape::loads_per_address`].
+        part: Expr,
+        /// [`Products::loaded`] bytes, with [`EngineShape::weights_per_load`] weights.
+        data: Expr,
+    },
     /// An engine takes one step of a window. One such statement per engine.
     Issue {
         /// The engine.
@@ -340,7 +356,7 @@ pub struct Module {
     pub name: String,
     /// What the module does, one line, for the head of its Verilog.
     pub summary: String,
-    /// Name of the graph's node whose work it does, or whose result it brings on.
+    /// Name of the graph's node whose work it does, or whose result it brings on; of what serves all, in words.
     pub node: String,
     /// Signals by id.
     pub signals: Vec<Signal>,
@@ -365,6 +381,8 @@ pub enum Endpoint {
     Top(u32),
     /// A port of a module, by position among its inputs or outputs.
     Port(ModuleId, u32),
+    /// The memory of the design's supply: beats (as a source), or numbers of bursts that are asked for (as a sink).
+    Supply,
 }
 
 /// A stream from one source to one sink of the same type.
@@ -395,8 +413,9 @@ pub struct TopPort {
 
 /// A whole circuit.
 ///
-/// Every port is the end of exactly one channel. The modules with their channels are acyclic and
-/// [`Design::modules`] is in topological order, sources first.
+/// Every port is the end of exactly one channel. [`Design::modules`] is in topological order, sources first, but
+/// for channels that feed something back ([`Design::is_feedback`]): their readers never wait, so that they take no
+/// part in back-pressure.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Design {
     /// Name of the top module.
@@ -409,6 +428,8 @@ pub struct Design {
     pub inputs: Vec<TopPort>,
     /// Stream outputs.
     pub outputs: Vec<TopPort>,
+    /// The memory outside that holds weights.
+    pub supply: Option<Supply>,
     /// The family that it is made for: where its memories live, and how they are asked for.
     pub family: Arc<Family>,
 }
@@ -436,6 +457,11 @@ impl Module {
 }
 
 impl Design {
+    /// Whether a channel runs against the order of the modules. Its reader takes a beat in every cycle.
+    pub fn is_feedback(&self, channel: &Channel) -> bool {
+        matches!((channel.from, channel.to), (Endpoint::Port(from, _), Endpoint::Port(to, _)) if from >= to)
+    }
+
     /// A module.
     pub fn module(&self, id: ModuleId) -> &Module {
         &self.modules[id.0 as usize]

@@ -90,6 +90,7 @@ fn source(design: &Design, endpoint: Endpoint) -> String {
         Endpoint::Top(port) => {
             design.inputs.get(port as usize).map_or_else(|| format!("?{port}"), |port| port.name.clone())
         }
+        Endpoint::Supply => "supply".to_owned(),
         Endpoint::Port(id, port) => match design.modules.get(id.0 as usize) {
             Some(module) => {
                 let port = module.outputs.get(port as usize).map_or("?", |output| output.name.as_str());
@@ -105,6 +106,7 @@ fn target(design: &Design, endpoint: Endpoint) -> String {
         Endpoint::Top(port) => {
             design.outputs.get(port as usize).map_or_else(|| format!("?{port}"), |port| port.name.clone())
         }
+        Endpoint::Supply => "supply".to_owned(),
         Endpoint::Port(id, port) => match design.modules.get(id.0 as usize) {
             Some(module) => {
                 let port = module.inputs.get(port as usize).map_or("?", |input| input.name.as_str());
@@ -128,7 +130,13 @@ fn memory_text(memory: &Memory) -> String {
 
 fn engine_text(module: &Module, engine: &Engine) -> String {
     let products = |products: &Products| {
-        let Products { weight_bits, addresses, multiplier, memory } = products;
+        let Products { weight_bits, addresses, multiplier, memory, loaded } = products;
+        if let Some(bytes) = loaded {
+            return format!(
+                "weights i{weight_bits} of {addresses} addresses in {memory:?}, loaded by {bytes} bytes, multiplier \
+                 {multiplier:?}"
+            );
+        }
         let hash = hash(engine.weights.iter().map(|&weight| i64::from(weight)));
         format!(
             "{} weights i{weight_bits} of {addresses} addresses in {memory:?} #{hash:016x}, multiplier {multiplier:?}",
@@ -212,6 +220,9 @@ fn print_statements(module: &Module, statements: &[Statement], depth: usize, tex
             }
             Statement::Fill { engine: id, row, column, group, data } => {
                 format!("fill {}[{}, {}, {}] <- {}", engine(*id), expr(row), expr(column), expr(group), expr(data))
+            }
+            Statement::Load { engine: id, address, part, data } => {
+                format!("load {}[{}, {}] <- {}", engine(*id), expr(address), expr(part), expr(data))
             }
             Statement::Issue { engine: id, step } => {
                 let Step { ring, row, column, group, tap, address, first, last } = step;

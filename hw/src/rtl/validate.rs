@@ -6,7 +6,9 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
-use super::{Design, Endpoint, Engine, Module, ModuleId, Multiplier, NofM, Products, Reduce, SignalId, SignalKind, Ty};
+use super::{
+    Design, Endpoint, Engine, Expr, Module, ModuleId, Multiplier, NofM, Products, Reduce, SignalId, SignalKind, Ty,
+};
 use expression::Checker;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +56,10 @@ fn endpoint_type(design: &Design, endpoint: Endpoint, source: bool) -> Option<Ty
             let ports = if source { &design.inputs } else { &design.outputs };
             ports.get(port as usize).map(|port| port.ty)
         }
+        Endpoint::Supply => {
+            let supply = design.supply.as_ref()?;
+            Some(if source { supply.beat() } else { supply.number() })
+        }
         Endpoint::Port(ModuleId(id), port) => {
             let module = design.modules.get(id as usize)?;
             let data = if source {
@@ -69,6 +75,7 @@ fn endpoint_type(design: &Design, endpoint: Endpoint, source: bool) -> Option<Ty
 fn channels(design: &Design, errors: &mut Vec<String>) {
     let key = |endpoint: Endpoint| match endpoint {
         Endpoint::Top(port) => (u32::MAX, port),
+        Endpoint::Supply => (u32::MAX - 1, 0),
         Endpoint::Port(ModuleId(id), port) => (id, port),
     };
     let (mut sources, mut sinks) = (BTreeMap::new(), BTreeMap::new());
@@ -84,10 +91,8 @@ fn channels(design: &Design, errors: &mut Vec<String>) {
             }
             *(if source { &mut sources } else { &mut sinks }).entry(key(endpoint)).or_insert(0) += 1;
         }
-        if let (Endpoint::Port(from, _), Endpoint::Port(to, _)) = (channel.from, channel.to)
-            && from >= to
-        {
-            errors.push(format!("channel `{name}` runs against the order of the modules"));
+        if design.is_feedback(channel) && !always_ready(design, channel.to) {
+            errors.push(format!("channel `{name}` runs against the order of the modules, to an input that may wait"));
         }
     }
     let mut once = |ends: &BTreeMap<(u32, u32), u32>, at: (u32, u32), what: String| match ends.get(&at) {
@@ -101,6 +106,10 @@ fn channels(design: &Design, errors: &mut Vec<String>) {
     for (port, output) in design.outputs.iter().enumerate() {
         once(&sinks, (u32::MAX, port as u32), format!("output `{}`", output.name));
     }
+    if design.supply.is_some() {
+        once(&sources, (u32::MAX - 1, 0), "the supply's data".to_owned());
+        once(&sinks, (u32::MAX - 1, 0), "the supply's requests".to_owned());
+    }
     for (id, module) in design.modules.iter().enumerate() {
         for (port, output) in module.outputs.iter().enumerate() {
             once(&sources, (id as u32, port as u32), format!("output `{}` of `{}`", output.name, module.name));
@@ -109,6 +118,14 @@ fn channels(design: &Design, errors: &mut Vec<String>) {
             once(&sinks, (id as u32, port as u32), format!("input `{}` of `{}`", input.name, module.name));
         }
     }
+}
+
+/// Whether an input takes a beat in every cycle.
+fn always_ready(design: &Design, endpoint: Endpoint) -> bool {
+    let Endpoint::Port(id, port) = endpoint else { return true };
+    let module = design.modules.get(id.0 as usize);
+    let ready = module.and_then(|module| Some(kind(module, module.inputs.get(port as usize)?.ready)?.0));
+    matches!(ready, Some(SignalKind::Wire(Expr::Const(1))))
 }
 
 fn check_module(module: &Module, errors: &mut Vec<String>) {
@@ -294,7 +311,8 @@ fn products(engine: &Engine, formed: Products, result: Ty, errors: &mut Vec<Stri
     let Products { weight_bits, addresses, multiplier, .. } = formed;
     let weights = &engine.weights;
     let word = engine.weights_per_address();
-    if addresses == 0 || weights.len() as u64 != u64::from(word) * u64::from(addresses) {
+    let constant = if engine.is_loaded() { 0 } else { u64::from(word) * u64::from(addresses) };
+    if addresses == 0 || weights.len() as u64 != constant {
         errors.push(format!("{} weights do not fill {addresses} words of {word}", weights.len()));
         return;
     }
@@ -309,6 +327,10 @@ fn products(engine: &Engine, formed: Products, result: Ty, errors: &mut Vec<Stri
     let dense = matches!(engine.reduce, Reduce::Dense { .. });
     if multiplier == Multiplier::Paired && !(dense && engine.outputs().is_multiple_of(2)) {
         errors.push("its outputs cannot share multipliers in pairs".to_owned());
+        return;
+    }
+    if engine.is_loaded() && (engine.weights_per_load() == 0 || engine.pattern().is_some() || !result.signed) {
+        errors.push("its weights cannot be loaded: too wide, in a pattern, or for sums without a sign".to_owned());
         return;
     }
     if let Some(pattern) = engine.pattern() {

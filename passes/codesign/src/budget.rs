@@ -23,7 +23,7 @@ pub const DISTORTION: usize = 0;
 
 impl Quantity {
     /// Every quantity, in the order in which the solver has budgets for them; [`DISTORTION`] is first.
-    pub const ALL: [Self; 3 + Part::ALL.len()] = [
+    pub const ALL: [Self; 7] = [
         Self::Distortion,
         Self::Multipliers,
         Self::Part(Part::Lut),

@@ -11,6 +11,7 @@ use lutweave_hw::cost::Part;
 use lutweave_hw::device::Device;
 use lutweave_hw::fit::{Fitted, fit};
 use lutweave_hw::rtl;
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::validate::validate;
 use lutweave_ir::{Diagnostic, Element, Graph, Tensor, interpret, text};
 use lutweave_verilog::Simulator;
@@ -132,11 +133,11 @@ fn executors(test: &FileTest, graph: &Graph, device: &Device, bench: &Bench) -> 
     if !circuits || all.is_empty() {
         return Ok(());
     }
-    let circuit = Circuit { network: fitted.network, design: fitted.design };
+    let circuit = Circuit { network: fitted.network, design: fitted.design, memory: MemoryTiming::default() };
     let driven = agree(graph, &circuit, &all, 7).map_err(differs)?;
     for (kind, simulator) in [(Kind::Icarus, Simulator::Icarus), (Kind::Verilator, Simulator::Verilator)] {
         if test.executors.contains(&kind) && bench.simulators.contains(&simulator) {
-            verilog_agrees(&circuit.design, simulator, &driven).map_err(differs)?;
+            verilog_agrees(&circuit, simulator, &driven).map_err(differs)?;
         }
     }
     Ok(())

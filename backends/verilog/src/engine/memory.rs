@@ -3,12 +3,18 @@
 use crate::Files;
 use crate::memory::{address_bits, hex_fields, ram_attributes, rom_attributes};
 use crate::syntax::{self, Declaration, Direction, Expr, Item, Kind, Statement, assign, integer, when};
-use lutweave_hw::rtl::{Engine, Multiplier, Reduce};
+use lutweave_hw::rtl::{Engine, MemoryStyle, Multiplier, Reduce};
 
 /// A bank of a window memory: one write port, one read port with a registered word. Equal banks
 /// share one module; its name.
 pub fn bank(width: u32, depth: u32, files: &mut Files) -> String {
-    let module_name = format!("window_bank_{depth}x{width}");
+    bank_of("window_bank", width, depth, None, files)
+}
+
+/// A bank of that name, in the given kind of memory or in what suits its size.
+pub fn bank_of(kind: &str, width: u32, depth: u32, style: Option<MemoryStyle>, files: &mut Files) -> String {
+    let style = style.unwrap_or_else(|| files.family.ram_style(u64::from(width), u64::from(depth)));
+    let module_name = format!("{kind}_{depth}x{width}");
     let mut body = syntax::Module { name: module_name.clone(), ..Default::default() };
     body.comment.push(format!("{module_name}: {depth} words of {width} bits, one write and one read port."));
     body.comment.push("A word is never read in the cycle in which it is written.".to_owned());
@@ -26,7 +32,7 @@ pub fn bank(width: u32, depth: u32, files: &mut Files) -> String {
         let word = body.reg("word", width);
         (word.clone(), word)
     } else {
-        let attributes = ram_attributes(files.family.ram_style(u64::from(width), u64::from(depth)), &files.family);
+        let attributes = ram_attributes(style, &files.family);
         body.items.push(Item::Memory { attributes, width, depth, name: "words".to_owned() });
         (Expr::word("words", write_address, width), Expr::word("words", read_address, width))
     };

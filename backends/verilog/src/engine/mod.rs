@@ -7,6 +7,7 @@
 //! products gathers the elements that kept weights meet.
 
 mod element;
+mod load;
 mod memory;
 mod step;
 
@@ -57,6 +58,17 @@ impl Interface {
         }
         ports.push(("first", Ty::BIT));
         ports.push(("last", Ty::BIT));
+        if let Some(bytes) = engine.products().and_then(|products| products.loaded) {
+            ports.push(("load", Ty::BIT));
+            for (name, count) in
+                [("load_address", engine.weight_banks().depth), ("load_part", engine.loads_per_address())]
+            {
+                if count > 1 {
+                    ports.push((name, Ty::holding(u64::from(count - 1))));
+                }
+            }
+            ports.push(("load_data", Ty::unsigned(8).by(bytes)));
+        }
         Self { ports }
     }
 
@@ -153,7 +165,8 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
     let data = banks(&geometry, &mut body, &clk, &fill_banks, &addresses.read, &valid, files);
     let lane_major = !matches!(engine.reduce, Reduce::Dense { .. });
     let taps = step::selection_stage(&geometry, &mut body, &addresses, &data, &valid, lane_major);
-    let weights = weights(engine, &mut body, &clk, &valid, owner, files);
+    let loaded = engine.is_loaded().then(|| load::stage(engine, interface, &mut body, &rst));
+    let weights = weights(engine, &mut body, &clk, &valid, loaded, owner, files);
 
     let shared = engine.outputs_per_element();
     body.comment(match shared {
@@ -335,10 +348,14 @@ fn weights(
     body: &mut syntax::Module,
     clk: &Expr,
     valid: &Expr,
+    loaded: Option<load::Loaded>,
     owner: &str,
     files: &mut Files,
 ) -> Option<Expr> {
-    let rom = memory::weights(engine, owner, files)?;
+    let (rom, writes) = match loaded {
+        Some(loaded) => (load::weights(engine, owner, files), loaded.connections),
+        None => (memory::weights(engine, owner, files)?, Vec::new()),
+    };
     body.comment("Weights.");
     let words = body.declare(Declaration::wire("weights", rom.width), None);
     let mut connections = vec![
@@ -347,6 +364,7 @@ fn weights(
         drives("advance", valid.bits(1, 1)),
         driven("weights", words.clone()),
     ];
+    connections.extend(writes);
     if engine.weight_depth() > 1 {
         let bits = address_bits(engine.weight_depth());
         let address = body.reg("weight_address", bits);

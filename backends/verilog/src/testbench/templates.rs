@@ -122,6 +122,28 @@ module @core@ (
 endmodule
 ";
 
+/// The memory outside.
+pub const OUTSIDE: &str = "
+    localparam [31:0] WEIGHTS_BASE = 32'h@base@;
+    wire [31:0] m_axi_araddr;
+    wire m_axi_arvalid;
+    wire m_axi_arready;
+    wire [@data_high@:0] m_axi_rdata;
+    wire m_axi_rvalid;
+    wire m_axi_rready;
+    wire [31:0] burst_number = (m_axi_araddr - WEIGHTS_BASE) >> @shift@;
+    @model@ memory_model (
+        .clk(clk),
+        .rst(rst),
+        .request_tdata(burst_number[@number_high@:0]),
+        .request_tvalid(m_axi_arvalid),
+        .request_tready(m_axi_arready),
+        .data_tdata(m_axi_rdata),
+        .data_tvalid(m_axi_rvalid),
+        .data_tready(m_axi_rready)
+    );
+";
+
 /// What a test bench with expectations says at the end.
 pub const VERDICT: &str = "                \
     if (failed || frame_error) $display(\"FAIL: frame_error %b\", frame_error);

@@ -4,6 +4,7 @@
 
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort};
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_testing::tools;
 use lutweave_verilog::{Build, Simulator, emit, emit_testbench};
 use std::path::Path;
@@ -32,7 +33,7 @@ pub fn alone(module: Module, beats: &[u64]) -> Design {
 pub fn lint(design: &Design, stimulus: &Stimulus, trace: &Trace) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let artefacts = emit(design);
-    let bench = emit_testbench(design, stimulus, Some(trace));
+    let bench = emit_testbench(design, stimulus, Some(trace), &MemoryTiming::default());
     let mut sources = Vec::new();
     for (name, text) in artefacts.files.iter().chain(&bench) {
         assert!(text.ends_with('\n'), "{name} lacks a final newline");

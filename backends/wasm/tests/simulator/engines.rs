@@ -5,7 +5,7 @@ use lutweave_hw::rtl::build::{Builder, Level, advance, branch, set, when};
 use lutweave_hw::rtl::engine::Step;
 use lutweave_hw::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use lutweave_hw::rtl::{
-    EngineShape, MemoryStyle, Module, Multiplier, NofM, ParallelTaps, Products, Reduce, Statement, Ty,
+    EngineId, EngineShape, MemoryStyle, Module, Multiplier, NofM, ParallelTaps, Products, Reduce, Statement, Ty,
 };
 use proptest::prelude::*;
 
@@ -28,13 +28,15 @@ struct Case {
     weight_bits: u32,
     multiplier: Multiplier,
     pattern: Option<NofM>,
+    /// Bytes by which weights are loaded.
+    loaded: Option<u32>,
     seed: u64,
 }
 
 impl Case {
     fn reduce(&self, addresses: u32) -> Reduce {
-        let Self { weight_bits, multiplier, outputs, pattern, .. } = *self;
-        let products = Products { weight_bits, addresses, multiplier, memory: MemoryStyle::Block };
+        let Self { weight_bits, multiplier, outputs, pattern, loaded, .. } = *self;
+        let products = Products { weight_bits, addresses, multiplier, memory: MemoryStyle::Block, loaded };
         match self.kind {
             0 => Reduce::Dense { outputs, pattern, products },
             1 => Reduce::Depthwise { products },
@@ -96,10 +98,12 @@ impl Case {
             reduce: self.reduce(groups * tap_steps),
             accumulator,
         };
-        let (engine, valid, result) = b.engine("engine", shape, self.weights(&shape));
+        let constant = if shape.is_loaded() { Vec::new() } else { self.weights(&shape) };
+        let (engine, valid, result) = b.engine("engine", shape, constant);
         let outputs = if dense { self.outputs } else { word.lanes };
         let output = b.output("out", accumulator.by(outputs));
-        let filling = b.register("filling", Ty::BIT, 1);
+        let filling = b.register("filling", Ty::BIT, i64::from(!shape.is_loaded()));
+        let loading = self.loading(&mut b, engine, &shape, set(filling, 1));
         let waiting = b.register("waiting", Ty::BIT, 0);
         let start = b.register("start", Ty::holding(u64::from(ring_rows - 1)), 0);
         b.ready(input, filling.into());
@@ -151,7 +155,8 @@ impl Case {
         issued.extend(advance(vec![tap, group, column, row]));
         let beats = if dense { 1 } else { groups };
         assert!(beats > 0);
-        b.finish(vec![
+        let mut statements = loading;
+        statements.extend(vec![
             when(all([filling.into(), input.valid.into()]), filled),
             when(and(not(filling), not(waiting)), issued),
             branch(
@@ -159,7 +164,38 @@ impl Case {
                 vec![set(output.data, result), set(output.valid, 1)],
                 vec![when(and(output.valid, or(output.ready, 0)), vec![set(output.valid, 0), set(waiting, 0)])],
             ),
-        ])
+        ]);
+        b.finish(statements)
+    }
+
+    /// Loads all weights from a memory, then does something.
+    fn loading(&self, b: &mut Builder, engine: EngineId, shape: &EngineShape, then: Statement) -> Vec<Statement> {
+        let Some(bytes) = self.loaded else { return Vec::new() };
+        let beat = Ty::unsigned(8).by(bytes);
+        let image = shape.load_image(&self.weights(shape)).iter().map(|&byte| i64::from(byte)).collect();
+        let rom = b.rom("weights", beat, image);
+        let loads = shape.weight_banks().depth * shape.loads_per_address();
+        let read = b.register("read", Ty::holding(loads.into()), 0);
+        let data = b.data_register("load_data", beat);
+        let known = b.register("load_known", Ty::BIT, 0);
+        let part = Level::new(b, "load_part", shape.loads_per_address());
+        let mut address = Level::new(b, "load_address", shape.weight_banks().depth);
+        address.on_wrap.push(then);
+        let mut loaded =
+            vec![Statement::Load { engine, address: address.value(), part: part.value(), data: data.into() }];
+        loaded.extend(advance(vec![part, address]));
+        vec![
+            branch(
+                lt(read, i64::from(loads)),
+                vec![
+                    Statement::Read { memory: rom, address: read.into(), into: data },
+                    set(read, add(read, 1)),
+                    set(known, 1),
+                ],
+                vec![set(known, 0)],
+            ),
+            when(known, loaded),
+        ]
     }
 
     fn check(&self) {
@@ -182,11 +218,13 @@ fn cases() -> impl Strategy<Value = Case> {
     let shape = (1u32..5, 1u32..5, 0u32..3, 1u32..4, 1u32..4, 1u32..4, 1u32..3, 1u32..3, 0u32..4, 0u32..6);
     let pattern = prop_oneof![2 => Just(None), 1 => (0..NofM::ALL.len()).prop_map(|index| Some(NofM::ALL[index]))];
     let multiplier = prop_oneof![Just(Multiplier::Single), Just(Multiplier::Paired), Just(Multiplier::Logic)];
-    let formed = (weight_bits, pattern, multiplier);
+    let loaded = prop_oneof![2 => Just(None), 1 => (4u32..17).prop_map(Some)];
+    let formed = (weight_bits, pattern, multiplier, loaded);
     (word, shape, parallel, 0u32..4, 1u32..40, formed, any::<u64>(), any::<i64>()).prop_map(
         |(word, shape, parallel, kind, outputs, formed, seed, pad)| {
-            let (weight_bits, pattern, multiplier) = formed;
-            let pattern = pattern.filter(|_| kind == 0);
+            let (weight_bits, pattern, multiplier, loaded) = formed;
+            let loaded = loaded.filter(|_| kind < 2);
+            let pattern = pattern.filter(|_| kind == 0 && loaded.is_none());
             let paired = multiplier == Multiplier::Paired && kind == 0;
             let multiplier = if paired || multiplier == Multiplier::Logic { multiplier } else { Multiplier::Single };
             let word = pattern.map_or(word, |pattern: NofM| word.by(word.lanes.next_multiple_of(pattern.of.into())));
@@ -211,6 +249,7 @@ fn cases() -> impl Strategy<Value = Case> {
                 weight_bits,
                 multiplier,
                 pattern,
+                loaded,
                 seed,
             }
         },

@@ -22,6 +22,7 @@ pub fn wrap(value: i128, ty: Ty) -> i64 {
 struct EngineState {
     /// `[ring row][column][group][lane]`
     window: Vec<i64>,
+    weights: Vec<i16>,
     accumulators: Vec<i64>,
     flight: VecDeque<(u64, Lanes)>,
 }
@@ -42,6 +43,7 @@ struct Update {
     memories: Vec<(usize, usize, Lanes)>,
     launches: Vec<(PipelineId, Vec<Lanes>)>,
     fills: Vec<(EngineId, usize, Lanes)>,
+    loads: Vec<(EngineId, u32, u32, Lanes)>,
     issues: Vec<(EngineId, [i64; 8])>,
 }
 
@@ -174,6 +176,7 @@ impl<'d> Reference<'d> {
                 let offer = this.sources[port as usize].offer.clone();
                 (offer.is_some(), offer.unwrap_or(vec![0; ty.lanes as usize]))
             }
+            Endpoint::Supply => unreachable!("a design is simulated with its memory"),
             Endpoint::Port(module, port) => {
                 let output = &design.module(module).outputs[port as usize];
                 let signals = &this.modules[module.0 as usize].signals;
@@ -182,6 +185,7 @@ impl<'d> Reference<'d> {
         };
         let reader = |this: &Self, to: Endpoint| match to {
             Endpoint::Top(port) => this.sinks[port as usize].ready,
+            Endpoint::Supply => unreachable!("a design is simulated with its memory"),
             Endpoint::Port(module, port) => {
                 let input = &design.module(module).inputs[port as usize];
                 let evaluation = this.evaluation(module.0 as usize);
@@ -268,6 +272,11 @@ impl State {
                 .iter()
                 .map(|engine| EngineState {
                     window: vec![0; (engine.rows * engine.columns * engine.groups * engine.word.lanes) as usize],
+                    weights: if engine.is_loaded() {
+                        vec![0; (engine.weight_depth() * engine.weights_per_address()) as usize]
+                    } else {
+                        engine.weights.clone()
+                    },
                     accumulators: vec![0; engine.outputs() as usize],
                     flight: VecDeque::new(),
                 })
@@ -328,6 +337,9 @@ impl State {
         for (id, index, word) in update.fills {
             self.engines[id.0 as usize].window[index..index + word.len()].copy_from_slice(&word);
         }
+        for (id, address, part, data) in update.loads {
+            self.engines[id.0 as usize].load(module.engine(id), address, part, &data);
+        }
         for engine in &mut self.engines {
             if engine.flight.front().is_some_and(|(due, _)| *due == cycle) {
                 engine.flight.pop_front();
@@ -343,6 +355,20 @@ impl State {
 }
 
 impl EngineState {
+    fn load(&mut self, engine: &Engine, address: u32, part: u32, data: &[i64]) {
+        let (bits, per_load) = (engine.products().unwrap().weight_bits, engine.weights_per_load());
+        for lane in 0..per_load {
+            let (within, position) = engine.loaded_place(part, lane);
+            let address = address * engine.addresses_per_load() + within;
+            if position < engine.weights_per_address() && address < engine.weight_depth() {
+                let bit = |at: u32| i128::from(data[at as usize / 8] >> (at % 8) & 1);
+                let value = (0..bits).map(|at| bit(lane * bits + at) << at).sum();
+                let index = address * engine.weights_per_address() + engine.loaded_weight(position);
+                self.weights[index as usize] = wrap(value, Ty::signed(bits)) as i16;
+            }
+        }
+    }
+
     fn issue(&mut self, engine: &Engine, step: [i64; 8], cycle: u64) {
         let [ring, row, column, group, tap, address, first, last] = step;
         let [height, width] = engine.kernel.map(i64::from);
@@ -373,13 +399,13 @@ impl EngineState {
                     words
                         .iter()
                         .flatten()
-                        .zip(&engine.weights[start..start + terms])
+                        .zip(&self.weights[start..start + terms])
                         .map(|(a, w)| a * i64::from(*w))
                         .sum()
                 }
                 Reduce::Depthwise { .. } => lane()
                     .enumerate()
-                    .map(|(t, a)| a * i64::from(engine.weights[(address as usize * words.len() + t) * lanes + number]))
+                    .map(|(t, a)| a * i64::from(self.weights[(address as usize * words.len() + t) * lanes + number]))
                     .sum(),
                 Reduce::Max => lane().max().unwrap(),
                 Reduce::Sum => lane().sum(),
@@ -440,6 +466,12 @@ impl Evaluation<'_> {
                     assert!(row < shape.rows && column < shape.columns && group < shape.groups);
                     let index = ((row * shape.columns + column) * shape.groups + group) * shape.word.lanes;
                     update.fills.push((*engine, index as usize, wrap_lanes(&self.vector(data), shape.word)));
+                }
+                Statement::Load { engine, address, part, data } => {
+                    let shape = self.module.engine(*engine);
+                    let [address, part] = [address, part].map(|expr| self.scalar(expr) as u32);
+                    assert!(address < shape.weight_banks().depth && part < shape.loads_per_address());
+                    update.loads.push((*engine, address, part, self.vector(data)));
                 }
                 Statement::Issue { engine, step } => {
                     let Step { ring, row, column, group, tap, address, first, last } = step;

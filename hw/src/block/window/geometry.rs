@@ -1,5 +1,6 @@
 //! Sizes of window operations, and the rows that their rings keep.
 
+use super::streamed::Blocks;
 use crate::frame::FrameTime;
 use lutweave_ir::op::Sampling;
 
@@ -105,6 +106,39 @@ impl WindowGeometry {
             window + stride - i64::from(hidden && even)
         };
         rows as u32
+    }
+
+    /// Rows of the ring where all windows of a block of output rows are read many times: those of a block, and
+    /// those that come for the next one meanwhile.
+    pub fn block_rows(&self, blocks: Blocks) -> u32 {
+        let height = i64::from(self.input[0]);
+        let top = |block: u32| i64::from(block * blocks.rows * self.strides[0]) - i64::from(self.pads[0]);
+        let both = (0..blocks.count).map(|block| {
+            let next = block + 1;
+            let end =
+                if next == blocks.count { height + self.block_end(blocks, 0) } else { self.block_end(blocks, next) };
+            end - top(block).clamp(0, height)
+        });
+        both.fold(self.span(0).1 + 1, i64::max) as u32
+    }
+
+    /// Rows of the image up to the last one that a block's windows need.
+    fn block_end(&self, blocks: Blocks, block: u32) -> i64 {
+        let last = (block + 1) * blocks.rows - 1;
+        let last = if block + 1 == blocks.count { self.output[0] - 1 } else { last };
+        let bottom = i64::from(last * self.strides[0]) - i64::from(self.pads[0]) + self.span(0).1;
+        bottom.clamp(-1, i64::from(self.input[0]) - 1) + 1
+    }
+
+    /// [`WindowGeometry::lead`] where results leave block by block: the whole block comes in, then it is computed.
+    pub fn block_lead(&self, blocks: Blocks) -> FrameTime {
+        let [height, out_height] = [self.input[0], self.output[0]].map(i64::from);
+        let late = |block: u32| {
+            let computed = i64::from(if block + 1 == blocks.count { blocks.last } else { blocks.rows });
+            FrameTime::at_most(self.block_end(blocks, block), height) + FrameTime::at_most(computed, out_height)
+                - FrameTime::at_least(block * blocks.rows, out_height)
+        };
+        (0..blocks.count).map(late).fold(FrameTime::ZERO, FrameTime::max)
     }
 
     /// Whether a ring of so many rows needs pixels that are given back as the windows pass them.

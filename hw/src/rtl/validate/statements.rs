@@ -1,7 +1,7 @@
 //! Checks of statements: what they do, and that nothing is done twice on one path.
 
 use super::expression::{Checker, Reader};
-use crate::rtl::{EngineId, MemoryId, Module, PipelineId, SignalId, SignalKind, Statement};
+use crate::rtl::{EngineId, MemoryId, Module, PipelineId, Products, SignalId, SignalKind, Statement, Ty};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that may happen once a cycle.
@@ -11,6 +11,7 @@ enum Action {
     Write(MemoryId),
     Launch(PipelineId),
     Fill(EngineId),
+    Load(EngineId),
     Issue(EngineId),
 }
 
@@ -21,8 +22,10 @@ pub fn check<'a>(module: &'a Module, checker: &mut Checker<'a>) {
     let Walk { checker, counts, set, reads, .. } = walk;
     for (position, engine) in module.engines.iter().enumerate() {
         let id = EngineId(position as u32);
-        for action in [Action::Fill(id), Action::Issue(id)] {
-            if counts.get(&action) != Some(&1) {
+        for (action, wanted) in
+            [(Action::Fill(id), 1), (Action::Issue(id), 1), (Action::Load(id), u32::from(engine.is_loaded()))]
+        {
+            if counts.get(&action).copied().unwrap_or(0) != wanted {
                 checker.errors.push(format!("engine `{}` needs exactly one statement of each kind", engine.name));
             }
         }
@@ -78,6 +81,7 @@ impl Walk<'_, '_> {
                     Action::Write(id) => format!("memory {} is written", id.0),
                     Action::Launch(id) => format!("pipeline {} is launched", id.0),
                     Action::Fill(id) => format!("engine {} is filled", id.0),
+                    Action::Load(id) => format!("engine {} is loaded", id.0),
                     Action::Issue(id) => format!("engine {} is issued a step", id.0),
                 };
                 self.error(format!("{what} twice on one path"));
@@ -155,6 +159,18 @@ impl Walk<'_, '_> {
                     None => self.error(format!("engine {} does not exist", engine.0)),
                 }
                 Action::Fill(*engine)
+            }
+            Statement::Load { engine, address, part, data } => {
+                match self.module.engines.get(engine.0 as usize).map(|target| (target, target.products())) {
+                    Some((target, Some(Products { loaded: Some(bytes), .. }))) => {
+                        for scalar in [address, part] {
+                            self.checker.scalar(scalar, reader, &target.name);
+                        }
+                        self.checker.stored(data, Ty::unsigned(8).by(bytes), reader, &target.name);
+                    }
+                    _ => self.error(format!("engine {} is loaded but has constant weights", engine.0)),
+                }
+                Action::Load(*engine)
             }
             Statement::Issue { engine, step } => {
                 match self.module.engines.get(engine.0 as usize) {

@@ -208,8 +208,13 @@ fn memories_and_engines() {
 
 /// A dense engine of one address.
 fn dense(outputs: u32, weight_bits: u32) -> Reduce {
-    let products =
-        Products { weight_bits, addresses: 1, multiplier: Multiplier::Single, memory: MemoryStyle::Distributed };
+    let products = Products {
+        weight_bits,
+        addresses: 1,
+        multiplier: Multiplier::Single,
+        memory: MemoryStyle::Distributed,
+        loaded: None,
+    };
     Reduce::Dense { outputs, pattern: None, products }
 }
 
@@ -217,7 +222,8 @@ fn dense(outputs: u32, weight_bits: u32) -> Reduce {
 fn weights_keep_to_their_pattern() {
     // Two outputs of a run of four: each alone keeps to 1:4, together they need 2:4.
     let engine = |multiplier: Multiplier, kept: u8| {
-        let products = Products { weight_bits: 4, addresses: 1, multiplier, memory: MemoryStyle::Distributed };
+        let products =
+            Products { weight_bits: 4, addresses: 1, multiplier, memory: MemoryStyle::Distributed, loaded: None };
         let pattern = Some(NofM { kept, of: 4 });
         let reduce = Reduce::Dense { outputs: 2, pattern, products };
         let shape = EngineShape {

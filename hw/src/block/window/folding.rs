@@ -1,0 +1,91 @@
+//! How window operations are folded, and where their weights come from.
+
+use crate::rtl::MemoryStyle;
+use crate::rtl::engine::{Multiplier, NofM, ParallelTaps};
+use serde::{Deserialize, Serialize};
+
+/// How a window operation is folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folding {
+    /// Taps read in one step.
+    pub parallel: ParallelTaps,
+    /// Channels read in one step (SIMD); divides the channels of a convolution group.
+    pub lanes: u32,
+    /// Output channels computed at once (PE); divides the outputs of a group. Equal to `lanes`
+    /// for depthwise convolutions and pools.
+    pub outputs: u32,
+    /// Lanes of the output stream; divides `outputs`.
+    pub stream: u32,
+    /// Pattern of zeros by which a convolution that is not depthwise saves products; its run
+    /// divides `lanes`.
+    pub pattern: Option<NofM>,
+    /// What forms the products of a convolution.
+    pub multiplier: Multiplier,
+    /// Where the weights of a convolution live.
+    pub weight_memory: MemoryStyle,
+    /// Where they come from.
+    #[serde(default, skip_serializing_if = "WeightSource::is_constant")]
+    pub source: WeightSource,
+    /// The tables of the requantizer are in logic, whatever their size.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tables_in_logic: bool,
+}
+
+/// Where the weights of a convolution come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightSource {
+    /// They are constants of the circuit.
+    #[default]
+    Constant,
+    /// From outside, once after each reset.
+    Loaded(Bus),
+    /// From outside, again for every block of output rows.
+    Streamed {
+        /// How they come.
+        bus: Bus,
+        /// Rows of a block, at most those of the output.
+        rows: u32,
+    },
+}
+
+/// How weights come from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Bus {
+    /// Bytes of a beat.
+    pub bytes: u32,
+    /// Beats of a burst.
+    pub burst: u32,
+}
+
+impl WeightSource {
+    /// Whether weights are constants of the circuit.
+    pub fn is_constant(&self) -> bool {
+        *self == Self::Constant
+    }
+
+    /// How weights come from outside, if they do.
+    pub fn bus(&self) -> Option<Bus> {
+        match *self {
+            Self::Constant => None,
+            Self::Loaded(bus) | Self::Streamed { bus, .. } => Some(bus),
+        }
+    }
+}
+
+impl Folding {
+    /// A folding of a reduction without products.
+    pub fn without_products(parallel: ParallelTaps, lanes: u32) -> Self {
+        Self {
+            parallel,
+            lanes,
+            outputs: lanes,
+            stream: lanes,
+            pattern: None,
+            multiplier: Multiplier::Single,
+            weight_memory: MemoryStyle::Distributed,
+            source: WeightSource::Constant,
+            tables_in_logic: false,
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use crate::detect::head::Layout;
 use crate::failure::Failure;
 use crate::observer::Context;
+use crate::outside::Outside;
 use lutweave_hw::cost::Resources;
 use lutweave_hw::dataflow::KernelNode;
 use lutweave_hw::device::Device;
@@ -44,6 +45,9 @@ pub struct Manifest {
     /// How records of detections are read, where the circuit picks them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Layout>,
+    /// What has to lie in the memory on the board, where weights come from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Outside>,
 }
 
 /// A stream of the circuit.
@@ -76,6 +80,9 @@ pub struct StoredPlan {
     pub multipliers: u64,
     /// Estimated parts of the device.
     pub resources: Resources,
+    /// From so many thousandths of a block RAM on that it frees per large RAM, a memory lives there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large_from: Option<u32>,
     /// How each stage is folded, by the name of its node.
     pub stages: BTreeMap<String, Fold>,
 }
@@ -89,6 +96,7 @@ impl StoredPlan {
             bottleneck_cycles: network.bottleneck(),
             multipliers: network.multipliers(),
             resources: fitted.resources.shown(device),
+            large_from: network.family.large_from,
             stages: network.kernels.iter().map(named).collect(),
         }
     }
@@ -100,6 +108,7 @@ impl StoredPlan {
     pub fn build(&self, core: &Graph, device: &Device) -> Result<Fitted, Failure> {
         let choice = |fold: &Fold| Choice { fold: *fold, resources: Resources::default() };
         let named = |id: NodeId| Some((id, choice(self.stages.get(&core.node(id).name)?)));
+        let device = &device.with_large_from(self.large_from);
         Ok(realize(core, device, &core.ids().filter_map(named).collect())?)
     }
 }

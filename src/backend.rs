@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use lutweave_cpu::{ObjectOptions, compile_object};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::Graph;
 
 /// What backends read.
@@ -42,7 +43,12 @@ struct Verilog;
 impl Backend for Verilog {
     fn emit(&self, circuit: &Circuit) -> Result<Written, Failure> {
         let modules = lutweave_verilog::emit(circuit.design).files.into_iter();
-        let bench = lutweave_verilog::emit_testbench(circuit.design, circuit.stimulus, Some(circuit.expected));
+        let bench = lutweave_verilog::emit_testbench(
+            circuit.design,
+            circuit.stimulus,
+            Some(circuit.expected),
+            &MemoryTiming::default(),
+        );
         Ok(modules.chain(bench).map(|(name, content)| (format!("rtl/{name}"), content.into())).collect())
     }
 }

@@ -11,6 +11,7 @@ use crate::inputs::{self, single_input};
 use crate::model::Model;
 use crate::observer::{Context, Observer, Timing};
 use crate::options::Options;
+use crate::outside::{Outside, WEIGHTS};
 use crate::pipeline::{self, Cleaned, Lowered, State, gives_weights};
 use crate::summary::{self, Accuracy, Agreement, Summary};
 use crate::task::Section;
@@ -339,6 +340,7 @@ impl Made<'_> {
             faster: None,
             layers: summary::layers(core, fitted),
             memory: memory::layers(fitted, self.device),
+            outside: Outside::of(core, fitted),
             modules: summary::modules(fitted, self.device),
             compile_seconds: 0.0,
         })
@@ -380,10 +382,14 @@ impl Made<'_> {
             model_outputs: self.model_outputs(),
             head: Layout::of(&lowered.integer),
             host_ops: host_ops(&lowered.split),
+            memory: Outside::of(core, fitted),
         };
         let mut files = Files::default();
         files.add_json("manifest.json", &manifest);
         files.add("graph.txt", text::print(&lowered.integer));
+        if let Some(supply) = &fitted.design.supply {
+            files.add(WEIGHTS, supply.image.to_vec());
+        }
         files.add_json("plan.json", &StoredPlan::of(core, fitted, self.device));
         if let Some(record) = record {
             files.add_json("codesign.json", record);

@@ -179,7 +179,9 @@ pub fn run(
     executor: Kind,
     context: &Context,
 ) -> Result<Vec<Vec<Tensor>>, Failure> {
-    through_host(&build.split, samples, |core| verify::executor(build, executor, context)?.run(core, Drive::default()))
+    through_host(&build.split, samples, |core| {
+        verify::executor(build, executor, None, context)?.run(core, Drive::default())
+    })
 }
 
 /// Prologue on the host, core by `run`, epilogue on the host.

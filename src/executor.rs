@@ -7,6 +7,7 @@ use crate::options::Choices;
 use lutweave_cpu::Jit;
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Tensor};
 use rayon::prelude::*;
@@ -181,7 +182,7 @@ pub fn wasm<'a>(module: &[u8], core: &'a Graph, context: &'a Context<'a>) -> Res
     Ok(Box::new(Circuit { kind: Kind::Wasm, core, context, simulate }))
 }
 
-/// A Verilog simulator of a core. The Verilog is what the design emits; files of the directory `rtl` that
+/// A Verilog simulator of a core, beside a memory that answers in a way of its own or as usual. The Verilog is what the design emits; files of the directory `rtl` that
 /// differ from it are a failure.
 ///
 /// # Errors
@@ -189,6 +190,7 @@ pub fn wasm<'a>(module: &[u8], core: &'a Graph, context: &'a Context<'a>) -> Res
 pub fn verilog<'a>(
     simulator: lutweave_verilog::Simulator,
     design: &Design,
+    memory: Option<&MemoryTiming>,
     rtl: &Path,
     core: &'a Graph,
     context: &'a Context<'a>,
@@ -206,7 +208,10 @@ pub fn verilog<'a>(
     }
     let work: TempDir =
         tempfile::tempdir().map_err(|error| Failure::file(&std::env::temp_dir(), "make a directory", error))?;
-    let build = lutweave_verilog::Build::new(design, simulator, work.path()).map_err(simulation(kind))?;
+    let memory = memory.copied().unwrap_or_default();
+    let options = lutweave_verilog::Options { memory, ..lutweave_verilog::Options::default() };
+    let build = lutweave_verilog::Build::with_options(design, simulator, work.path(), &options);
+    let build = build.map_err(simulation(kind))?;
     let simulate = move |stimulus: &Stimulus| {
         // The program lies there.
         let _ = &work;

@@ -246,7 +246,7 @@ fn csv(front: &Front) -> String {
     let mut text = COLUMNS.join(",") + "\n";
     for point in &front.points {
         let optional = |value: Option<String>| value.unwrap_or_default();
-        let Resources { lut, ff, dsp, bram } = point.resources;
+        let Resources { lut, ff, dsp, bram, .. } = point.resources;
         let _ = writeln!(
             text,
             "{},{},{:.6},{:.9},{},{:.6},{:.4},{:.4},{},{},{lut},{ff},{dsp},{bram},{},{:.6},{}",

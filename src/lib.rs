@@ -56,6 +56,7 @@ pub mod memory;
 pub mod model;
 pub mod observer;
 pub mod options;
+pub mod outside;
 pub mod pipeline;
 pub mod plausible;
 mod prune;

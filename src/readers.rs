@@ -32,7 +32,7 @@ pub fn compiled(directory: &Path) -> bool {
         let context = Context::new(&());
         let samples = random_samples(&build.split.core, 1);
         for kind in [Kind::Interpreter, Kind::Wasm] {
-            executor(&build, kind, &context)?.run(&samples, Drive::default())?;
+            executor(&build, kind, None, &context)?.run(&samples, Drive::default())?;
         }
         Ok(())
     };

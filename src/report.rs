@@ -114,13 +114,21 @@ pub fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)
         ("multipliers", format!("{}, busy {:.1} % of the cycles", summary.multipliers, 100.0 * summary.efficiency)),
         (
             "estimated",
-            Part::ALL.map(|part| format!("{} {}", part.label(), share(resources[part], parts[part]))).join(", "),
+            Part::ALL
+                .into_iter()
+                .filter(|part| parts[*part] > 0 || *part != Part::Uram)
+                .map(|part| format!("{} {}", part.label(), share(resources[part], parts[part])))
+                .collect::<Vec<_>>()
+                .join(", "),
         ),
         ("block RAMs", block_rams(&summary.memory)),
         ("fits", if summary.fits { "yes, by the estimate".to_owned() } else { format!("NO: {}", exceeded(summary)) }),
         ("weights", format!("{} bytes, {:.1} % zeros", summary.weight_bytes, 100.0 * summary.sparsity)),
         ("on the host", if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") }),
     ];
+    if let Some(outside) = &summary.outside {
+        figures.push(("from memory", outside.line(device, summary.cycles_per_inference)));
+    }
     figures.extend(summary.faster.map(|faster| ("could be faster", faster.text())));
     if let Some(reshaping) = &summary.deform {
         let variant = variant_name(reshaping.report.variant);

@@ -6,6 +6,7 @@ use crate::codesign::record::Record;
 use crate::failure::object;
 use crate::memory::LayerMemory;
 use crate::metric::Metric;
+use crate::outside::Outside;
 use crate::reshape::Reshaping;
 use lutweave_codesign::prune::Pruned;
 use lutweave_codesign::shrink::Step;
@@ -94,7 +95,8 @@ pub struct Budget {
 pub fn budgets(fitted: &Fitted, device: &Device, multipliers: Option<u32>) -> Vec<Budget> {
     let (used, available) = (fitted.resources.shown(device), device.parts().shown(device));
     let budget = |part: Part| Budget { name: part.key(), used: used[part], limit: available[part] };
-    let mut budgets: Vec<Budget> = Part::ALL.into_iter().map(budget).collect();
+    let parts = Part::ALL.into_iter().filter(|part| available[*part] > 0 || *part != Part::Uram);
+    let mut budgets: Vec<Budget> = parts.map(budget).collect();
     let asked = multipliers.map(u64::from);
     budgets.extend(asked.map(|limit| Budget { name: "multipliers", used: fitted.network.multipliers(), limit }));
     budgets
@@ -205,6 +207,9 @@ pub struct Summary {
     pub layers: Vec<StageSummary>,
     /// What the memory of each layer is made of.
     pub memory: Vec<LayerMemory>,
+    /// What comes from the memory on the board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
     /// Modules of the circuit: those of the stages, and the forks, queues and converters between.
     pub modules: Vec<Module>,
     /// Wall-clock seconds.
@@ -248,10 +253,10 @@ pub fn layers(core: &Graph, fitted: &Fitted) -> Vec<StageSummary> {
 
 /// The modules of a fitted core.
 pub fn modules(fitted: &Fitted, device: &Device) -> Vec<Module> {
-    let modules = fitted.design.modules.iter();
+    let (modules, device) = (fitted.design.modules.iter(), &fitted.device(device));
     modules
         .map(|module| {
-            let Resources { lut, ff, dsp, bram } = estimate_module(module, device);
+            let Resources { lut, ff, dsp, bram, .. } = estimate_module(module, device);
             Module { name: module.name.clone(), lut, ff, dsp, bram: bram as f64 / device.family.bram_per_tile as f64 }
         })
         .collect()

@@ -1,6 +1,7 @@
 //! Every executor against the first, element by element, and the circuits' cycles.
 
 use crate::artefact::Build;
+use crate::backend::SIMULATOR;
 use crate::eval;
 use crate::executor::{self, Answer, Drive, Executor, Kind, mismatches};
 use crate::failure::Failure;
@@ -8,6 +9,7 @@ use crate::inputs::single_input;
 use crate::observer::Context;
 use crate::task::{Section, Task};
 use lutweave_cpu::{ObjectOptions, compile_object};
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::{Diagnostic, Graph, Tensor};
 
 /// What executors answered, beside the first.
@@ -20,7 +22,8 @@ pub struct Verification {
     pub agree: bool,
 }
 
-/// Runs executors of a compiled model on the same samples: of a task, or random ones.
+/// Runs executors of a compiled model on the same samples: of a task, or random ones. `memory` says how the memory on
+/// the board answers, if not as fast as it may.
 ///
 /// # Errors
 /// If something cannot run, or there is no executor.
@@ -30,6 +33,7 @@ pub fn verify(
     task: Option<&Task>,
     count: usize,
     drive: Drive,
+    memory: Option<&MemoryTiming>,
     context: &Context,
 ) -> Result<Verification, Failure> {
     let samples = match task {
@@ -45,7 +49,7 @@ pub fn verify(
         if answers.iter().any(|(known, ..)| *known == kind) {
             continue;
         }
-        let answer = executor(build, kind, context)?.run(&samples, drive)?;
+        let answer = executor(build, kind, memory, context)?.run(&samples, drive)?;
         let differs = answers.first().map_or(0, |(_, reference, _)| mismatches(reference, &answer));
         answers.push((kind, answer, differs));
         work.step()?;
@@ -60,11 +64,16 @@ pub fn verify(
     Ok(Verification { samples: samples.len(), answers, agree })
 }
 
-/// An executor of a compiled model, from its files.
+/// An executor of a compiled model, from its files; its circuit beside a memory that answers in a way of its own.
 ///
 /// # Errors
 /// If a file is damaged, or the executor cannot be had.
-pub fn executor<'a>(build: &'a Build, kind: Kind, context: &'a Context<'a>) -> Result<Box<dyn Executor + 'a>, Failure> {
+pub fn executor<'a>(
+    build: &'a Build,
+    kind: Kind,
+    memory: Option<&MemoryTiming>,
+    context: &'a Context<'a>,
+) -> Result<Box<dyn Executor + 'a>, Failure> {
     context.check()?;
     let core = &build.split.core;
     let simulator = match kind {
@@ -73,13 +82,23 @@ pub fn executor<'a>(build: &'a Build, kind: Kind, context: &'a Context<'a>) -> R
             check_object(build)?;
             return executor::cpu(core);
         }
-        Kind::Wasm => return executor::wasm(&build.bytes("sim/model.wasm")?, core, context),
+        Kind::Wasm => {
+            let module = build.bytes(SIMULATOR)?;
+            let Some(&memory) = memory else { return executor::wasm(&module, core, context) };
+            // What was written holds the usual memory.
+            let fitted = build.plan.build(core, &crate::device::find(&build.manifest.device)?)?;
+            if lutweave_wasm::emit(&fitted.design) != module {
+                return Err(executor::changed(&build.directory.join(SIMULATOR)));
+            }
+            let options = lutweave_wasm::Options { memory, ..lutweave_wasm::Options::default() };
+            return executor::wasm(&lutweave_wasm::emit_with(&fitted.design, options), core, context);
+        }
         Kind::Verilator => lutweave_verilog::Simulator::Verilator,
         Kind::Icarus => lutweave_verilog::Simulator::Icarus,
     };
     let device = crate::device::find(&build.manifest.device)?;
     let fitted = build.plan.build(core, &device)?;
-    executor::verilog(simulator, &fitted.design, &build.directory.join("rtl"), core, context)
+    executor::verilog(simulator, &fitted.design, memory, &build.directory.join("rtl"), core, context)
 }
 
 /// Checks that the object file of a compiled model is what its graph gives: the machine code that

@@ -351,6 +351,9 @@ pub struct Verify {
     /// Give the circuits each frame by itself instead of back to back.
     #[arg(long)]
     pub one_by_one: bool,
+    /// How the memory on the board answers: `fast`, `slow`, or as a TOML file says.
+    #[arg(long, value_name = "fast|slow|FILE")]
+    pub memory: Option<String>,
     /// Output format.
     #[command(flatten)]
     pub format: Output,

@@ -136,14 +136,8 @@ impl Device {
             faults.push(format!("`clock_mhz` is {}, and should be a positive number", self.clock_mhz));
         }
         if let Some(memory) = &self.memory {
-            let ExternalMemory { beat_bytes, burst, megabytes_per_second, derating, .. } = *memory;
-            let powers = beat_bytes.is_power_of_two() && burst.is_power_of_two();
-            if !(powers && (4..=128).contains(&beat_bytes) && burst <= 256 && beat_bytes * burst <= 4096) {
-                faults.push(format!(
-                    "`memory` has bursts of {burst} beats of {beat_bytes} bytes; both should be powers of two, a beat \
-                     4 to 128 bytes, a burst at most 256 beats and 4096 bytes"
-                ));
-            }
+            let ExternalMemory { megabytes_per_second, derating, .. } = *memory;
+            faults.extend(memory.bus().check().err().map(|fault| format!("`memory`: {fault}")));
             if !(megabytes_per_second.is_finite() && megabytes_per_second > 0.0 && derating > 0.0 && derating <= 1.0) {
                 faults.push("`memory` should give more than 0 MB/s, and `derating` be 0 to 1".to_owned());
             }

@@ -1,7 +1,8 @@
 //! The closed set of kernels that hardware is planned in, and the one place that says what the
 //! hardware refuses.
 
-use crate::block::window::{Displacement, Folding, WindowGeometry, ring_rows};
+use crate::block::window::{Displacement, Folding, WeightSource, WindowGeometry, ring_rows};
+use crate::rtl::NofM;
 use lutweave_ir::op::{Concat, Geometry, MaxPool, Pad, Resize, Select, Slice, Window as PoolWindow};
 use lutweave_ir::{Diagnostic, Graph, Node, NodeId, Op, TensorType};
 
@@ -267,6 +268,28 @@ impl Kernel {
         match self {
             Self::Convolution { extent, .. } | Self::Pool { extent, .. } => Some(extent),
             _ => None,
+        }
+    }
+
+    /// Whether the weights of the kernel may come from there, if they keep to a pattern or to none.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn takes_weights(&self, source: WeightSource, pattern: Option<NofM>) -> Result<(), String> {
+        let Some(bus) = source.bus() else { return Ok(()) };
+        bus.check()?;
+        let Self::Convolution { extent, groups } = self else {
+            return Err("it has no weights that may come from outside".to_owned());
+        };
+        match source {
+            _ if pattern.is_some() => Err("weights in a pattern are not loaded".to_owned()),
+            WeightSource::Streamed { .. } if extent.is_depthwise(*groups) || extent.displacement.is_some() => {
+                Err("weights of depthwise and of deformable convolutions are not streamed".to_owned())
+            }
+            WeightSource::Streamed { rows, .. } if rows == 0 || rows > extent.output[0] => {
+                Err(format!("there are no blocks of {rows} rows in {}", extent.output[0]))
+            }
+            WeightSource::Constant | WeightSource::Loaded(_) | WeightSource::Streamed { .. } => Ok(()),
         }
     }
 

@@ -6,7 +6,7 @@ use lutweave_hw::dataflow::Network;
 use lutweave_hw::device::{self, Device};
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::kernel::{Kernel, kernel_of};
-use lutweave_hw::plan::{Choice, all_implementations, assemble, fewest_multipliers, form_of, may_come, plan};
+use lutweave_hw::plan::{Choice, all_implementations, assemble, fewest_multipliers, form_of, plan};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
@@ -75,7 +75,7 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
             WeightSource::Streamed { bus, rows },
             WeightSource::Streamed { bus, rows: rows.min(3) },
         ]);
-        if may_come(source, &kernel, folding.pattern).is_ok() {
+        if kernel.takes_weights(source, folding.pattern).is_ok() {
             folding.source = source;
         }
     }

@@ -1,6 +1,7 @@
 //! Dataflow networks as text: what is printed reads back to the same circuit, and what is not the graph's is
 //! refused.
 
+use lutweave_hw::block::window::{Bus, WeightSource};
 use lutweave_hw::dataflow::{KernelNode, parse, print};
 use lutweave_hw::elaborate::elaborate;
 use lutweave_ir::random::SplitMix64;
@@ -53,6 +54,26 @@ fn a_line_buffer_of_other_rows_is_refused() {
     let text = print(&graph, &network).replace(&format!("rows {rows}"), &format!("rows {}", rows + 1));
     let faults = parse(&text, &graph, &network.family).expect_err("its geometry says how many").to_string();
     assert!(faults.contains("line buffer"), "{faults}");
+}
+
+#[test]
+fn weights_from_nowhere_are_refused() {
+    let anywhere = WeightSource::Streamed { bus: Bus { bytes: 8, burst: 4 }, rows: 1 };
+    let convolution = |seed: u64| {
+        let graph = random(seed);
+        let network = circuit(&graph, 0.3, 80).expect("it has a circuit").network;
+        let streamed = |kernel: &&KernelNode| kernel.kernel.takes_weights(anywhere, kernel.pattern()).is_ok();
+        let node = network.kernels.iter().filter(|kernel| kernel.multipliers > 0).find(streamed)?.node;
+        Some((graph, network, node))
+    };
+    let (graph, network, node) = (0..20).find_map(convolution).expect("some graph has a convolution");
+    let text = print(&graph, &network);
+    let line = text.lines().find(|line| line.starts_with(&format!("kernel {node} "))).expect("it has a line");
+    for (source, fault) in [("streamed 4x8, under 0", "no blocks of 0 rows"), ("loaded 0x0", "bursts of 0 beats")] {
+        let wrong = text.replace(line, &format!("{line}, {source}"));
+        let faults = parse(&wrong, &graph, &network.family).expect_err("they cannot come").to_string();
+        assert!(faults.contains(fault), "{faults}");
+    }
 }
 
 /// A line less, twice, or with a number more.

@@ -183,6 +183,9 @@ fn kernel(line: &str, graph: &Graph) -> Result<KernelNode, String> {
     let kernel = kernel_of(graph, node).map_err(|refused| refused.message)?;
     let properties = Properties::read(rest);
     let folding = properties.get("taps").is_ok().then(|| folding(&properties)).transpose()?;
+    if let Some(Folding { source, pattern, .. }) = folding {
+        kernel.takes_weights(source, pattern)?;
+    }
     let kernel = KernelNode {
         node,
         kernel,

@@ -3,7 +3,6 @@
 use super::fold::{Fold, Styles, folds};
 use super::form::WeightForm;
 use super::price::priced;
-use crate::block::window::WeightSource;
 use crate::cost::{Resources, pairs_fit};
 use crate::dataflow::{KernelNode, Network};
 use crate::device::Device;
@@ -204,7 +203,7 @@ fn check(fold: &Fold, graph: &Graph, id: NodeId, kernel: &Kernel, device: &Devic
     let Some(folding) = fold.folding.filter(|_| plain.products > 0) else {
         return Ok(());
     };
-    may_come(folding.source, kernel, folding.pattern)?;
+    kernel.takes_weights(folding.source, folding.pattern)?;
     let paired = folding.multiplier == Multiplier::Paired;
     let element = lane_type(graph.node(graph.node(id).operands[0]).ty.element);
     let dense = !matches!(kernel, Kernel::Convolution { extent, groups } if extent.is_depthwise(*groups));
@@ -224,27 +223,6 @@ fn check(fold: &Fold, graph: &Graph, id: NodeId, kernel: &Kernel, device: &Devic
         return Err(format!("{} has {multipliers} multipliers, not {}", describe(fold), fold.multipliers));
     }
     Ok(())
-}
-
-/// Whether the weights of a kernel may come from there.
-///
-/// # Errors
-/// Why not.
-pub fn may_come(source: WeightSource, kernel: &Kernel, pattern: Option<NofM>) -> Result<(), String> {
-    let Kernel::Convolution { extent, groups } = kernel else {
-        return if source.is_constant() { Ok(()) } else { Err("it has no weights that may come from outside".into()) };
-    };
-    match source {
-        WeightSource::Constant => Ok(()),
-        _ if pattern.is_some() => Err("weights in a pattern are not loaded".into()),
-        WeightSource::Streamed { .. } if extent.is_depthwise(*groups) || extent.displacement.is_some() => {
-            Err("weights of depthwise and of deformable convolutions are not streamed".into())
-        }
-        WeightSource::Streamed { rows, .. } if rows == 0 || rows > extent.output[0] => {
-            Err(format!("there are no blocks of {rows} rows in {}", extent.output[0]))
-        }
-        WeightSource::Loaded(_) | WeightSource::Streamed { .. } => Ok(()),
-    }
 }
 
 fn describe(fold: &Fold) -> String {

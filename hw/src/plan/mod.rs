@@ -8,7 +8,7 @@ mod price;
 mod select;
 
 pub(crate) use choice::network;
-pub use choice::{Choice, all_implementations, assemble, form_of, kernels, may_come, options};
+pub use choice::{Choice, all_implementations, assemble, form_of, kernels, options};
 pub use fold::{Fold, divisors, gcd};
 pub use form::WeightForm;
 pub(crate) use outside::{Move, loaded, moves};

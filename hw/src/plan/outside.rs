@@ -1,7 +1,7 @@
 //! Weights that move out of block RAM: into the large RAM, or out of the chip under blocks of how many rows.
 
 use super::Planner;
-use super::choice::{Choice, may_come};
+use super::choice::Choice;
 use super::fold::Fold;
 use super::price::Pricer;
 use crate::block::window::{Folding, WeightSource};
@@ -71,7 +71,7 @@ pub fn moves(
             }
         };
         add(*now, 0);
-        for source in streamed.filter(|source| may_come(*source, kernel, folding.pattern).is_ok()) {
+        for source in streamed.filter(|source| kernel.takes_weights(*source, folding.pattern).is_ok()) {
             if let Some((choice, traffic)) = pricer.supplied(&now.fold, source) {
                 add(choice, traffic);
             }
@@ -98,7 +98,7 @@ pub fn loaded(
         // Its line buffer may have moved.
         choice.resources = pricer.price(&choice.fold);
         let Some(pattern) = choice.fold.folding.map(|folding| folding.pattern) else { continue };
-        if may_come(source, kernel, pattern).is_err() || choice.multipliers() == 0 {
+        if kernel.takes_weights(source, pattern).is_err() || choice.multipliers() == 0 {
             continue;
         }
         let Some((other, _)) = pricer.supplied(&choice.fold, source) else { continue };

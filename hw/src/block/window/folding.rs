@@ -58,6 +58,24 @@ pub struct Bus {
     pub burst: u32,
 }
 
+impl Bus {
+    /// Whether a memory can be read so: AXI4 bursts are of at most 256 beats, and do not cross 4096 bytes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(self) -> Result<(), String> {
+        let Self { bytes, burst } = self;
+        let powers = bytes.is_power_of_two() && burst.is_power_of_two();
+        if powers && (4..=128).contains(&bytes) && burst <= 256 && bytes * burst <= 4096 {
+            return Ok(());
+        }
+        Err(format!(
+            "it has bursts of {burst} beats of {bytes} bytes; both should be powers of two, a beat 4 to 128 bytes, a \
+             burst at most 256 beats and 4096 bytes"
+        ))
+    }
+}
+
 impl WeightSource {
     /// Whether weights are constants of the circuit.
     pub fn is_constant(&self) -> bool {

@@ -10,7 +10,7 @@ mod memory;
 
 pub use engine::{of_engine, pairs_fit};
 pub use memory::{Held, MemoryShares, memory_shares};
-use memory::{block_rams, of_memory, ram, rom_luts};
+use memory::{of_memory, ram, rom};
 
 use crate::device::Device;
 use crate::rtl::{Design, Module, SignalKind, Ty};

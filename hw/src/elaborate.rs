@@ -3,7 +3,7 @@
 
 mod stage;
 
-use crate::block::window::{WeightSource, WeightSupply};
+use crate::block::window::{Folding, WeightSource, WeightSupply};
 use crate::block::{fork, width_converter};
 use crate::dataflow::{Edge, KernelNode, Network, SMALLEST_QUEUE, Sink};
 use crate::kernel::Kernel;
@@ -50,15 +50,24 @@ pub struct OutsideStage {
 
 /// The stages of a network whose weights come from outside, in the order of the memory there.
 pub fn outside(graph: &Graph, network: &Network) -> Vec<OutsideStage> {
-    let stage = |kernel: &KernelNode| {
-        let folding = kernel.folding.filter(|folding| !folding.source.is_constant())?;
-        let parts = WindowParts::new(graph, kernel.node, &kernel.kernel, network.family.multiplier[0])?;
+    let stage = |(node, parts, folding): (NodeId, WindowParts, Folding)| {
         let window = parts.window("", folding);
         let rows = if let WeightSource::Streamed { rows, .. } = folding.source { Some(rows) } else { None };
-        let (bytes, bytes_per_frame) = (window.stored(), window.traffic());
-        Some(OutsideStage { node: kernel.node, bytes, rows, bytes_per_frame })
+        OutsideStage { node, bytes: window.stored(), rows, bytes_per_frame: window.traffic() }
     };
-    network.kernels.iter().filter_map(stage).collect()
+    supplied(graph, network).map(stage).collect()
+}
+
+/// The window kernels whose weights come from outside, in order.
+fn supplied<'a>(
+    graph: &'a Graph,
+    network: &'a Network,
+) -> impl Iterator<Item = (NodeId, WindowParts<'a>, Folding)> + use<'a> {
+    network.kernels.iter().filter_map(move |kernel| {
+        let folding = kernel.folding.filter(|folding| !folding.source.is_constant())?;
+        let parts = WindowParts::new(graph, kernel.node, &kernel.kernel, network.family.multiplier[0])?;
+        Some((kernel.node, parts, folding))
+    })
 }
 
 /// Where a stream comes from, and its type.
@@ -113,16 +122,8 @@ impl Elaboration<'_> {
 
     /// The modules that bring weights from outside, where there are such.
     fn memory_port(&mut self) {
-        let (graph, wide) = (self.graph, self.network.family.multiplier[0]);
-        let (nodes, stages): (Vec<NodeId>, Vec<WeightSupply>) = self
-            .network
-            .kernels
-            .iter()
-            .filter_map(|kernel| {
-                let folding = kernel.folding.filter(|folding| !folding.source.is_constant())?;
-                let parts = WindowParts::new(graph, kernel.node, &kernel.kernel, wide)?;
-                Some((kernel.node, parts.window("", folding).supply()?))
-            })
+        let (nodes, stages): (Vec<NodeId>, Vec<WeightSupply>) = supplied(self.graph, self.network)
+            .filter_map(|(node, parts, folding)| Some((node, parts.window("", folding).supply()?)))
             .unzip();
         let Some(supply) = Supply::new(&stages) else { return };
         let [fetch, queue, distribute] = ["fetch", "fetch_order", "distribute"].map(|name| self.unique(name));

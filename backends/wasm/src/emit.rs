@@ -43,8 +43,7 @@ pub fn emit(design: &Design) -> Vec<u8> {
 
 /// [`emit`] with options.
 pub fn emit_with(design: &Design, options: Options) -> Vec<u8> {
-    let closed = design.supply.as_ref().map(|_| closed(design, &options.memory));
-    let design = closed.as_ref().unwrap_or(design);
+    let design = &*closed(design, &options.memory);
     let mut image = Image::new();
     let layout = Layout::new(design, &mut image, options);
     let harness = Harness::new(design, &layout, &mut image);

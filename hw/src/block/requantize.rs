@@ -70,12 +70,10 @@ impl Requantizer {
             }
             let (lo, hi) = (values.iter().min().expect("a channel"), values.iter().max().expect("a channel"));
             let word = Ty::range((*lo).min(0), (*hi).max(0)).by(lanes);
-            let rom_name = format!("{name}_rom");
-            let rom = if parameters.in_logic {
-                builder.logic_rom(&rom_name, word, values.to_vec())
-            } else {
-                builder.rom(&rom_name, word, values.to_vec())
-            };
+            let rom = builder.rom(&format!("{name}_rom"), word, values.to_vec());
+            if parameters.in_logic {
+                builder.move_into_logic(rom);
+            }
             let register = builder.stage(pipeline, name, Expr::Rom(rom, Box::new(arguments[1].into())));
             (0..lanes).map(|index| lane(builder, register, index)).collect()
         };

@@ -17,19 +17,21 @@ mod geometry;
 mod load;
 mod outside;
 mod streamed;
+mod writer;
 
 use super::fifo::CreditFifo;
 use super::requantize::{Parameters, Requantizer};
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, when};
 use crate::rtl::engine::{EngineShape, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
-use crate::rtl::{Module, Statement, Ty};
+use crate::rtl::{Module, SignalId, Statement, Ty};
 use displaced::{Decision, Displacer, Placement, wrapped};
 pub use folding::{Bus, Folding, WeightSource};
 pub use geometry::{Displacement, WindowGeometry};
 use load::Loader;
 pub use outside::WeightSupply;
 pub use streamed::Blocks;
+use writer::Writer;
 
 /// What is computed over a window.
 #[derive(Clone, Debug)]
@@ -264,14 +266,44 @@ impl Window<'_> {
         [needs.collect(), freed.collect()]
     }
 
+    /// Statements that give results of the engine to the requantizer, as many lanes at a time as the stream has.
+    /// `each` says of the beats of a result what channel one has, and what else happens with it; it may add to where
+    /// their number wraps.
+    fn launched(
+        &self,
+        b: &mut Builder,
+        requantizer: &Requantizer,
+        [valid, result]: [SignalId; 2],
+        each: impl FnOnce(&mut Level) -> (Expr, Vec<Statement>),
+    ) -> Vec<Statement> {
+        let Folding { outputs, stream, .. } = self.folding;
+        let held = (outputs > stream).then(|| {
+            let hold = b.data_register("hold", self.accumulator.by(outputs));
+            (hold, b.register("draining", Ty::BIT, 0))
+        });
+        let mut beat = Level::new(b, "beat", outputs / stream);
+        let (channel, along) = each(&mut beat);
+        let Some((hold, draining)) = held else {
+            let mut launch = vec![requantizer.launch(result.into(), channel)];
+            launch.extend(along);
+            launch.extend(advance(vec![beat]));
+            return vec![when(valid, launch)];
+        };
+        let slice = Expr::SliceAt { signal: hold, index: Box::new(beat.value()), lanes: stream };
+        let mut drain = vec![requantizer.launch(slice, channel)];
+        drain.extend(along);
+        beat.on_wrap.push(set(draining, valid));
+        drain.extend(advance(vec![beat]));
+        vec![branch(draining, drain, vec![when(valid, vec![set(draining, 1)])]), when(valid, vec![set(hold, result)])]
+    }
+
     /// The module.
     pub fn generate(&self) -> Module {
         if let WeightSource::Streamed { rows, .. } = self.folding.source {
             return self.generate_streamed(Blocks::new(self.extent.output[0], rows));
         }
         let extent = self.extent;
-        let WindowGeometry { input: [height, width, channels], output: [out_height, out_width, out_channels], .. } =
-            extent;
+        let WindowGeometry { input: [height, _, channels], output: [out_height, out_width, out_channels], .. } = extent;
         let folding = self.folding;
         let nest = self.nest();
         let rows = self.ring_rows();
@@ -282,12 +314,8 @@ impl Window<'_> {
             extent.displacement.map(|displacement| Displacer::new(&mut b, &extent, displacement, self.offsets));
 
         // Writer.
-        let write_word = Level::new(&mut b, "write_word", word_count);
-        let mut write_column = Level::new(&mut b, "write_column", width);
-        let write_ring = b.register("write_ring", Ty::holding(u64::from(rows - 1)), 0);
-        // Complete rows from the first row still needed on; negative while skipped rows arrive.
-        let rows_ahead =
-            b.register("rows_ahead", Ty::range(-i64::from(height.max(extent.strides[0])), i64::from(rows)), 0);
+        let writer = Writer::new(&mut b, &extent, word_count, rows);
+        let rows_ahead = writer.rows_ahead;
         // `rows_ahead` minus rows reserved for windows already issued.
         let rows_kept = if displacer.is_some() {
             let ty = b.ty(&rows_ahead.into());
@@ -340,24 +368,14 @@ impl Window<'_> {
         let has_row = lt(rows_kept, i64::from(rows));
         let has_place = if extent.saves_row(rows) {
             // Behind the windows of an output row that frees a row, its pixels are free already.
-            let behind = and(lt(write_column.value(), left), not(write_column.at_end()));
+            let behind = and(lt(writer.column.value(), left), not(writer.column.at_end()));
             or(has_row, all([eq(rows_ahead, i64::from(rows)), lt(0, freed.clone()), behind]))
         } else {
             has_row
         };
-        let ready = b.ready(input, has_place);
-        let fill = b.wire("fill", and(input.valid, ready));
-        let row_done = b.wire("row_done", all([fill.into(), write_word.at_end(), write_column.at_end()]));
-        let columns_needed = Expr::Clamp(Box::new(add(left, extent.span(1).1 + 1)), 0, i64::from(width));
-        let columns_needed = b.wire("columns_needed", columns_needed);
-        let rows_needed = b.wire("rows_needed", rows_needed);
-        let available = b.wire(
-            "available",
-            or(
-                lt(rows_needed, rows_ahead),
-                and(eq(rows_needed, rows_ahead), not(lt(write_column.value(), columns_needed))),
-            ),
-        );
+        let filling = writer.connect(&mut b, input, has_place);
+        let row_done = filling.row_done;
+        let available = filling.available(&mut b, &extent, left, rows_needed);
 
         let beats = folding.outputs / folding.stream;
         let steps = nest.steps();
@@ -475,25 +493,8 @@ impl Window<'_> {
         levels.extend([column, row]);
         issued.extend(advance(levels));
 
-        write_column.on_wrap.push(set(write_ring, add_modulo(write_ring, 1, rows)));
-        let mut filled = vec![Statement::Fill {
-            engine,
-            row: write_ring.into(),
-            column: write_column.value(),
-            group: write_word.value(),
-            data: input.data.into(),
-        }];
-        filled.extend(advance(vec![write_word, write_column]));
-
-        let mut statements = vec![
-            when(fill, filled),
-            when(issue, issued),
-            branch(
-                row_end,
-                vec![set(rows_ahead, add(sub(rows_ahead, freed), row_done))],
-                vec![when(row_done, vec![set(rows_ahead, add(rows_ahead, 1))])],
-            ),
-        ];
+        let [filled, counted] = filling.serve(engine, row_end, freed);
+        let mut statements = vec![filled, when(issue, issued), counted];
         statements.extend(pixel_served);
         statements.extend(loader.into_iter().flat_map(|loader| loader.serve(None)));
         if let Some((valid, step, freed)) = placed {
@@ -511,23 +512,8 @@ impl Window<'_> {
                 if !requantizer.is_addressed() {
                     channel = Level::single();
                 }
-                let beat_of_pixel = channel.value();
-                if beats == 1 {
-                    let mut launch = vec![requantizer.launch(engine_result.into(), beat_of_pixel)];
-                    launch.extend(advance(vec![channel]));
-                    statements.push(when(engine_valid, launch));
-                } else {
-                    let hold = b.data_register("hold", self.accumulator.by(folding.outputs));
-                    let draining = b.register("draining", Ty::BIT, 0);
-                    let mut beat = Level::new(&mut b, "beat", beats);
-                    let slice = Expr::SliceAt { signal: hold, index: Box::new(beat.value()), lanes: folding.stream };
-                    let mut drain = vec![requantizer.launch(slice, beat_of_pixel)];
-                    drain.extend(advance(vec![channel]));
-                    beat.on_wrap.push(set(draining, engine_valid));
-                    drain.extend(advance(vec![beat]));
-                    statements.push(branch(draining, drain, vec![when(engine_valid, vec![set(draining, 1)])]));
-                    statements.push(when(engine_valid, vec![set(hold, engine_result)]));
-                }
+                let each = |_: &mut Level| (channel.value(), advance(vec![channel]));
+                statements.extend(self.launched(&mut b, &requantizer, [engine_valid, engine_result], each));
                 (requantizer.valid, requantizer.result)
             }
         };

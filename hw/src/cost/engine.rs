@@ -1,6 +1,6 @@
 //! Resources of an engine's expansion.
 
-use super::{Held, Resources, block_rams, ram, rom_luts};
+use super::{Held, Resources, ram, rom};
 use crate::cost::logic::{dsps, select};
 use crate::device::Device;
 use crate::rtl::engine::{EngineShape, Multiplier, WeightBanks};
@@ -114,12 +114,7 @@ fn weight_memory(engine: &EngineShape, device: &Device) -> Resources {
         let (full, last) = (bank(width), bank(last));
         return Resources::of_each(|part| u64::from(count.saturating_sub(1)) * full[part] + last[part]);
     }
-    match products.memory {
-        MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
-        MemoryStyle::Distributed | MemoryStyle::Registers | MemoryStyle::Large => {
-            Resources { lut: rom_luts(width, depth, device), ..Resources::default() }
-        }
-    }
+    rom(width, depth, products.memory, device)
 }
 
 /// What the rows take that windows slide over.

@@ -82,12 +82,16 @@ pub fn memory_shares(module: &Module, device: &Device) -> MemoryShares {
 pub(super) fn of_memory(memory: &Memory, device: &Device) -> Resources {
     let width = u64::from(memory.word.width());
     let depth = u64::from(memory.depth);
-    let rom = memory.contents.is_some();
-    if !rom {
-        return ram(width, depth, device.family.ram_style(width, depth), device);
+    match memory.contents {
+        Some(_) => rom(width, depth, memory.style, device),
+        None => ram(width, depth, device.family.ram_style(width, depth), device),
     }
-    match memory.style {
-        MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
+}
+
+/// A memory with contents.
+pub(super) fn rom(width: u64, depth: u64, style: MemoryStyle, device: &Device) -> Resources {
+    match style {
+        MemoryStyle::Block => Resources { bram: device.family.block_rams(width, depth), ..Resources::default() },
         MemoryStyle::Distributed | MemoryStyle::Registers | MemoryStyle::Large => {
             Resources { lut: rom_luts(width, depth, device), ..Resources::default() }
         }
@@ -97,7 +101,7 @@ pub(super) fn of_memory(memory: &Memory, device: &Device) -> Resources {
 /// A memory that is written.
 pub(super) fn ram(width: u64, depth: u64, style: MemoryStyle, device: &Device) -> Resources {
     match style {
-        MemoryStyle::Block => Resources { bram: block_rams(width, depth, device), ..Resources::default() },
+        MemoryStyle::Block => Resources { bram: device.family.block_rams(width, depth), ..Resources::default() },
         MemoryStyle::Registers => register_ram(width, depth, device),
         MemoryStyle::Distributed => Resources { lut: ram_luts(width, depth, device), ..Resources::default() },
         MemoryStyle::Large => {
@@ -107,13 +111,8 @@ pub(super) fn ram(width: u64, depth: u64, style: MemoryStyle, device: &Device) -
     }
 }
 
-/// Block RAMs of a simple dual-port memory.
-pub(super) fn block_rams(width: u64, depth: u64, device: &Device) -> u64 {
-    device.family.block_rams(width, depth)
-}
-
 /// LUTs of a ROM in logic. Contents that repeat cost less; this is the fitted mean.
-pub(super) fn rom_luts(width: u64, depth: u64, device: &Device) -> u64 {
+fn rom_luts(width: u64, depth: u64, device: &Device) -> u64 {
     if depth <= 1 {
         return 0;
     }

@@ -120,11 +120,9 @@ impl Builder {
         self.add_memory(name, word, depth, Some(contents), MemoryUse::Constants)
     }
 
-    /// A ROM in logic, whatever its size.
-    pub fn logic_rom(&mut self, name: &str, word: Ty, contents: Vec<i64>) -> MemoryId {
-        let id = self.rom(name, word, contents);
-        self.module.memories[id.0 as usize].style = MemoryStyle::Distributed;
-        id
+    /// Has a ROM in logic, whatever its size.
+    pub fn move_into_logic(&mut self, rom: MemoryId) {
+        self.module.memories[rom.0 as usize].style = MemoryStyle::Distributed;
     }
 
     /// A pipeline with named parameters; [`Builder::stage`] adds to it.
@@ -236,6 +234,16 @@ pub fn when(condition: impl Into<Expr>, then: Vec<Statement>) -> Statement {
 /// `if condition { then } else { otherwise }`.
 pub fn branch(condition: impl Into<Expr>, then: Vec<Statement>, otherwise: Vec<Statement>) -> Statement {
     Statement::If { condition: condition.into(), then, otherwise }
+}
+
+/// Counts up where `more` is 1 and down where `fewer` is.
+pub fn count(register: SignalId, more: impl Into<Expr>, fewer: impl Into<Expr>) -> Statement {
+    let fewer = fewer.into();
+    branch(
+        more,
+        vec![when(expr::not(fewer.clone()), vec![set(register, add(register, 1))])],
+        vec![when(fewer, vec![set(register, expr::sub(register, 1))])],
+    )
 }
 
 /// `(value + step) mod modulus` for a value below the modulus and a constant step of at most

@@ -1,10 +1,11 @@
 //! A memory outside the chip, for simulation: one module for the simulator and for the Verilog test bench.
 
 use super::Supply;
-use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, set, when};
-use crate::rtl::expr::{Expr, add, all, and, eq, lt, not, or, sub};
+use crate::rtl::build::{self, Builder, Level, add_modulo, advance, branch, set, when};
+use crate::rtl::expr::{Expr, add, all, and, eq, lt, mul, not, or, sub};
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, Statement, Ty};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// How a memory outside answers. Times in cycles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +104,7 @@ impl Supply {
 
         let words = self.image.iter().map(|&byte| i64::from(byte)).collect();
         let contents = b.outside("contents", beat, words);
-        let address = add(crate::rtl::expr::mul(current_number, i64::from(self.bus.burst)), beat_level.value());
+        let address = add(mul(current_number, i64::from(self.bus.burst)), beat_level.value());
         let bit = |by: u32| Expr::Low(Box::new(Expr::Shr(Box::new(noise.into()), by)), 1);
         let differs = |a: Expr, b: Expr| not(eq(a, b));
         // Taps of a maximal 16-bit linear feedback shift register: 16, 15, 13, 4.
@@ -138,11 +139,7 @@ impl Supply {
                     step(tail),
                 ],
             ),
-            branch(
-                accept,
-                vec![when(not(next), vec![set(count, add(count, 1))])],
-                vec![when(next, vec![set(count, sub(count, 1))])],
-            ),
+            build::count(count, accept, next),
         ]);
         b.finish(statements)
     }
@@ -152,9 +149,9 @@ impl Supply {
 pub const MODEL: &str = "memory_model";
 
 /// The design with its memory: what a simulator runs. A design without supply is the same.
-pub fn closed(design: &Design, timing: &MemoryTiming) -> Design {
-    let mut closed = design.clone();
-    let Some(supply) = closed.supply.take() else { return closed };
+pub fn closed<'a>(design: &'a Design, timing: &MemoryTiming) -> Cow<'a, Design> {
+    let Some(supply) = &design.supply else { return Cow::Borrowed(design) };
+    let mut closed = Design { supply: None, ..design.clone() };
     let at = design.channels.iter().find_map(|channel| match (channel.from, channel.to) {
         (Endpoint::Supply, Endpoint::Port(reader, _)) => Some(reader.0),
         _ => None,
@@ -169,5 +166,5 @@ pub fn closed(design: &Design, timing: &MemoryTiming) -> Design {
     for Channel { from, to, .. } in &mut closed.channels {
         (*from, *to) = (moved(*from), moved(*to));
     }
-    closed
+    Cow::Owned(closed)
 }

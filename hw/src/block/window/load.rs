@@ -5,9 +5,9 @@
 //! that is what the beats of the `used` stream say, one for every tile that is no longer needed.
 
 use super::outside::Tiles;
-use crate::rtl::build::{Builder, Level, Output, advance, branch, set, when};
+use crate::rtl::build::{Builder, Level, Output, advance, count, set, when};
 use crate::rtl::engine::EngineShape;
-use crate::rtl::expr::{Expr, add, eq, lt, not, sub};
+use crate::rtl::expr::{Expr, and, eq, lt, not};
 use crate::rtl::{EngineId, SignalId, Statement, Ty};
 
 /// The stream of weights of an engine.
@@ -34,7 +34,7 @@ impl Loader {
         let part = Level::new(b, "load_part", shape.loads_per_address());
         let address = Level::new(b, "load_address", shape.weight_banks().depth);
         let beat = Level::new(b, "load_beat", beats);
-        let complete = b.wire("load_complete", crate::rtl::expr::and(input.valid, beat.at_end()));
+        let complete = b.wire("load_complete", and(input.valid, beat.at_end()));
         let beat_value = beat.value();
         let load = Statement::Load { engine, address: address.value(), part: part.value(), data: input.data.into() };
         let mut kept = vec![load];
@@ -56,13 +56,7 @@ impl Loader {
         match used.zip(done) {
             None => statements.push(when(complete, vec![set(tiles, 1)])),
             Some((used, done)) => {
-                statements.push(branch(
-                    complete,
-                    vec![when(not(done), vec![set(tiles, add(tiles, 1))])],
-                    vec![when(done, vec![set(tiles, sub(tiles, 1))])],
-                ));
-                statements.push(set(used.valid, done));
-                statements.push(set(used.data, 1));
+                statements.extend([count(tiles, complete, done), set(used.valid, done), set(used.data, 1)]);
             }
         }
         statements

@@ -6,11 +6,12 @@
 //! leaves. A block starts only when one of the two is free, so that what is computed always has its place.
 
 use super::load::Loader;
+use super::writer::Writer;
 use super::{Computation, Window, WindowGeometry};
 use crate::block::requantize::Requantizer;
-use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, when};
+use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, count, set, when};
 use crate::rtl::engine::Step;
-use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
+use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or};
 use crate::rtl::{Module, SignalId, Statement, Ty};
 
 /// Blocks of output rows.
@@ -54,8 +55,7 @@ impl Window<'_> {
     /// The module of a convolution whose weights are streamed under blocks of rows.
     pub(super) fn generate_streamed(&self, blocks: Blocks) -> Module {
         let extent = self.extent;
-        let WindowGeometry { input: [height, width, channels], output: [out_height, out_width, out_channels], .. } =
-            extent;
+        let WindowGeometry { input: [height, _, channels], output: [out_height, out_width, out_channels], .. } = extent;
         let folding = self.folding;
         let nest = self.nest();
         let rows = self.ring_rows();
@@ -64,16 +64,10 @@ impl Window<'_> {
         let ty = self.output.by(folding.stream);
         let output = b.output("out", ty);
 
-        // Writer.
-        let write_word = Level::new(&mut b, "write_word", channels / folding.lanes);
-        let mut write_column = Level::new(&mut b, "write_column", width);
-        let write_ring = b.register("write_ring", Ty::holding(u64::from(rows - 1)), 0);
-        // Complete rows from the first one on that the block needs; negative while skipped rows arrive.
-        let least = -i64::from(height.max(extent.strides[0]));
-        let rows_ahead = b.register("rows_ahead", Ty::range(least, i64::from(rows)), 0);
-        let ready = b.ready(input, lt(rows_ahead, i64::from(rows)));
-        let fill = b.wire("fill", and(input.valid, ready));
-        let row_done = b.wire("row_done", all([fill.into(), write_word.at_end(), write_column.at_end()]));
+        // Rows are given back block by block.
+        let writer = Writer::new(&mut b, &extent, channels / folding.lanes, rows);
+        let has_place = lt(writer.rows_ahead, i64::from(rows));
+        let filling = writer.connect(&mut b, input, has_place);
 
         // Reader, innermost level first: words, taps, columns, rows of a block, results, groups, blocks.
         let word = Level::new(&mut b, "word", nest.words);
@@ -96,17 +90,8 @@ impl Window<'_> {
         let [y, top, ring] = [walk[0].now, walk[1].now, walk[2].now];
 
         let (needs, freed) = self.rows_by_block(&blocks, top_of);
-        let rows_needed = b.wire("rows_needed", by_counter(&y.into(), &needs));
         let freed = b.wire("freed", by_counter(&block.value(), &freed));
-        let columns_needed = Expr::Clamp(Box::new(add(left, extent.span(1).1 + 1)), 0, i64::from(width));
-        let columns_needed = b.wire("columns_needed", columns_needed);
-        let available = b.wire(
-            "available",
-            or(
-                lt(rows_needed, rows_ahead),
-                and(eq(rows_needed, rows_ahead), not(lt(write_column.value(), columns_needed))),
-            ),
-        );
+        let available = filling.available(&mut b, &extent, left, by_counter(&y.into(), &needs));
 
         let (engine, engine_valid, engine_result) = b.engine("engine", self.engine_shape(), Vec::new());
         let steps = nest.steps();
@@ -188,24 +173,8 @@ impl Window<'_> {
         }
         issued.extend(advance(vec![word, tap, column, row, result, group, block]));
 
-        write_column.on_wrap.push(set(write_ring, add_modulo(write_ring, 1, rows)));
-        let mut filled = vec![Statement::Fill {
-            engine,
-            row: write_ring.into(),
-            column: write_column.value(),
-            group: write_word.value(),
-            data: input.data.into(),
-        }];
-        filled.extend(advance(vec![write_word, write_column]));
-        let mut statements = vec![
-            when(fill, filled),
-            when(issue, issued),
-            branch(
-                block_end,
-                vec![set(rows_ahead, add(sub(rows_ahead, freed), row_done))],
-                vec![when(row_done, vec![set(rows_ahead, add(rows_ahead, 1))])],
-            ),
-        ];
+        let [filled, counted] = filling.serve(engine, block_end, freed.into());
+        let mut statements = vec![filled, when(issue, issued), counted];
         statements.extend(loader.serve(Some(tile_end)));
 
         let tiles = nest.groups * nest.results;
@@ -234,15 +203,7 @@ impl Window<'_> {
         taken.extend(advance(vec![out_word, out_block]));
         statements.push(branch(take, taken, vec![when(output.ready, vec![set(output.valid, 0)])]));
         let opened = and(issue, opening);
-        for (count, more, fewer) in
-            [(free, Expr::Signal(left_block), opened), (full, written.into(), left_block.into())]
-        {
-            statements.push(branch(
-                more,
-                vec![when(not(fewer.clone()), vec![set(count, add(count, 1))])],
-                vec![when(fewer, vec![set(count, sub(count, 1))])],
-            ));
-        }
+        statements.extend([count(free, left_block, opened), count(full, written, left_block)]);
         b.finish(statements)
     }
 
@@ -277,8 +238,7 @@ impl Window<'_> {
         let accumulator = self.accumulator.by(folding.stream);
         let requantizer = Requantizer::new(b, parameters, accumulator, self.output, self.multiplier_width);
         let beats = folding.outputs / folding.stream;
-        let beat = Level::new(b, "beat", beats);
-        let (mut levels, mut channel) = (Vec::new(), Expr::Const(0));
+        let mut nest = None;
         if requantizer.is_addressed() {
             let block = Level::new(b, "channel_block", blocks.count);
             let pixel = blocks.level(b, "channel_pixel", self.extent.output[1], &block);
@@ -286,25 +246,14 @@ impl Window<'_> {
             let base = b.register("channel_base", Ty::holding(u64::from(tiles * beats - 1)), 0);
             tile.on_step.push(set(base, add(base, i64::from(beats))));
             tile.on_wrap.push(set(base, 0));
-            channel = add(base, beat.value());
-            levels = vec![pixel, tile, block];
+            nest = Some((base, vec![pixel, tile, block]));
         }
-        if beats == 1 {
-            let mut launch = vec![requantizer.launch(result.into(), channel)];
-            launch.extend(advance(levels));
-            statements.push(when(valid, launch));
-        } else {
-            let hold = b.data_register("hold", self.accumulator.by(folding.outputs));
-            let draining = b.register("draining", Ty::BIT, 0);
-            let slice = Expr::SliceAt { signal: hold, index: Box::new(beat.value()), lanes: folding.stream };
-            let mut drain = vec![requantizer.launch(slice, channel)];
-            let mut beat = beat;
-            beat.on_wrap.push(set(draining, valid));
-            levels.insert(0, beat);
-            drain.extend(advance(levels));
-            statements.push(branch(draining, drain, vec![when(valid, vec![set(draining, 1)])]));
-            statements.push(when(valid, vec![set(hold, result)]));
-        }
+        let each = |beat: &mut Level| {
+            let Some((base, levels)) = nest else { return (Expr::Const(0), Vec::new()) };
+            beat.on_wrap.extend(advance(levels));
+            (add(base, beat.value()), Vec::new())
+        };
+        statements.extend(self.launched(b, &requantizer, [valid, result], each));
         (requantizer.valid, requantizer.result)
     }
 

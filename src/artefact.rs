@@ -83,6 +83,9 @@ pub struct StoredPlan {
     /// From so many thousandths of a block RAM on that it frees per large RAM, a memory lives there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub large_from: Option<u32>,
+    /// From so many elements on, a queue waits in the memory on the board, if that keeps up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues_from: Option<u64>,
     /// How each stage is folded, by the name of its node.
     pub stages: BTreeMap<String, Fold>,
 }
@@ -97,6 +100,7 @@ impl StoredPlan {
             multipliers: network.multipliers(),
             resources: fitted.resources.shown(device),
             large_from: network.family.large_from,
+            queues_from: network.queues_from(),
             stages: network.kernels.iter().map(named).collect(),
         }
     }
@@ -108,7 +112,7 @@ impl StoredPlan {
     pub fn build(&self, core: &Graph, device: &Device) -> Result<Fitted, Failure> {
         let choice = |fold: &Fold| Choice { fold: *fold, resources: Resources::default() };
         let named = |id: NodeId| Some((id, choice(self.stages.get(&core.node(id).name)?)));
-        let device = &device.with_large_from(self.large_from);
+        let device = &device.with_large_from(self.large_from).with_queues_from(self.queues_from);
         Ok(realize(core, device, &core.ids().filter_map(named).collect())?)
     }
 }

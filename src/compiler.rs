@@ -387,7 +387,7 @@ impl Made<'_> {
         let mut files = Files::default();
         files.add_json("manifest.json", &manifest);
         files.add("graph.txt", text::print(&lowered.integer));
-        if let Some(supply) = &fitted.design.supply {
+        if let Some(supply) = fitted.design.supply.as_ref().filter(|supply| !supply.image.is_empty()) {
             files.add(WEIGHTS, supply.image.to_vec());
         }
         files.add_json("plan.json", &StoredPlan::of(core, fitted, self.device));

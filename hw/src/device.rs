@@ -30,8 +30,11 @@ pub struct Device {
     pub uram: u64,
     /// Clock in MHz that designs for it aim at.
     pub clock_mhz: f64,
-    /// The memory on the board that weights may come from.
+    /// The memory on the board that weights may come from, and queues wait in.
     pub memory: Option<ExternalMemory>,
+    /// Queues wait in that memory from so many elements on, as far as it keeps up; none does if nothing is said. No fact
+    /// of the device, but a choice for one circuit.
+    pub queues_from: Option<u64>,
 }
 
 /// A memory on the board, behind a port at the fabric's clock.
@@ -51,7 +54,7 @@ pub struct ExternalMemory {
 }
 
 impl ExternalMemory {
-    /// How weights come from it.
+    /// How bursts go and come.
     pub fn bus(&self) -> Bus {
         Bus { bytes: self.beat_bytes, burst: self.burst }
     }
@@ -100,7 +103,7 @@ impl TryFrom<File> for Device {
             family = Arc::new(said);
         }
         let File { name, title, source, lut, ff, dsp, bram, uram, clock_mhz, memory, .. } = file;
-        Ok(Self { name, title, family, source, lut, ff, dsp, bram, uram, clock_mhz, memory })
+        Ok(Self { name, title, family, source, lut, ff, dsp, bram, uram, clock_mhz, memory, queues_from: None })
     }
 }
 
@@ -145,7 +148,7 @@ impl Device {
         faults
     }
 
-    /// Bytes per cycle that weights may take from the memory on the board; 0 without one.
+    /// Bytes per cycle that a circuit may take from the memory on the board; 0 without one.
     pub fn bytes_per_cycle(&self) -> f64 {
         self.memory.as_ref().map_or(0.0, |memory| {
             memory.derating * f64::from(memory.beat_bytes).min(memory.megabytes_per_second / self.clock_mhz)
@@ -163,6 +166,12 @@ impl Device {
     pub fn with_large_from(&self, from: Option<u32>) -> Self {
         let family = Family { large_from: from, ..Family::clone(&self.family) };
         Self { family: Arc::new(family), ..self.clone() }
+    }
+
+    /// The same device for a circuit whose queues wait outside from so many elements on.
+    #[must_use]
+    pub fn with_queues_from(&self, from: Option<u64>) -> Self {
+        Self { queues_from: from, ..self.clone() }
     }
 
     /// Converts a count of the smallest block RAMs to the maker's blocks, rounding up.

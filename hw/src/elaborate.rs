@@ -3,15 +3,16 @@
 
 mod stage;
 
+use crate::block::outside_queue::OutsideQueue;
 use crate::block::window::{Folding, WeightSource, WeightSupply};
 use crate::block::{fork, width_converter};
 use crate::dataflow::{Edge, KernelNode, Network, SMALLEST_QUEUE, Sink};
 use crate::kernel::Kernel;
 use crate::plan::gcd;
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
-use crate::supply::Supply;
+use crate::supply::{READ, Supply, WRITE, WRITE_DATA};
 use lutweave_ir::{Graph, NodeId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use stage::lane_type;
@@ -30,6 +31,8 @@ pub fn elaborate(graph: &Graph, network: &Network) -> Design {
         names: HashSet::new(),
         sources: HashMap::new(),
         outside: HashMap::new(),
+        returned: HashMap::new(),
+        queues: BTreeMap::new(),
     };
     elaboration.run();
     elaboration.design
@@ -84,12 +87,14 @@ struct Elaboration<'a> {
     names: HashSet<String>,
     /// The streams that are still to be connected, by what reads them.
     sources: HashMap<Sink, Stream>,
-    /// Of kernels whose weights come from outside: the stream of them, and what says that a tile is no longer needed.
+    /// Of kernels whose weights come from outside: the stream of them, and what is told that a tile is no longer
+    /// needed.
     outside: HashMap<NodeId, (Stream, Option<Endpoint>)>,
+    /// Of streams that wait outside: their number, what comes back, and what is told that there is room for more.
+    returned: HashMap<Sink, (u32, Stream, Endpoint)>,
+    /// The queues that wait outside, by number.
+    queues: BTreeMap<u32, ModuleId>,
 }
-
-/// Bursts that are asked for and whose beats have not come, at most, as far as the design can tell whose they are.
-const OUTSTANDING: u32 = 32;
 
 /// What stands for a node in modules that serve all of them.
 const MEMORY_PORT: &str = "memory port";
@@ -98,7 +103,7 @@ impl Elaboration<'_> {
     fn run(&mut self) {
         // The name of the top module is not available to others.
         self.names.insert(self.design.name.clone());
-        self.memory_port();
+        self.memory_reader();
         let network = self.network;
         let mut readers: HashMap<Sink, &Edge> = network.edges.iter().map(|edge| (edge.to, edge)).collect();
         let mut read = |sink: Sink| readers.remove(&sink);
@@ -118,64 +123,92 @@ impl Elaboration<'_> {
             self.design.outputs.push(TopPort { name: name.clone(), ty: stream.ty, beats });
             self.channel(&name, stream, Endpoint::Top(port));
         }
+        self.memory_writer();
     }
 
-    /// The modules that bring weights from outside, where there are such.
-    fn memory_port(&mut self) {
+    /// The module that reads the memory outside, where something comes from there.
+    fn memory_reader(&mut self) {
         let (nodes, stages): (Vec<NodeId>, Vec<WeightSupply>) = supplied(self.graph, self.network)
             .filter_map(|(node, parts, folding)| Some((node, parts.window("", folding).supply()?)))
             .unzip();
-        let Some(supply) = Supply::new(&stages) else { return };
-        let [fetch, queue, distribute] = ["fetch", "fetch_order", "distribute"].map(|name| self.unique(name));
-        let fetch = self.add(supply.fetch(&fetch), MEMORY_PORT);
-        let numbers = Stream { from: Endpoint::Port(fetch, 0), ty: supply.number() };
-        self.channel("memory", numbers, Endpoint::Supply);
-        let ty = Ty::holding(nodes.len() as u64 - 1);
-        let order = fork::fork(&queue, "Remembers whose bursts come.", ty, &[OUTSTANDING]);
-        let order = self.add(order, MEMORY_PORT);
-        self.channel(&queue, Stream { from: Endpoint::Port(fetch, 1), ty }, Endpoint::Port(order, 0));
-        let name = distribute;
-        let distribute = self.add(supply.distribute(&name), MEMORY_PORT);
-        self.channel(&name, Stream { from: Endpoint::Port(order, 0), ty }, Endpoint::Port(distribute, 0));
-        let data = Stream { from: Endpoint::Supply, ty: supply.beat() };
-        self.channel(&format!("{name}_data"), data, Endpoint::Port(distribute, 1));
-        let mut used = 0;
-        for (client, (node, port)) in supply.clients.iter().zip(nodes.into_iter().zip(0..)) {
-            let stream = Stream { from: Endpoint::Port(distribute, port), ty: supply.beat() };
-            let says = client.ahead.map(|_| {
-                used += 1;
-                Endpoint::Port(fetch, used - 1)
+        let edges = || self.network.edges.iter();
+        let queues: Vec<OutsideQueue> = edges().filter_map(Edge::outside_queue).collect();
+        let sinks: Vec<Sink> = edges().filter(|edge| edge.outside.is_some()).map(|edge| edge.to).collect();
+        let Some(supply) = Supply::new(&stages, &queues) else { return };
+        let name = self.unique("memory_reader");
+        let reader = self.add(supply.reader(&name), MEMORY_PORT);
+        self.channel(&name, Stream { from: Endpoint::Supply(READ), ty: supply.beat() }, Endpoint::Port(reader, 0));
+        let numbers = Stream { from: Endpoint::Port(reader, 0), ty: supply.number() };
+        self.channel("memory", numbers, Endpoint::Supply(READ));
+        let (mut told, mut nodes, mut sinks) = (0, nodes.into_iter(), (0..).zip(sinks));
+        for (port, client) in (1..).zip(&supply.clients) {
+            let stream = Stream { from: Endpoint::Port(reader, port), ty: supply.beat() };
+            let says = client.per_beat.map(|_| {
+                told += 1;
+                Endpoint::Port(reader, told)
             });
-            self.outside.insert(node, (stream, says));
+            if let Some(node) = nodes.next() {
+                self.outside.insert(node, (stream, says));
+            } else if let (Some((number, sink)), Some(says)) = (sinks.next(), says) {
+                self.returned.insert(sink, (number, stream, says));
+            }
         }
         self.design.supply = Some(supply);
+    }
+
+    /// The module that writes to the memory outside, where queues wait there.
+    fn memory_writer(&mut self) {
+        let Some(supply) = self.design.supply.clone().filter(|_| !self.queues.is_empty()) else { return };
+        let name = self.unique("memory_writer");
+        let writer = self.add(supply.writer(&name), MEMORY_PORT);
+        self.channel(&name, Stream { from: Endpoint::Supply(WRITE), ty: Ty::BIT }, Endpoint::Port(writer, 0));
+        let port = |port: u32, ty: Ty| Stream { from: Endpoint::Port(writer, port), ty };
+        self.channel("memory_write", port(0, supply.number()), Endpoint::Supply(WRITE));
+        self.channel("memory_write_data", port(1, supply.beat()), Endpoint::Supply(WRITE_DATA));
+        for (number, queue) in std::mem::take(&mut self.queues) {
+            let leaving = Stream { from: Endpoint::Port(queue, 1), ty: supply.beat() };
+            self.channel(&format!("{name}_{number}"), leaving, Endpoint::Port(writer, number + 1));
+            let written = Stream { from: Endpoint::Port(writer, number + 2), ty: Ty::BIT };
+            self.channel(&format!("queue_{number}_written"), written, Endpoint::Port(queue, 2));
+        }
     }
 
     /// The stream of an edge, with as many lanes as are read.
     fn take(&mut self, edge: &Edge) -> Stream {
         let mut stream = self.sources.remove(&edge.to).expect("invariant: operands come before users");
-        let name = identifier(&self.graph.node(edge.from).name);
-        let common = gcd(stream.ty.lanes, edge.read);
-        for to in [common, edge.read] {
-            let from = stream.ty.lanes;
-            if from != to {
-                let module = width_converter::convert(
-                    &self.unique(&format!("{name}_x{from}_to_x{to}")),
-                    stream.ty.lane(),
-                    from,
-                    to,
-                );
-                stream = self.single(module, edge.from, &[stream]);
+        if let (Some(queue), Some((number, returned, says))) = (edge.outside_queue(), self.returned.remove(&edge.to)) {
+            stream = self.converted(edge, stream, queue.word.lanes);
+            let name = self.unique(&format!("{}_outside", identifier(&self.graph.node(edge.from).name)));
+            stream = self.single(queue.module(&name), edge.from, &[stream]);
+            if let Endpoint::Port(module, _) = stream.from {
+                self.channel(&format!("{name}_returned"), returned, Endpoint::Port(module, 1));
+                self.channel(&format!("{name}_more"), Stream { from: Endpoint::Port(module, 2), ty: Ty::BIT }, says);
+                self.queues.insert(number, module);
             }
         }
+        let common = gcd(stream.ty.lanes, edge.read);
+        for to in [common, edge.read] {
+            stream = self.converted(edge, stream, to);
+        }
         stream
+    }
+
+    /// A stream in other lanes; one count divides the other.
+    fn converted(&mut self, edge: &Edge, stream: Stream, to: u32) -> Stream {
+        let from = stream.ty.lanes;
+        if from == to {
+            return stream;
+        }
+        let name = identifier(&self.graph.node(edge.from).name);
+        let name = self.unique(&format!("{name}_x{from}_to_x{to}"));
+        self.single(width_converter::convert(&name, stream.ty.lane(), from, to), edge.from, &[stream])
     }
 
     /// Makes one stream per edge of a kernel's result.
     fn publish(&mut self, kernel: &KernelNode, output: Stream) {
         let node = self.graph.node(kernel.node);
         let edges: Vec<&Edge> = self.network.written(kernel.node).collect();
-        let depths: Vec<u32> = edges.iter().map(|edge| edge.depth).collect();
+        let depths: Vec<u32> = edges.iter().map(|edge| edge.depth_on_chip()).collect();
         let leaves = edges.iter().any(|edge| matches!(edge.to, Sink::Output(_)));
         let passes = matches!(output.from, Endpoint::Top(_)) && leaves;
         let direct = depths[..] == [SMALLEST_QUEUE] && !passes;

@@ -1,64 +1,97 @@
-//! Weights from a memory outside the chip.
+//! What is between the circuit and a memory outside the chip: weights come from there, and long queues wait there.
 //!
 //! ```text
-//! fetch ── numbers of bursts ──> memory ── beats ──> distribute ──> stages
-//!   └───── whose burst it is, in order ────────────────┘
-//!   <───── tiles that are no longer needed ──────────────────────────┘
+//! reader ── numbers of bursts ──> memory ── beats ──> reader ──> clients: stages with weights, queues
+//! queues ── bursts ──> writer ── numbers, beats ──> memory ── bursts that are written ──> writer ──> queues
 //! ```
 //!
-//! A burst is asked for only when its stage has room for all of it: a stage has so many tiles at the start, and each
-//! that it no longer needs lets `fetch` ask for one more. So a beat never waits for a stage, whatever the order in
-//! which bursts are asked for, and a stage that waits for weights waits for the memory alone. Nothing that the data do
-//! can stop the weights, so they cannot be part of a deadlock.
+//! A burst is asked for only when its client has room for all of it: a stage has so many tiles at the start, and each
+//! that it no longer needs lets the reader ask for one more; a queue asks for bursts that were written, as many as it
+//! has room for. So a beat never waits for a client, whatever the order in which bursts are asked for, and a client
+//! that waits for beats waits for the memory alone. A queue offers a burst only when it has all of its beats, so a burst
+//! that is written does not wait for the queue either. Nothing that the data do can stop the memory, so it cannot be
+//! part of a deadlock; and a queue outside takes and gives as one on the chip does ([`crate::block::outside_queue`]).
 
-mod distribute;
-mod fetch;
 mod model;
+mod reader;
+mod writer;
 
 pub use model::{MODEL, MemoryTiming, closed};
 
+use crate::block::outside_queue::{AHEAD, OutsideQueue};
 use crate::block::window::{Bus, WeightSupply};
-use crate::rtl::{Module, Ty};
+use crate::rtl::build::add_modulo;
+use crate::rtl::expr::{Expr, add, lt, mux};
+use crate::rtl::{Module, SignalId, Ty};
 use std::sync::Arc;
 
 /// The memory outside, as a design sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Supply {
-    /// How weights come.
+    /// How bursts go and come.
     pub bus: Bus,
-    /// Bursts that the memory holds.
+    /// Bursts that the memory holds: weights first, then what waits in queues.
     pub bursts: u32,
-    /// Its contents: that many bursts.
+    /// Contents of the first bursts; the others have none.
     pub image: Arc<[u8]>,
-    /// The clients, in the order of their weights.
+    /// The clients, in the order of their bursts: stages with weights, then queues.
     pub clients: Vec<Client>,
 }
 
-/// A stage whose weights come from the memory.
+/// What reads the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     /// First burst.
     pub first: u32,
-    /// Bursts of all its weights.
+    /// Bursts, after which the first comes again.
     pub bursts: u32,
-    /// Bursts of a tile.
-    pub per_tile: u32,
-    /// Tiles for which it has room, where tiles give way to others; `None`: all weights come once.
-    pub ahead: Option<u32>,
+    /// Bursts for which there is room after a reset.
+    pub at_start: u32,
+    /// Bursts for which there is room at most.
+    pub most: u32,
+    /// Bursts for which each beat of the client says that there is room; `None`: all come once.
+    pub per_beat: Option<u32>,
+    /// It is a queue, which writes them first.
+    pub is_queue: bool,
 }
 
+/// Ports of the memory. As the end of a channel: numbers of bursts that are asked for; as the start: their beats.
+pub const READ: u32 = 0;
+/// As the end of a channel: numbers of bursts that are written; as the start: a beat for each that is.
+pub const WRITE: u32 = 1;
+/// As the end of a channel: the beats that are written.
+pub const WRITE_DATA: u32 = 2;
+
 impl Supply {
-    /// The memory of some stages' weights; `None` without any. All have the same bus.
-    pub fn new(stages: &[WeightSupply]) -> Option<Self> {
-        let bus = stages.first()?.bus;
-        let (mut image, mut clients, mut first) = (Vec::new(), Vec::new(), 0);
-        for stage in stages {
-            let &WeightSupply { bursts, per_tile, ahead, .. } = stage;
-            clients.push(Client { first, bursts, per_tile, ahead });
-            first += bursts;
-            image.extend_from_slice(&stage.image);
+    /// The memory of some stages' weights and some queues; `None` without any. All have the same bus.
+    pub fn new(stages: &[WeightSupply], queues: &[OutsideQueue]) -> Option<Self> {
+        let bus = stages.first().map(|stage| stage.bus).or(queues.first().map(|queue| queue.bus))?;
+        let mut supply = Self { bus, bursts: 0, image: Arc::default(), clients: Vec::new() };
+        for &WeightSupply { bursts, per_tile, ahead, .. } in stages {
+            let room = ahead.map_or(bursts, |tiles| tiles * per_tile);
+            let per_beat = ahead.map(|_| per_tile);
+            supply.add(Client { first: 0, bursts, at_start: room, most: room, per_beat, is_queue: false });
         }
-        Some(Self { bus, bursts: first, image: image.into(), clients })
+        for &OutsideQueue { bursts, .. } in queues {
+            supply.add(Client { first: 0, bursts, at_start: 0, most: AHEAD, per_beat: Some(1), is_queue: true });
+        }
+        supply.image = stages.iter().flat_map(|stage| &stage.image).copied().collect();
+        Some(supply)
+    }
+
+    fn add(&mut self, client: Client) {
+        self.clients.push(Client { first: self.bursts, ..client });
+        self.bursts += client.bursts;
+    }
+
+    /// Its queues.
+    pub fn queues(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().filter(|client| client.is_queue)
+    }
+
+    /// Bytes that the memory holds.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.bursts) * u64::from(self.bus.burst * self.bus.bytes)
     }
 
     /// Type of a beat.
@@ -71,14 +104,39 @@ impl Supply {
         Ty::holding(u64::from(self.bursts - 1))
     }
 
-    /// The module that asks for bursts: a port `request`, one `order`, and `used0` and so on for the clients whose
-    /// tiles give way.
-    pub fn fetch(&self, name: &str) -> Module {
-        fetch::fetch(name, self)
+    /// The type of a port of the memory, if there is one; `source`: as the start of a channel.
+    pub fn port(&self, port: u32, source: bool) -> Option<Ty> {
+        let writes = self.queues().next().is_some();
+        match (port, source) {
+            (READ, true) => Some(self.beat()),
+            (READ, false) => Some(self.number()),
+            (WRITE, true) if writes => Some(Ty::BIT),
+            (WRITE, false) if writes => Some(self.number()),
+            (WRITE_DATA, false) if writes => Some(self.beat()),
+            _ => None,
+        }
     }
 
-    /// The module that gives beats to the stages: ports `order`, `data`, and `out0` and so on.
-    pub fn distribute(&self, name: &str) -> Module {
-        distribute::distribute(name, self)
+    /// The module that reads: inputs `data`, and for the clients that say for what they have room `more0` and so on;
+    /// outputs `request`, and `out0` and so on for the clients.
+    pub fn reader(&self, name: &str) -> Module {
+        reader::reader(name, self)
+    }
+
+    /// The module that writes what waits in queues: inputs `done`, and `in0` and so on for the queues; outputs
+    /// `request`, `data`, and `written0` and so on.
+    pub fn writer(&self, name: &str) -> Module {
+        writer::writer(name, self)
+    }
+}
+
+impl Client {
+    /// The burst after one of its own.
+    fn after(&self, number: SignalId) -> Expr {
+        if self.first == 0 {
+            return add_modulo(number, 1, self.bursts);
+        }
+        let last = i64::from(self.first + self.bursts) - 1;
+        mux(lt(number, last), add(number, 1), i64::from(self.first))
     }
 }

@@ -2,7 +2,7 @@
 
 use lutweave_cpu::{Features, Options, compile_jit_with};
 use lutweave_hw::block::window::{Bus, WeightSource};
-use lutweave_hw::dataflow::Network;
+use lutweave_hw::dataflow::{Network, SMALLEST_QUEUE};
 use lutweave_hw::device::{self, Device};
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::kernel::{Kernel, kernel_of};
@@ -64,7 +64,7 @@ pub fn random_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, St
 pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, String> {
     let (mut choices, device) = random_choices(graph, seed, most)?;
     let mut random = SplitMix64::new(seed ^ 0x5EED);
-    let bus = Bus { bytes: random.pick(&[4, 8, 16]), burst: random.pick(&[2, 4, 16]) };
+    let bus = Bus { bytes: random.pick(&[4, 4, 8, 16]), burst: random.pick(&[1, 2, 4, 16]) };
     for (&id, choice) in &mut choices {
         let kernel = kernel_of(graph, id).map_err(|fault| fault.to_string())?;
         let (Some(folding), Kernel::Convolution { extent, .. }) = (&mut choice.fold.folding, &kernel) else { continue };
@@ -79,7 +79,13 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
             folding.source = source;
         }
     }
-    let mut circuit = assembled(graph, &choices, &device)?;
+    let mut network = assemble(graph, &choices, &device).map_err(|error| error.to_string())?;
+    for edge in network.edges.iter_mut().filter(|edge| edge.element.bits == 8) {
+        let likely = if edge.depth > SMALLEST_QUEUE { 2 } else { 4 };
+        edge.outside = (random.below(likely) == 0).then_some(bus);
+    }
+    network.validate(graph).map_err(|error| error.to_string())?;
+    let mut circuit = elaborated(graph, network)?;
     circuit.memory = MemoryTiming {
         latency: random.between(1, 60) as u32,
         jitter_bits: random.below(6) as u32,
@@ -94,7 +100,10 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
 }
 
 fn assembled(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Device) -> Result<Circuit, String> {
-    let network = assemble(graph, choices, device).map_err(|error| error.to_string())?;
+    elaborated(graph, assemble(graph, choices, device).map_err(|error| error.to_string())?)
+}
+
+fn elaborated(graph: &Graph, network: Network) -> Result<Circuit, String> {
     let design = elaborate(graph, &network);
     validate(&design).map_err(|faults| format!("the design is not valid: {}", faults.join("; ")))?;
     Ok(Circuit { network, design, memory: MemoryTiming::default() })

@@ -1,10 +1,12 @@
-//! Circuits whose weights come from a memory outside: loaded once, or streamed under blocks of rows.
+//! Circuits with a memory outside: weights come from there, once or under blocks of rows, and queues wait there.
 
 use lutweave_hw::block::window::WeightSource;
+use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::kernel::Kernel;
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::{Graph, text};
 use lutweave_snapshots::cases::{all_pass, seeds};
-use lutweave_snapshots::executors::{agree, samples, supplied_circuit, verilog_agrees};
+use lutweave_snapshots::executors::{agree, samples, stimulus, supplied_circuit, verilog_agrees};
 use lutweave_testing::random::{RandomOptions, Step, random_graph};
 use lutweave_testing::tools;
 use lutweave_verilog::Simulator;
@@ -30,9 +32,10 @@ fn supplied_circuits_agree() {
 
 #[test]
 fn cases_reach_every_source() {
-    let (mut loaded, mut streamed, mut short) = (0, 0, 0);
+    let (mut loaded, mut streamed, mut short, mut queues) = (0, 0, 0, 0);
     for seed in 0..100 {
         let Ok(circuit) = supplied_circuit(&random(seed), seed, 64) else { continue };
+        queues += circuit.network.edges.iter().filter(|edge| edge.outside.is_some()).count();
         for kernel in &circuit.network.kernels {
             match (kernel.folding.map(|folding| folding.source), &kernel.kernel) {
                 (Some(WeightSource::Loaded(_)), _) => loaded += 1,
@@ -45,9 +48,32 @@ fn cases_reach_every_source() {
         }
     }
     assert!(
-        loaded >= 20 && streamed >= 30 && short >= 5,
-        "{loaded} loaded, {streamed} streamed, {short} with a short block"
+        loaded >= 20 && streamed >= 30 && short >= 5 && queues >= 100,
+        "{loaded} loaded, {streamed} streamed, {short} with a short block, {queues} queues"
     );
+}
+
+/// What waits in a queue outside takes the memory's time to come back.
+#[test]
+fn queues_wait_outside() {
+    let far = MemoryTiming { latency: 8000, ..MemoryTiming::FAST };
+    let waits = |seed: u64| -> Result<bool, String> {
+        let graph = random_graph(seed, &RandomOptions { steps: vec![Step::Residual], ..RandomOptions::default() });
+        let mut network = supplied_circuit(&graph, seed, 64)?.network;
+        for folding in network.kernels.iter_mut().filter_map(|kernel| kernel.folding.as_mut()) {
+            folding.source = WeightSource::Constant;
+        }
+        let design = elaborate(&graph, &network);
+        let completions = |memory: MemoryTiming| {
+            let options = lutweave_wasm::Options { memory, ..lutweave_wasm::Options::default() };
+            let mut simulator = lutweave_wasm::Simulator::with_options(&design, options)?;
+            simulator.run(&stimulus(&samples(&graph, 4, seed), 7, None)).map(|trace| trace.completions)
+        };
+        let [near, far] = [completions(MemoryTiming::FAST), completions(far)].map(|run| run.map_err(|e| e.to_string()));
+        Ok(near? != far?)
+    };
+    let waiting = (0..40).filter(|&seed| waits(seed) == Ok(true)).count();
+    assert!(waiting >= 10, "{waiting} of 40 circuits have what waits outside");
 }
 
 #[test]

@@ -124,66 +124,6 @@ fn verify_compares_all_executors() {
     }
 }
 
-/// A device with too little memory for the weights, beside a memory on the board.
-const BESIDE_A_MEMORY: &str = r#"
-name = "tiny"
-title = "A small device beside a memory"
-family = "ecp5"
-source = "none: a test"
-lut = 20000
-ff = 30000
-dsp = 40
-bram = 5
-clock_mhz = 50.0
-
-[memory]
-source = "none: a test"
-beat_bytes = 8
-burst = 8
-megabytes_per_second = 400.0
-derating = 0.8
-"#;
-
-#[test]
-fn weights_come_from_a_memory_on_the_board() {
-    let folder = tempfile::tempdir().expect("a directory can be made");
-    let path = |name: &str| text(&folder.path().join(name));
-    std::fs::write(path("tiny.toml"), BESIDE_A_MEMORY).expect("a file can be written");
-    let summary = json(&["compile", "mnist", "--device", &path("tiny.toml"), "-o", &path("out")]);
-    assert_eq!((&summary["fits"], &summary["verify"]["agree"]), (&true.into(), &true.into()));
-    let outside = &summary["outside"];
-    assert!(outside["bytes_per_frame"].as_u64() > Some(0), "{outside}");
-    let weights = std::fs::read(folder.path().join("out/weights.bin")).expect("the weights are written");
-    assert_eq!(outside["bytes"], weights.len());
-    let manifest = std::fs::read_to_string(folder.path().join("out/manifest.json")).expect("it is written");
-    let manifest: Value = serde_json::from_str(&manifest).expect("it is JSON");
-    assert_eq!(&manifest["memory"], outside);
-
-    let mut executors = "interpreter,cpu,wasm".to_owned();
-    if tools::icarus() {
-        executors.push_str(",icarus");
-    }
-    std::fs::write(
-        path("memory.toml"),
-        "latency = 12000\njitter_bits = 4\nseed = 7\nrefresh_every = 900\nrefresh = 60\noutstanding = 4\n",
-    )
-    .expect("a file can be written");
-    let out = path("out");
-    let mut latencies = Vec::new();
-    for memory in ["fast", "slow", &path("memory.toml")] {
-        let drive = ["--memory", memory, "--stall-seed", "5", "--samples", "2", "--executors", &executors];
-        let verified = json(&[&["verify", &out], &drive[..]].concat());
-        assert_eq!(verified["agree"], true, "{memory}: {verified}");
-        latencies.push(verified["executors"][2]["latency_cycles"].as_u64());
-    }
-    assert!(latencies[0] < latencies[2], "{latencies:?}");
-
-    std::fs::write(path("memory.toml"), "latency = 40\n").expect("a file can be written");
-    refused(&["verify", &out, "--memory", &path("memory.toml")], 1, "memory.toml");
-    refused(&["verify", &out, "--memory", "slow", "--executors", "cpu"], 2, "are for circuits");
-    refused(&["verify", mnist(), "--memory", "slow"], 2, "--memory");
-}
-
 #[test]
 fn eval_measures_what_was_trained() {
     let float = json(&["eval", "mnist"]);

@@ -10,6 +10,7 @@ mod detect;
 mod head;
 mod hostile;
 mod interrupt;
+mod memory;
 mod pipes;
 mod readme;
 mod screens;

@@ -127,18 +127,28 @@ fn outside(supply: &Supply) -> (String, Vec<String>) {
     let (data, number) = (8 * bytes, supply.number().width());
     let base = 0x0030_0000;
     let shift = (bytes * burst).trailing_zeros();
+    let mut writes = ["", ""];
+    let mut ports = vec!["araddr", "arvalid", "arready", "rdata", "rvalid", "rready"];
+    let mut unused = vec!["arlen", "arsize", "arburst"];
+    if supply.queues().next().is_some() {
+        writes = [templates::OUTSIDE_WRITES, templates::OUTSIDE_WRITTEN];
+        ports.extend(["awaddr", "awvalid", "awready", "wdata", "wvalid", "wready", "bvalid", "bready"]);
+        unused.extend(["awlen", "awsize", "awburst", "wstrb", "wlast"]);
+    }
     let values = [
+        ("writes", writes[0]),
+        ("written", writes[1]),
         ("model", MODEL),
         ("data_high", &(data - 1).to_string()),
         ("base", &format!("{base:08x}")),
         ("shift", &shift.to_string()),
         ("number_high", &(number - 1).to_string()),
     ];
-    let ports = ["araddr", "arvalid", "arready", "rdata", "rvalid", "rready"];
+    let text = fill(templates::OUTSIDE, &values);
     let connections = ports.iter().map(|port| format!(".m_axi_{port}(m_axi_{port})"));
-    let unused = ["arlen", "arsize", "arburst"].iter().map(|port| format!(".m_axi_{port}()"));
-    let based = std::iter::once(".weights_base(WEIGHTS_BASE)".to_owned());
-    (fill(templates::OUTSIDE, &values), connections.chain(unused).chain(based).collect())
+    let unused = unused.iter().map(|port| format!(".m_axi_{port}()"));
+    let based = std::iter::once(".memory_base(MEMORY_BASE)".to_owned());
+    (text, connections.chain(unused).chain(based).collect())
 }
 
 fn joined(terms: &[String], operator: &str, none: &str) -> String {

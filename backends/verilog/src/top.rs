@@ -1,14 +1,14 @@
 //! The top module: instances, channels, AXI4-Stream ports and the check of frames.
 
+pub mod memory;
+
 use crate::module::{StreamPorts, stream_ports};
 use crate::namer::Namer;
 use crate::syntax::{
     self, Connection, Declaration, Direction, Expr, Item, Kind, Module, Statement, assign, concat, driven, drives,
     name, number, when,
 };
-use lutweave_hw::block::window::Bus;
 use lutweave_hw::rtl::{Design, Endpoint, ModuleId, TopPort, Ty};
-use lutweave_hw::supply::Supply;
 
 /// Port names of one stream of the top module.
 pub struct TopStream {
@@ -27,21 +27,10 @@ pub struct TopStream {
 /// The streams of the top module, inputs and outputs, with the names they take.
 pub fn top_streams(design: &Design) -> (Vec<TopStream>, Vec<TopStream>, Namer) {
     let mut namer = Namer::default();
-    let memory = [
-        "weights_base",
-        "m_axi_araddr",
-        "m_axi_arlen",
-        "m_axi_arsize",
-        "m_axi_arburst",
-        "m_axi_arvalid",
-        "m_axi_arready",
-        "m_axi_rdata",
-        "m_axi_rvalid",
-        "m_axi_rready",
-    ];
-    for fixed in ["clk", "rst", "frame_error", "unused"].into_iter().chain(memory) {
+    for fixed in ["clk", "rst", "frame_error", "unused", memory::BASE] {
         namer.unique(fixed);
     }
+    memory::PORTS.iter().for_each(|port| drop(namer.unique(&memory::axi(port))));
     let mut stream = |port: &TopPort| {
         let mut part = |suffix: &str| namer.unique(&format!("{}_{suffix}", port.name));
         let width = port.ty.width().next_multiple_of(8);
@@ -90,7 +79,7 @@ pub fn emit(design: &Design, top_name: &str, modules: &[String]) -> Module {
         top.input(&stream.ready, 1);
     }
     if let Some(supply) = &design.supply {
-        memory_ports(supply, &mut top);
+        memory::ports(supply, &mut namer, &mut top);
     }
     let frame_error =
         top.port(Direction::Output, Declaration { kind: Kind::Reg, ..Declaration::wire("frame_error", 1) });
@@ -124,33 +113,6 @@ pub fn emit(design: &Design, top_name: &str, modules: &[String]) -> Module {
     top
 }
 
-/// Bits of an address in the memory outside.
-const ADDRESS: u32 = 32;
-
-/// The read channels of an AXI4 master: bursts of one length, one after the other.
-fn memory_ports(supply: &Supply, top: &mut Module) {
-    let Bus { bytes, burst } = supply.bus;
-    top.comment.push(format!(
-        "m_axi: AXI4 reads of {} bytes from weights_base on, in bursts of {burst} beats of {bytes} bytes.",
-        supply.image.len()
-    ));
-    top.comment.push("weights_base is a multiple of 4096.".to_owned());
-    top.input("weights_base", ADDRESS);
-    for (name, width) in [("araddr", ADDRESS), ("arlen", 8), ("arsize", 3), ("arburst", 2), ("arvalid", 1)] {
-        top.port(Direction::Output, Declaration::wire(format!("m_axi_{name}"), width));
-    }
-    top.input("m_axi_arready", 1);
-    top.input("m_axi_rdata", 8 * bytes);
-    top.input("m_axi_rvalid", 1);
-    top.port(Direction::Output, Declaration::wire("m_axi_rready", 1));
-    // Incrementing bursts.
-    let constants =
-        [("arlen", i64::from(burst) - 1, 8), ("arsize", i64::from(bytes.trailing_zeros()), 3), ("arburst", 1, 2)];
-    for (port, value, width) in constants {
-        top.items.push(Item::Assign(name(format!("m_axi_{port}"), width), number(value, width)));
-    }
-}
-
 fn channels(
     design: &Design,
     inputs: &[TopStream],
@@ -169,11 +131,7 @@ fn channels(
                 let data = name(&stream.data, stream.width).bits(0, width);
                 Wires { data, valid: name(&stream.valid, 1), ready: name(&stream.ready, 1) }
             }
-            Endpoint::Supply => Wires {
-                data: name("m_axi_rdata", width),
-                valid: name("m_axi_rvalid", 1),
-                ready: name("m_axi_rready", 1),
-            },
+            Endpoint::Supply(port) => memory::source(port, width),
             Endpoint::Port(..) => {
                 let mut wire = |suffix: &str, width: u32| {
                     let declaration = Declaration::wire(namer.unique(&format!("{}_{suffix}", channel.name)), width);
@@ -189,13 +147,8 @@ fn channels(
             top.items.push(Item::Assign(name(&stream.valid, 1), wires.valid.clone()));
             top.items.push(Item::Assign(wires.ready.clone(), name(&stream.ready, 1)));
         }
-        if let (Endpoint::Supply, Some(supply)) = (channel.to, &design.supply) {
-            let zeros = (supply.bus.burst * supply.bus.bytes).trailing_zeros();
-            let place = concat(vec![number(0, ADDRESS - width - zeros), wires.data.clone(), number(0, zeros)]);
-            let sum = name("weights_base", ADDRESS).plus(place);
-            top.items.push(Item::Assign(name("m_axi_araddr", ADDRESS), sum));
-            top.items.push(Item::Assign(name("m_axi_arvalid", 1), wires.valid.clone()));
-            top.items.push(Item::Assign(wires.ready.clone(), name("m_axi_arready", 1)));
+        if let (Endpoint::Supply(port), Some(supply)) = (channel.to, &design.supply) {
+            memory::sink(supply, port, &wires, width, top);
         }
         all.push(wires);
     }

@@ -65,7 +65,7 @@ fn tick(design: &Design, layout: &Layout, number: usize, image: &mut Image, slee
     let mut emitter = Emitter::new(module, state, image);
     let awake = |endpoint: Endpoint| match endpoint {
         Endpoint::Port(module, _) => Some(layout.modules[module.0 as usize].awake),
-        Endpoint::Top(_) | Endpoint::Supply => None,
+        Endpoint::Top(_) | Endpoint::Supply(_) => None,
     };
     emitter.begin_flight();
     for (input, &channel) in module.inputs.iter().zip(&state.inputs) {

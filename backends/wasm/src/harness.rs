@@ -158,14 +158,14 @@ impl Harness {
         for source in &self.sources {
             let reader = match design.channels[source.channel].to {
                 Endpoint::Port(module, _) => Some(layout.modules[module.0 as usize].awake),
-                Endpoint::Top(_) | Endpoint::Supply => None,
+                Endpoint::Top(_) | Endpoint::Supply(_) => None,
             };
             self.offer(&mut code, &locals, source, &layout.channels[source.channel], reader);
         }
         for sink in &self.sinks {
             let writer = match design.channels[sink.channel].from {
                 Endpoint::Port(module, _) => Some(layout.modules[module.0 as usize].awake),
-                Endpoint::Top(_) | Endpoint::Supply => None,
+                Endpoint::Top(_) | Endpoint::Supply(_) => None,
             };
             let ready = layout.channels[sink.channel].ready;
             step_stall(&mut code, &locals, sink.stall);

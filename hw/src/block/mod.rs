@@ -6,6 +6,7 @@ pub mod crop_pad;
 pub mod fifo;
 pub mod fork;
 pub mod global;
+pub mod outside_queue;
 pub mod pointwise;
 pub mod requantize;
 pub mod select;

@@ -8,7 +8,9 @@ mod text;
 
 pub use text::{parse, print};
 
-use crate::block::window::Folding;
+use crate::block::outside_queue::OutsideQueue;
+use crate::block::window::{Bus, Folding};
+use crate::device::Device;
 use crate::elaborate::lane_type;
 use crate::family::Family;
 use crate::kernel::{Kernel, elements, kernel_of};
@@ -69,6 +71,25 @@ pub struct Edge {
     pub read: u32,
     /// Depth of its queue, in beats as they are written.
     pub depth: u32,
+    /// The queue's words wait in a memory outside the chip: how they go and come.
+    pub outside: Option<Bus>,
+}
+
+impl Edge {
+    /// Depth of what is on the chip of its queue, in beats as they are written.
+    pub fn depth_on_chip(&self) -> u32 {
+        if self.outside.is_some() { SMALLEST_QUEUE } else { self.depth }
+    }
+
+    /// Elements that its queue holds.
+    pub fn elements(&self) -> u64 {
+        u64::from(self.depth) * u64::from(self.written)
+    }
+
+    /// The queue, if it is outside.
+    pub fn outside_queue(&self) -> Option<OutsideQueue> {
+        Some(OutsideQueue::new(self.element, self.written, self.elements(), self.outside?))
+    }
 }
 
 /// What reads a stream.
@@ -86,6 +107,11 @@ impl KernelNode {
         self.kernel.line_buffer_rows(&self.folding?)
     }
 
+    /// How its weights come from outside, if they do.
+    pub fn bus(&self) -> Option<Bus> {
+        self.folding?.source.bus()
+    }
+
     /// The pattern of zeros that it makes use of.
     pub fn pattern(&self) -> Option<NofM> {
         self.folding?.pattern
@@ -99,8 +125,8 @@ impl KernelNode {
 }
 
 impl Network {
-    /// The network of a core graph's kernels. Their latencies are set here, and the depths of queues.
-    pub(crate) fn new(graph: &Graph, mut kernels: Vec<KernelNode>, family: &Arc<Family>) -> Self {
+    /// The network of a core graph's kernels. Their latencies are set here, the depths of queues, and where they wait.
+    pub(crate) fn new(graph: &Graph, mut kernels: Vec<KernelNode>, device: &Device) -> Self {
         let depths = fifo_depth::assign(graph, &mut kernels);
         let mut edges = streams(graph, &kernels);
         for edge in &mut edges {
@@ -108,7 +134,32 @@ impl Network {
                 edge.depth = (elements.div_ceil(u64::from(edge.written)) as u32).max(SMALLEST_QUEUE);
             }
         }
-        Self { name: graph.name.clone(), kernels, edges, family: Arc::clone(family) }
+        let family = Arc::clone(&device.family);
+        let mut network = Self { name: graph.name.clone(), kernels, edges, family };
+        if let (Some(memory), Some(from)) = (&device.memory, device.queues_from) {
+            network.move_queues_outside(graph, from, memory.bus());
+        }
+        network
+    }
+
+    /// Has those queues of so many elements wait outside that a memory there keeps up with: bursts of one queue are some
+    /// hundred cycles on their way, and only a few at a time.
+    fn move_queues_outside(&mut self, graph: &Graph, from: u64, bus: Bus) {
+        let pace = self.bottleneck();
+        for edge in self.edges.iter_mut().filter(|edge| edge.element.bits == 8 && edge.elements() >= from) {
+            let frame = graph.node(edge.from).ty.count() as u64;
+            let outside = Edge { outside: Some(bus), ..*edge };
+            let lanes = outside.outside_queue().map_or(1, |queue| u64::from(queue.word.lanes));
+            let share = u64::from(bus.bytes).div_ceil(SHARE_OF_QUEUE);
+            if frame <= pace * lanes.min(share) {
+                *edge = outside;
+            }
+        }
+    }
+
+    /// From so many elements on queues wait outside; `None` if none does.
+    pub fn queues_from(&self) -> Option<u64> {
+        self.edges.iter().filter(|edge| edge.outside.is_some()).map(Edge::elements).min()
     }
 
     /// The kernel of a node.
@@ -136,6 +187,12 @@ impl Network {
         self.kernels.iter().map(|kernel| graph.macs(kernel.node)).sum()
     }
 
+    /// How what is outside the chip goes and comes; `None` if nothing is.
+    pub fn bus(&self) -> Option<Bus> {
+        let stages = self.kernels.iter().filter_map(KernelNode::bus);
+        stages.chain(self.edges.iter().filter_map(|edge| edge.outside)).next()
+    }
+
     /// The streams that a kernel writes, in order.
     pub fn written(&self, node: NodeId) -> impl Iterator<Item = &Edge> {
         self.edges.iter().filter(move |edge| edge.from == node)
@@ -155,16 +212,15 @@ impl Network {
             let message = "its kernels are not those of the graph, in order";
             return Err(Diagnostic::error("invalid-network", message).at(&self.name).into());
         }
+        let bus = self.bus();
         for kernel in &self.kernels {
             match kernel_of(graph, kernel.node) {
                 Ok(own) if own == kernel.kernel => {}
                 Ok(_) => faults.push(fault(kernel.node, "its kernel is another than the graph's".to_owned())),
                 Err(refused) => faults.push(refused),
             }
-            let bus = |kernel: &KernelNode| kernel.folding.and_then(|folding| folding.source.bus());
-            let first = self.kernels.iter().find_map(bus);
-            if bus(kernel).is_some() && bus(kernel) != first {
-                faults.push(fault(kernel.node, "its weights come in other bursts than those of others".to_owned()));
+            if kernel.bus().is_some() && kernel.bus() != bus {
+                faults.push(fault(kernel.node, OTHER_BURSTS.to_owned()));
             }
             let windows = matches!(kernel.kernel, Kernel::Convolution { .. } | Kernel::Pool { .. });
             if windows != kernel.folding.is_some() {
@@ -187,17 +243,28 @@ impl Network {
             faults.push(Diagnostic::error("invalid-network", message).at(&self.name));
         }
         for (own, edge) in demanded.into_iter().zip(&self.edges) {
-            let own = Edge { depth: edge.depth, ..own };
+            let own = Edge { depth: edge.depth, outside: edge.outside, ..own };
             if *edge != own {
                 faults.push(fault(own.from, format!("`{}` stands for `{}`", text::stream(edge), text::stream(&own))));
             }
             if edge.depth < SMALLEST_QUEUE {
                 faults.push(fault(own.from, format!("a queue of {} beats is too short", edge.depth)));
             }
+            if edge.outside.is_some() && edge.outside != bus {
+                faults.push(fault(own.from, OTHER_BURSTS.to_owned()));
+            }
+            if edge.outside.is_some() && edge.element.bits != 8 {
+                faults.push(fault(own.from, format!("queues outside hold bytes, and not {}", edge.element)));
+            }
         }
         if faults.is_empty() { Ok(()) } else { Err(Diagnostics(faults)) }
     }
 }
+
+/// A queue outside writes and reads at most a beat each in so many cycles.
+const SHARE_OF_QUEUE: u64 = 8;
+
+const OTHER_BURSTS: &str = "it goes outside in other bursts than others do";
 
 /// The streams that a graph demands between its kernels, in order, with the smallest queues.
 fn streams(graph: &Graph, kernels: &[KernelNode]) -> Vec<Edge> {
@@ -214,7 +281,7 @@ fn streams(graph: &Graph, kernels: &[KernelNode]) -> Vec<Edge> {
         let outputs = graph.outputs().iter().enumerate().filter(|(_, id)| **id == from);
         let outputs = outputs.map(|(output, _)| (Sink::Output(output), written));
         for (to, read) in readers.remove(&from).unwrap_or_default().into_iter().chain(outputs) {
-            edges.push(Edge { from, to, element, written, read, depth: SMALLEST_QUEUE });
+            edges.push(Edge { from, to, element, written, read, depth: SMALLEST_QUEUE, outside: None });
         }
     }
     edges

@@ -99,12 +99,13 @@ pub fn print(graph: &Graph, network: &Network) -> String {
 
 /// A stream's line.
 pub(super) fn stream(edge: &Edge) -> String {
-    let Edge { from, to, element, written, read, depth } = edge;
+    let Edge { from, to, element, written, read, depth, outside } = edge;
     let to = match to {
         Sink::Kernel(node, stream) => format!("{node}.{stream}"),
         Sink::Output(output) => format!("output {output}"),
     };
-    format!("stream {from} to {to}: {element}, lanes {written} to {read}, depth {depth}")
+    let outside = outside.map_or(String::new(), |bus| format!(", outside {}x{}", bus.burst, bus.bytes));
+    format!("stream {from} to {to}: {element}, lanes {written} to {read}, depth {depth}{outside}")
 }
 
 /// Reads a network that [`print()`] wrote for a graph, and validates it.
@@ -228,12 +229,14 @@ fn folding(properties: &Properties) -> Result<Folding, String> {
     })
 }
 
+/// How bursts go and come.
+fn bus(text: &str) -> Result<Bus, String> {
+    let (burst, bytes) = text.split_once('x').ok_or_else(|| format!("`{text}` is not `BEATSxBYTES`"))?;
+    Ok(Bus { bytes: number(bytes)?, burst: number(burst)? })
+}
+
 /// Weights are constants where nothing is said.
 fn source(properties: &Properties) -> Result<WeightSource, String> {
-    let bus = |text: &str| {
-        let (burst, bytes) = text.split_once('x').ok_or_else(|| format!("`{text}` is not `BEATSxBYTES`"))?;
-        Ok::<Bus, String>(Bus { bytes: number(bytes)?, burst: number(burst)? })
-    };
     match (properties.get("loaded"), properties.get("streamed")) {
         (Ok(text), _) => Ok(WeightSource::Loaded(bus(text)?)),
         (_, Ok(text)) => Ok(WeightSource::Streamed { bus: bus(text)?, rows: properties.number("under")? }),
@@ -259,5 +262,7 @@ fn edge(line: &str) -> Result<Edge, String> {
         return Err(format!("`{word}` is not a lane type"));
     }
     let (from, element, depth) = (id(from)?, lane_type(element), properties.number("depth")?);
-    Ok(Edge { from, to, element, written, read, depth })
+    let outside = properties.get("outside").ok().map(bus).transpose()?;
+    outside.map_or(Ok(()), Bus::check)?;
+    Ok(Edge { from, to, element, written, read, depth, outside })
 }

@@ -186,7 +186,7 @@ pub(crate) fn network(
             folding: fold.folding,
         });
     }
-    Network::new(graph, built, &device.family)
+    Network::new(graph, built, device)
 }
 
 /// Whether the actual weights allow a fold that was perhaps listed for assumed ones.

@@ -108,7 +108,7 @@ impl Builder {
         self.add_memory(name, word, depth, None, MemoryUse::Queue)
     }
 
-    /// The contents of a memory outside the chip.
+    /// The contents of a memory outside the chip, which may be written.
     pub fn outside(&mut self, name: &str, word: Ty, contents: Vec<i64>) -> MemoryId {
         let depth = contents.len() as u32 / word.lanes;
         self.add_memory(name, word, depth, Some(contents), MemoryUse::Outside)

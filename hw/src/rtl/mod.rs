@@ -254,7 +254,7 @@ pub struct Memory {
     /// Number of words, at least 1.
     pub depth: u32,
     /// Contents of a ROM: `depth * lanes` integers, word by word, lane 0 first. A ROM is never
-    /// written.
+    /// written; a memory outside the chip has contents, and may be.
     pub contents: Option<Vec<i64>>,
     /// Where it should live.
     pub style: MemoryStyle,
@@ -381,8 +381,8 @@ pub enum Endpoint {
     Top(u32),
     /// A port of a module, by position among its inputs or outputs.
     Port(ModuleId, u32),
-    /// The memory of the design's supply: beats (as a source), or numbers of bursts that are asked for (as a sink).
-    Supply,
+    /// A port of the memory outside, see [`crate::supply`].
+    Supply(u32),
 }
 
 /// A stream from one source to one sink of the same type.
@@ -428,7 +428,7 @@ pub struct Design {
     pub inputs: Vec<TopPort>,
     /// Stream outputs.
     pub outputs: Vec<TopPort>,
-    /// The memory outside that holds weights.
+    /// The memory outside.
     pub supply: Option<Supply>,
     /// The family that it is made for: where its memories live, and how they are asked for.
     pub family: Arc<Family>,
@@ -459,7 +459,12 @@ impl Module {
 impl Design {
     /// Whether a channel runs against the order of the modules. Its reader takes a beat in every cycle.
     pub fn is_feedback(&self, channel: &Channel) -> bool {
-        matches!((channel.from, channel.to), (Endpoint::Port(from, _), Endpoint::Port(to, _)) if from >= to)
+        match (channel.from, channel.to) {
+            (Endpoint::Port(from, _), Endpoint::Port(to, _)) => from >= to,
+            // The memory is the last module.
+            (Endpoint::Supply(_), _) => true,
+            _ => false,
+        }
     }
 
     /// A module.

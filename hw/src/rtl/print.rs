@@ -90,7 +90,7 @@ fn source(design: &Design, endpoint: Endpoint) -> String {
         Endpoint::Top(port) => {
             design.inputs.get(port as usize).map_or_else(|| format!("?{port}"), |port| port.name.clone())
         }
-        Endpoint::Supply => "supply".to_owned(),
+        Endpoint::Supply(port) => format!("supply.{port}"),
         Endpoint::Port(id, port) => match design.modules.get(id.0 as usize) {
             Some(module) => {
                 let port = module.outputs.get(port as usize).map_or("?", |output| output.name.as_str());
@@ -106,7 +106,7 @@ fn target(design: &Design, endpoint: Endpoint) -> String {
         Endpoint::Top(port) => {
             design.outputs.get(port as usize).map_or_else(|| format!("?{port}"), |port| port.name.clone())
         }
-        Endpoint::Supply => "supply".to_owned(),
+        Endpoint::Supply(port) => format!("supply.{port}"),
         Endpoint::Port(id, port) => match design.modules.get(id.0 as usize) {
             Some(module) => {
                 let port = module.inputs.get(port as usize).map_or("?", |input| input.name.as_str());

@@ -9,6 +9,7 @@ mod tests;
 use super::{
     Design, Endpoint, Engine, Expr, Module, ModuleId, Multiplier, NofM, Products, Reduce, SignalId, SignalKind, Ty,
 };
+use crate::supply::{READ, WRITE, WRITE_DATA};
 use expression::Checker;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,10 +57,7 @@ fn endpoint_type(design: &Design, endpoint: Endpoint, source: bool) -> Option<Ty
             let ports = if source { &design.inputs } else { &design.outputs };
             ports.get(port as usize).map(|port| port.ty)
         }
-        Endpoint::Supply => {
-            let supply = design.supply.as_ref()?;
-            Some(if source { supply.beat() } else { supply.number() })
-        }
+        Endpoint::Supply(port) => design.supply.as_ref()?.port(port, source),
         Endpoint::Port(ModuleId(id), port) => {
             let module = design.modules.get(id as usize)?;
             let data = if source {
@@ -75,7 +73,7 @@ fn endpoint_type(design: &Design, endpoint: Endpoint, source: bool) -> Option<Ty
 fn channels(design: &Design, errors: &mut Vec<String>) {
     let key = |endpoint: Endpoint| match endpoint {
         Endpoint::Top(port) => (u32::MAX, port),
-        Endpoint::Supply => (u32::MAX - 1, 0),
+        Endpoint::Supply(port) => (u32::MAX - 1, port),
         Endpoint::Port(ModuleId(id), port) => (id, port),
     };
     let (mut sources, mut sinks) = (BTreeMap::new(), BTreeMap::new());
@@ -106,9 +104,14 @@ fn channels(design: &Design, errors: &mut Vec<String>) {
     for (port, output) in design.outputs.iter().enumerate() {
         once(&sinks, (u32::MAX, port as u32), format!("output `{}`", output.name));
     }
-    if design.supply.is_some() {
-        once(&sources, (u32::MAX - 1, 0), "the supply's data".to_owned());
-        once(&sinks, (u32::MAX - 1, 0), "the supply's requests".to_owned());
+    if let Some(supply) = &design.supply {
+        for port in [READ, WRITE, WRITE_DATA] {
+            for (source, ends) in [(true, &sources), (false, &sinks)] {
+                if supply.port(port, source).is_some() {
+                    once(ends, (u32::MAX - 1, port), format!("port {port} of the memory outside"));
+                }
+            }
+        }
     }
     for (id, module) in design.modules.iter().enumerate() {
         for (port, output) in module.outputs.iter().enumerate() {

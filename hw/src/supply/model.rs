@@ -3,7 +3,7 @@
 use super::Supply;
 use crate::rtl::build::{self, Builder, Level, add_modulo, advance, branch, set, when};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mul, not, or, sub};
-use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, Statement, Ty};
+use crate::rtl::{Channel, Design, Endpoint, MemoryId, Module, ModuleId, SignalId, Statement, Ty};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -56,9 +56,6 @@ impl MemoryTiming {
     }
 }
 
-/// Bits of a time: differences below half of what they count tell before from after.
-const TIME_BITS: u32 = 16;
-
 impl Default for MemoryTiming {
     fn default() -> Self {
         Self::FAST
@@ -66,101 +63,189 @@ impl Default for MemoryTiming {
 }
 
 impl Supply {
-    /// The memory with these contents: ports `request` and `data`.
+    /// The memory with its contents: inputs `request`, `write` and `write_data`, outputs `data` and `written`; those
+    /// of writes only where something is written. It does one burst at a time.
     pub fn model(&self, name: &str, timing: &MemoryTiming) -> Module {
-        let (beat, number) = (self.beat(), self.number());
-        let MemoryTiming { latency, jitter_bits, seed, refresh_every, refresh, outstanding } = *timing;
-        let time = Ty::unsigned(TIME_BITS);
+        let (beat, number, burst) = (self.beat(), self.number(), self.bus.burst);
+        let MemoryTiming { seed, refresh_every, refresh, .. } = *timing;
         let mut b = Builder::new(name, "A memory outside the chip: a model for simulation.");
         let request = b.input("request", number);
+        let writes = self.queues().next().is_some();
+        let write = writes.then(|| (b.input("write", number), b.input("write_data", beat)));
         let output = b.output("data", beat);
-        let now = b.register("now", time, 0);
-        let noise = b.register("noise", time, i64::from(seed | 1));
-
-        // Requests that wait, each with the time at which its answer may begin.
-        let numbers = b.queue("numbers", number, outstanding);
-        let dues = b.queue("dues", time, outstanding);
-        let pointer = Ty::holding(u64::from(outstanding - 1));
-        let [head, tail] = ["head", "tail"].map(|name| b.register(name, pointer, 0));
-        let count = b.register("count", Ty::holding(outstanding.into()), 0);
-        let current = b.register("current", Ty::BIT, 0);
-        let current_number = b.data_register("current_number", number);
-        let due = b.data_register("due", time);
-        let begun = b.register("begun", Ty::BIT, 0);
-        let ready = b.ready(request, lt(count, i64::from(outstanding)));
-        let accept = b.wire("accept", and(request.valid, ready));
-        let answer_at = add(add(now, i64::from(latency)), Expr::Low(Box::new(noise.into()), jitter_bits.max(1)));
-        let answer_at = if jitter_bits == 0 { add(now, i64::from(latency)) } else { answer_at };
-
+        let clock = Clock { now: b.register("now", TIME, 0), noise: b.register("noise", TIME, i64::from(seed | 1)) };
         let tick = Level::new(&mut b, "tick", refresh_every);
-        let awake = not(lt(tick.value(), i64::from(refresh)));
-        let passed = Expr::Low(Box::new(sub(now, due)), TIME_BITS);
-        let is_due = lt(passed, 1 << (TIME_BITS - 1));
-        let beat_level = Level::new(&mut b, "beat", self.bus.burst);
-        let free = or(not(output.valid), output.ready);
-        let give = b.wire("give", all([current.into(), or(begun, is_due), awake, free]));
-        let last = b.wire("last", and(give, beat_level.at_end()));
-        let next = b.wire("next", and(not(eq(count, 0)), or(not(current), last)));
-
-        let words = self.image.iter().map(|&byte| i64::from(byte)).collect();
+        let awake = b.wire("awake", not(lt(tick.value(), i64::from(refresh))));
+        let mut words: Vec<i64> = self.image.iter().map(|&byte| i64::from(byte)).collect();
+        words.resize((self.bursts * burst * self.bus.bytes) as usize, 0);
         let contents = b.outside("contents", beat, words);
-        let address = add(mul(current_number, i64::from(self.bus.burst)), beat_level.value());
-        let bit = |by: u32| Expr::Low(Box::new(Expr::Shr(Box::new(noise.into()), by)), 1);
-        let differs = |a: Expr, b: Expr| not(eq(a, b));
-        // Taps of a maximal 16-bit linear feedback shift register: 16, 15, 13, 4.
-        let fed = differs(differs(bit(15), bit(14)), differs(bit(12), bit(3)));
-        let step = |pointer| set(pointer, add_modulo(pointer, 1, outstanding));
+        let place = |number: SignalId, beat: &Level| add(mul(number, i64::from(burst)), beat.value());
+        let mut statements = advance(vec![tick]);
+        statements.extend(clock.run());
+
+        let answers = Answers::new(&mut b, "", number, timing);
+        let ready = b.ready(request, answers.has_room());
+        let accept = b.wire("accept", and(request.valid, ready));
+        let writing = write.map(|_| b.register("writing", Ty::BIT, 0));
+        let begun = b.register("begun", Ty::BIT, 0);
+        let read = Level::new(&mut b, "beat", burst);
+        let free = or(not(output.valid), output.ready);
+        let idle = writing.map_or(Expr::Const(1), not);
+        let may = or(begun, and(answers.is_due(&clock), idle));
+        let give = b.wire("give", all([answers.current.into(), may, awake.into(), free]));
+        let last = b.wire("last", and(give, read.at_end()));
+        let address = place(answers.value, &read);
         let mut given = vec![
             Statement::Read { memory: contents, address, into: output.data },
             set(output.valid, 1),
             set(begun, not(last)),
         ];
-        given.extend(advance(vec![beat_level]));
-        let mut statements = advance(vec![tick]);
-        statements.extend([
-            set(now, add(now, 1)),
-            set(noise, add(Expr::Shl(Box::new(Expr::Low(Box::new(noise.into()), TIME_BITS - 1)), 1), fed)),
-            branch(give, given, vec![when(output.ready, vec![set(output.valid, 0)])]),
+        given.extend(advance(vec![read]));
+        statements.push(branch(give, given, vec![when(output.ready, vec![set(output.valid, 0)])]));
+        statements.extend(answers.serve(&mut b, accept, request.data.into(), last, &clock));
+
+        if let (Some((number_in, data)), Some(writing)) = (write, writing) {
+            let written = b.output("written", Ty::BIT);
+            let answers = Answers::new(&mut b, "write_", Ty::BIT, timing);
+            let ready = b.ready(number_in, all([not(writing), not(begun), answers.has_room()]));
+            let accept = b.wire("write_accept", and(number_in.valid, ready));
+            let beats = Level::new(&mut b, "write_beat", burst);
+            let ready = b.ready(data, all([writing.into(), not(begun), awake.into()]));
+            let take = b.wire("write_take", and(data.valid, ready));
+            let end = b.wire("write_end", and(take, beats.at_end()));
+            let target = b.data_register("write_number", number);
+            let say = and(answers.current, answers.is_due(&clock));
+            let say = b.wire("say", say);
+            let address = place(target, &beats);
+            let mut taken = vec![Statement::Write { memory: contents, address, data: data.data.into() }];
+            taken.extend(advance(vec![beats]));
+            statements.extend([
+                branch(
+                    accept,
+                    vec![set(writing, 1), set(target, number_in.data)],
+                    vec![when(end, vec![set(writing, 0)])],
+                ),
+                when(take, taken),
+                set(written.valid, say),
+                set(written.data, 1),
+            ]);
+            statements.extend(answers.serve(&mut b, end, Expr::Const(1), say, &clock));
+        }
+        b.finish(statements)
+    }
+}
+
+/// Type of a time: differences below half of what it counts tell before from after.
+const TIME: Ty = Ty { lanes: 1, bits: TIME_BITS, signed: false };
+
+const TIME_BITS: u32 = 16;
+
+/// What time it is, and a random number.
+struct Clock {
+    now: SignalId,
+    noise: SignalId,
+}
+
+impl Clock {
+    fn run(&self) -> [Statement; 2] {
+        let &Self { now, noise } = self;
+        let bit = |by: u32| Expr::Low(Box::new(Expr::Shr(Box::new(noise.into()), by)), 1);
+        let differs = |a: Expr, b: Expr| not(eq(a, b));
+        // Taps of a maximal 16-bit linear feedback shift register: 16, 15, 13, 4.
+        let fed = differs(differs(bit(15), bit(14)), differs(bit(12), bit(3)));
+        let shifted = Expr::Shl(Box::new(Expr::Low(Box::new(noise.into()), TIME_BITS - 1)), 1);
+        [set(now, add(now, 1)), set(noise, add(shifted, fed))]
+    }
+}
+
+/// Answers that are to be given in order, each not before its time.
+struct Answers {
+    timing: MemoryTiming,
+    values: MemoryId,
+    dues: MemoryId,
+    head: SignalId,
+    tail: SignalId,
+    count: SignalId,
+    /// 1 while the next answer is known: its value, and when it is due.
+    current: SignalId,
+    value: SignalId,
+    due: SignalId,
+    prefix: &'static str,
+}
+
+impl Answers {
+    fn new(b: &mut Builder, prefix: &'static str, value: Ty, timing: &MemoryTiming) -> Self {
+        let outstanding = timing.outstanding;
+        let pointer = Ty::holding(u64::from(outstanding - 1));
+        let name = |name: &str| format!("{prefix}{name}");
+        Self {
+            timing: *timing,
+            values: b.queue(&name("values"), value, outstanding),
+            dues: b.queue(&name("dues"), TIME, outstanding),
+            head: b.register(&name("head"), pointer, 0),
+            tail: b.register(&name("tail"), pointer, 0),
+            count: b.register(&name("count"), Ty::holding(outstanding.into()), 0),
+            current: b.register(&name("current"), Ty::BIT, 0),
+            value: b.data_register(&name("value"), value),
+            due: b.data_register(&name("due"), TIME),
+            prefix,
+        }
+    }
+
+    fn has_room(&self) -> Expr {
+        lt(self.count, i64::from(self.timing.outstanding))
+    }
+
+    fn is_due(&self, clock: &Clock) -> Expr {
+        let passed = Expr::Low(Box::new(sub(clock.now, self.due)), TIME_BITS);
+        lt(passed, 1 << (TIME_BITS - 1))
+    }
+
+    /// Statements that remember an answer where `accept` is 1, and go on to the next where `done` is.
+    fn serve(self, b: &mut Builder, accept: SignalId, data: Expr, done: SignalId, clock: &Clock) -> Vec<Statement> {
+        let Self { timing, values, dues, head, tail, count, current, value, due, prefix } = self;
+        let MemoryTiming { latency, jitter_bits, outstanding, .. } = timing;
+        let next = and(not(eq(count, 0)), or(not(current), done));
+        let next = b.wire(&format!("{prefix}next"), next);
+        let jitter = Expr::Low(Box::new(clock.noise.into()), jitter_bits.max(1));
+        let soonest = add(clock.now, i64::from(latency));
+        let at = if jitter_bits == 0 { soonest } else { add(soonest, jitter) };
+        let step = |pointer| set(pointer, add_modulo(pointer, 1, outstanding));
+        vec![
             branch(
                 next,
                 vec![
-                    Statement::Read { memory: numbers, address: head.into(), into: current_number },
+                    Statement::Read { memory: values, address: head.into(), into: value },
                     Statement::Read { memory: dues, address: head.into(), into: due },
                     step(head),
                     set(current, 1),
                 ],
-                vec![when(last, vec![set(current, 0)])],
+                vec![when(done, vec![set(current, 0)])],
             ),
             when(
                 accept,
                 vec![
-                    Statement::Write { memory: numbers, address: tail.into(), data: request.data.into() },
-                    Statement::Write { memory: dues, address: tail.into(), data: answer_at },
+                    Statement::Write { memory: values, address: tail.into(), data },
+                    Statement::Write { memory: dues, address: tail.into(), data: at },
                     step(tail),
                 ],
             ),
             build::count(count, accept, next),
-        ]);
-        b.finish(statements)
+        ]
     }
 }
 
 /// Name of the module that stands for the memory outside.
 pub const MODEL: &str = "memory_model";
 
-/// The design with its memory: what a simulator runs. A design without supply is the same.
+/// The design with its memory, its last module: what a simulator runs. A design without supply is the same.
 pub fn closed<'a>(design: &'a Design, timing: &MemoryTiming) -> Cow<'a, Design> {
     let Some(supply) = &design.supply else { return Cow::Borrowed(design) };
     let mut closed = Design { supply: None, ..design.clone() };
-    let at = design.channels.iter().find_map(|channel| match (channel.from, channel.to) {
-        (Endpoint::Supply, Endpoint::Port(reader, _)) => Some(reader.0),
-        _ => None,
-    });
-    let at = at.expect("invariant: a design with a supply reads it");
-    closed.modules.insert(at as usize, supply.model(MODEL, timing));
+    let id = ModuleId(closed.modules.len() as u32);
+    closed.modules.push(supply.model(MODEL, timing));
     let moved = |endpoint: Endpoint| match endpoint {
-        Endpoint::Port(ModuleId(module), port) if module >= at => Endpoint::Port(ModuleId(module + 1), port),
-        Endpoint::Supply => Endpoint::Port(ModuleId(at), 0),
+        Endpoint::Supply(port) => Endpoint::Port(id, port),
         other => other,
     };
     for Channel { from, to, .. } in &mut closed.channels {

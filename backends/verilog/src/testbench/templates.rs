@@ -122,26 +122,52 @@ module @core@ (
 endmodule
 ";
 
-/// The memory outside.
+/// The memory outside: the port of reads.
 pub const OUTSIDE: &str = "
-    localparam [31:0] WEIGHTS_BASE = 32'h@base@;
+    localparam [31:0] MEMORY_BASE = 32'h@base@;
     wire [31:0] m_axi_araddr;
     wire m_axi_arvalid;
     wire m_axi_arready;
     wire [@data_high@:0] m_axi_rdata;
     wire m_axi_rvalid;
     wire m_axi_rready;
-    wire [31:0] burst_number = (m_axi_araddr - WEIGHTS_BASE) >> @shift@;
-    @model@ memory_model (
+    wire [31:0] read_number = (m_axi_araddr - MEMORY_BASE) >> @shift@;
+@writes@    @model@ memory_model (
         .clk(clk),
         .rst(rst),
-        .request_tdata(burst_number[@number_high@:0]),
+        .request_tdata(read_number[@number_high@:0]),
         .request_tvalid(m_axi_arvalid),
         .request_tready(m_axi_arready),
-        .data_tdata(m_axi_rdata),
+@written@        .data_tdata(m_axi_rdata),
         .data_tvalid(m_axi_rvalid),
         .data_tready(m_axi_rready)
     );
+";
+
+/// Its ports of writes.
+pub const OUTSIDE_WRITES: &str = "    \
+    wire [31:0] m_axi_awaddr;
+    wire m_axi_awvalid;
+    wire m_axi_awready;
+    wire [@data_high@:0] m_axi_wdata;
+    wire m_axi_wvalid;
+    wire m_axi_wready;
+    wire m_axi_bvalid;
+    wire m_axi_bready;
+    wire [31:0] write_number = (m_axi_awaddr - MEMORY_BASE) >> @shift@;
+";
+
+/// Their connections.
+pub const OUTSIDE_WRITTEN: &str = "        \
+        .write_tdata(write_number[@number_high@:0]),
+        .write_tvalid(m_axi_awvalid),
+        .write_tready(m_axi_awready),
+        .write_data_tdata(m_axi_wdata),
+        .write_data_tvalid(m_axi_wvalid),
+        .write_data_tready(m_axi_wready),
+        .written_tdata(),
+        .written_tvalid(m_axi_bvalid),
+        .written_tready(m_axi_bready),
 ";
 
 /// What a test bench with expectations says at the end.

@@ -176,7 +176,7 @@ impl<'d> Reference<'d> {
                 let offer = this.sources[port as usize].offer.clone();
                 (offer.is_some(), offer.unwrap_or(vec![0; ty.lanes as usize]))
             }
-            Endpoint::Supply => unreachable!("a design is simulated with its memory"),
+            Endpoint::Supply(_) => unreachable!("a design is simulated with its memory"),
             Endpoint::Port(module, port) => {
                 let output = &design.module(module).outputs[port as usize];
                 let signals = &this.modules[module.0 as usize].signals;
@@ -185,7 +185,7 @@ impl<'d> Reference<'d> {
         };
         let reader = |this: &Self, to: Endpoint| match to {
             Endpoint::Top(port) => this.sinks[port as usize].ready,
-            Endpoint::Supply => unreachable!("a design is simulated with its memory"),
+            Endpoint::Supply(_) => unreachable!("a design is simulated with its memory"),
             Endpoint::Port(module, port) => {
                 let input = &design.module(module).inputs[port as usize];
                 let evaluation = this.evaluation(module.0 as usize);

@@ -1,7 +1,7 @@
 //! Checks of statements: what they do, and that nothing is done twice on one path.
 
 use super::expression::{Checker, Reader};
-use crate::rtl::{EngineId, MemoryId, Module, PipelineId, Products, SignalId, SignalKind, Statement, Ty};
+use crate::rtl::{EngineId, MemoryId, MemoryUse, Module, PipelineId, Products, SignalId, SignalKind, Statement, Ty};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that may happen once a cycle.
@@ -128,7 +128,7 @@ impl Walk<'_, '_> {
             }
             Statement::Write { memory, address, data } => {
                 match self.module.memories.get(memory.0 as usize) {
-                    Some(target) if target.contents.is_none() => {
+                    Some(target) if target.contents.is_none() || target.purpose == MemoryUse::Outside => {
                         self.checker.scalar(address, reader, &target.name);
                         self.checker.stored(data, target.word, reader, &target.name);
                     }

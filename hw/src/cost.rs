@@ -9,7 +9,7 @@ mod logic;
 mod memory;
 
 pub use engine::{of_engine, pairs_fit};
-pub use memory::{Held, MemoryShares, memory_shares};
+pub use memory::{Held, MemoryShares, memory_shares, of_ram};
 use memory::{of_memory, ram, rom};
 
 use crate::device::Device;

@@ -8,7 +8,7 @@ use crate::block::window::{Folding, WeightSource, WeightSupply};
 use crate::block::{fork, width_converter};
 use crate::dataflow::{Edge, KernelNode, Network, SMALLEST_QUEUE, Sink};
 use crate::kernel::Kernel;
-use crate::plan::gcd;
+use crate::plan::lanes_between;
 use crate::rtl::{Channel, Design, Endpoint, Module, ModuleId, TopPort, Ty};
 use crate::supply::{READ, Supply, WRITE, WRITE_DATA};
 use lutweave_ir::{Graph, NodeId};
@@ -27,6 +27,7 @@ pub fn elaborate(graph: &Graph, network: &Network) -> Design {
     let mut elaboration = Elaboration {
         graph,
         network,
+        pace: network.bottleneck().max(1),
         design: Design { name: identifier(&graph.name), family: Arc::clone(&network.family), ..Design::default() },
         names: HashSet::new(),
         sources: HashMap::new(),
@@ -83,6 +84,8 @@ struct Stream {
 struct Elaboration<'a> {
     graph: &'a Graph,
     network: &'a Network,
+    /// Cycles of the slowest kernel, at least 1.
+    pace: u64,
     design: Design,
     names: HashSet<String>,
     /// The streams that are still to be connected, by what reads them.
@@ -186,8 +189,8 @@ impl Elaboration<'_> {
                 self.queues.insert(number, module);
             }
         }
-        let common = gcd(stream.ty.lanes, edge.read);
-        for to in [common, edge.read] {
+        let needed = (self.graph.node(edge.from).ty.count() as u64).div_ceil(self.pace);
+        for to in lanes_between(stream.ty.lanes, edge.read, needed) {
             stream = self.converted(edge, stream, to);
         }
         stream

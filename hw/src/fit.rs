@@ -1,6 +1,7 @@
 //! The circuit for a device: the fastest whose estimate fits, or that of a given number of multipliers.
 
 mod outside;
+mod prices;
 mod refusal;
 
 pub use refusal::by_node;

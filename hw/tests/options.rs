@@ -6,7 +6,9 @@ use lutweave_hw::device::{self, Device};
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::fit::{fit, realize};
 use lutweave_hw::kernel::{Kernel, kernel_of};
-use lutweave_hw::plan::{Choice, WeightForm, assemble, conversion, form_of, options};
+use lutweave_hw::plan::{
+    Choice, WeightForm, assemble, conversion, conversion_through, form_of, lanes_between, options,
+};
 use lutweave_hw::rtl::engine::{Multiplier, NofM};
 use lutweave_hw::rtl::validate::validate;
 use lutweave_hw::rtl::{MemoryStyle, Ty};
@@ -237,6 +239,9 @@ fn conversions_cost_what_their_modules_do() {
     let mut two = conversion(6, 2, lane, &device);
     two += conversion(2, 4, lane, &device);
     assert_eq!(conversion(6, 4, lane, &device), two);
+    let mut fast = conversion(6, 12, lane, &device);
+    fast += conversion(12, 4, lane, &device);
+    assert_eq!(conversion_through(lanes_between(6, 4, 3), lane, &device), fast);
     assert!(conversion(1, 64, lane, &device).ff > conversion(1, 2, lane, &device).ff);
 }
 

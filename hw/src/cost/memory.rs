@@ -84,8 +84,13 @@ pub(super) fn of_memory(memory: &Memory, device: &Device) -> Resources {
     let depth = u64::from(memory.depth);
     match memory.contents {
         Some(_) => rom(width, depth, memory.style, device),
-        None => ram(width, depth, device.family.ram_style(width, depth), device),
+        None => of_ram(width, depth, device),
     }
+}
+
+/// A memory that is written, of so many bits per word and so many words, where the family has it.
+pub fn of_ram(width: u64, depth: u64, device: &Device) -> Resources {
+    ram(width, depth, device.family.ram_style(width, depth), device)
 }
 
 /// A memory with contents.

@@ -11,8 +11,8 @@ pub(crate) use choice::network;
 pub use choice::{Choice, all_implementations, assemble, form_of, kernels, options};
 pub use fold::{Fold, divisors, gcd};
 pub use form::WeightForm;
-pub(crate) use outside::{Move, loaded, moves};
-pub use price::{conversion, price};
+pub(crate) use outside::{Stages, Way};
+pub use price::{conversion, conversion_through, lanes_between, price};
 pub use select::{Planner, plan};
 
 use crate::kernel::{Kernel, kernel_of};

@@ -10,12 +10,12 @@ use super::fold::{Fold, Styles, folds, gcd};
 use super::form::WeightForm;
 use crate::block::width_converter;
 use crate::block::window::{Folding, WeightSource};
-use crate::cost::{Resources, estimate_module, of_engine};
+use crate::cost::{Resources, estimate_module, of_engine, of_ram};
 use crate::device::Device;
 use crate::elaborate::{Assumption, WindowParts, module};
 use crate::kernel::Kernel;
-use crate::rtl::Ty;
-use crate::rtl::engine::{ParallelTaps, WeightBanks};
+use crate::rtl::engine::ParallelTaps;
+use crate::rtl::{Memory, Ty};
 use lutweave_ir::{Graph, NodeId};
 use std::collections::BTreeMap;
 
@@ -27,7 +27,15 @@ pub struct Pricer<'a> {
     device: &'a Device,
     parts: Option<WindowParts<'a>>,
     /// By taps, lanes, outputs, engine latency, source of the weights and place of tables: what surrounds the engine.
-    around: BTreeMap<(ParallelTaps, u32, u32, u32, WeightSource, bool), Resources>,
+    around: BTreeMap<(ParallelTaps, u32, u32, u32, WeightSource, bool), Surroundings>,
+}
+
+/// What surrounds an engine.
+struct Surroundings {
+    /// Everything but the memories that are written.
+    fixed: Resources,
+    /// Bits of a word and words of those.
+    memories: Vec<(u64, u64)>,
 }
 
 impl<'a> Pricer<'a> {
@@ -56,9 +64,9 @@ impl<'a> Pricer<'a> {
         Some((Choice { fold, resources: self.price(&fold) }, traffic))
     }
 
-    /// The banks of a folding's weight memory, where weights are loaded.
-    pub fn weight_banks(&self, fold: &Fold) -> Option<WeightBanks> {
-        Some(self.parts.as_ref()?.window("", fold.folding?).engine_shape().weight_banks())
+    /// From now on for the same device with memories in other places, see [`Device::with_large_from`].
+    pub fn on(&mut self, device: &'a Device) {
+        self.device = device;
     }
 
     /// Resources of a folding.
@@ -71,13 +79,16 @@ impl<'a> Pricer<'a> {
                 let Folding { parallel, lanes, outputs, source, tables_in_logic, .. } = folding;
                 let key = (parallel, lanes, outputs, engine.latency(), source, tables_in_logic);
                 let around = around.entry(key).or_insert_with(|| {
-                    let module = parts.window("", folding).generate();
-                    let mut total = estimate_module(&module, device);
-                    total -= of_engine(&engine, device);
-                    total
+                    let mut module = parts.window("", folding).generate();
+                    let written = module.memories.extract_if(.., |memory| memory.contents.is_none());
+                    let shape = |memory: Memory| (u64::from(memory.word.width()), u64::from(memory.depth));
+                    let memories = written.map(shape).collect();
+                    module.engines.clear();
+                    Surroundings { fixed: estimate_module(&module, device), memories }
                 });
-                let mut total = *around;
+                let mut total = around.fixed;
                 total += of_engine(&engine, device);
+                around.memories.iter().for_each(|&(width, depth)| total += of_ram(width, depth, device));
                 total
             }
             (_, _, _) => {
@@ -110,16 +121,25 @@ pub fn price(graph: &Graph, id: NodeId, kernel: &Kernel, form: &WeightForm, devi
     Pricer::new(graph, id, kernel, form, device).price(fold)
 }
 
-/// Resources of what takes a stream of `lane`s from one number of lanes to another: nothing for
-/// equal ones, two converters where neither divides the other.
+/// The numbers of lanes that a stream has on its way from one number to another: through their greatest common divisor,
+/// or, if at least so many are `needed`, through their least common multiple.
+pub fn lanes_between(from: u32, to: u32, needed: u64) -> [u32; 3] {
+    let common = gcd(from, to);
+    let through = if u64::from(common) >= needed { common } else { from / common * to };
+    [from, through, to]
+}
+
+/// Resources of what takes a stream of `lane`s from one number of lanes to another by the slow way: nothing for equal
+/// ones, two converters where neither divides the other.
 pub fn conversion(from: u32, to: u32, lane: Ty, device: &Device) -> Resources {
+    conversion_through(lanes_between(from, to, 1), lane, device)
+}
+
+/// Resources of what takes a stream of `lane`s through numbers of lanes.
+pub fn conversion_through(lanes: [u32; 3], lane: Ty, device: &Device) -> Resources {
     let mut total = Resources::default();
-    let mut lanes = from;
-    for next in [gcd(from, to), to] {
-        if next != lanes {
-            total += estimate_module(&width_converter::convert("", lane, lanes, next), device);
-            lanes = next;
-        }
+    for pair in lanes.windows(2).filter(|pair| pair[0] != pair[1]) {
+        total += estimate_module(&width_converter::convert("", lane, pair[0], pair[1]), device);
     }
     total
 }

@@ -3,7 +3,7 @@
 use super::engine::{Engine, EngineShape};
 use super::expr::{Expr, add, eq, mux};
 use super::*;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// A module under construction.
 #[derive(Debug)]
@@ -332,11 +332,9 @@ pub fn advance(levels: Vec<Level>) -> Vec<Statement> {
 /// A piecewise constant function of a counter: `values[counter]`, as a chain of comparisons
 /// against the values that differ from the most frequent one.
 pub fn by_counter(counter: &Expr, values: &[i64]) -> Expr {
-    let mut distinct: Vec<i64> = values.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let occurrences = |value: i64| values.iter().filter(|&&other| other == value).count();
-    let default = distinct.iter().copied().max_by_key(|&value| (occurrences(value), value)).unwrap_or(0);
+    let mut occurrences: BTreeMap<i64, usize> = BTreeMap::new();
+    values.iter().for_each(|&value| *occurrences.entry(value).or_default() += 1);
+    let default = occurrences.into_iter().max_by_key(|&(value, count)| (count, value)).map_or(0, |(value, _)| value);
     let mut result = Expr::Const(default);
     for (index, &value) in values.iter().enumerate().rev() {
         if value != default {

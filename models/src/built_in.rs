@@ -4,6 +4,8 @@
 //! that names its origin, licences and accuracy.
 
 use crate::codenet::Configuration;
+use crate::generated::Generated;
+use crate::published::Published;
 use std::borrow::Cow;
 
 /// A model that comes with the compiler.
@@ -19,7 +21,7 @@ pub struct BuiltIn {
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Shipped(Shipped),
-    Generated(Configuration),
+    Generated(&'static dyn Generated),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +41,7 @@ impl BuiltIn {
     pub fn onnx(&self) -> Cow<'static, [u8]> {
         match self.source {
             Source::Shipped(shipped) => Cow::Borrowed(shipped.onnx),
-            Source::Generated(configuration) => Cow::Owned(configuration.onnx()),
+            Source::Generated(model) => Cow::Owned(model.onnx()),
         }
     }
 
@@ -48,7 +50,7 @@ impl BuiltIn {
     pub fn task(&self) -> Cow<'static, str> {
         match self.source {
             Source::Shipped(shipped) => Cow::Borrowed(shipped.task),
-            Source::Generated(configuration) => Cow::Owned(configuration.task()),
+            Source::Generated(model) => Cow::Owned(model.task()),
         }
     }
 
@@ -65,7 +67,7 @@ impl BuiltIn {
     pub fn samples(&self) -> Cow<'static, [u8]> {
         match self.source {
             Source::Shipped(shipped) => Cow::Borrowed(shipped.samples),
-            Source::Generated(configuration) => Cow::Owned(configuration.samples()),
+            Source::Generated(model) => Cow::Owned(model.samples()),
         }
     }
 
@@ -103,16 +105,16 @@ macro_rules! shipped {
     };
 }
 
-static BUILT_IN: [BuiltIn; 9] = [
+static BUILT_IN: [BuiltIn; 13] = [
     BuiltIn {
         name: "codenet-a",
         description: "CoDeNet a: 20 classes on 256x256, stem of stride 4, random weights",
-        source: Source::Generated(Configuration::ALL[0]),
+        source: Source::Generated(&Configuration::ALL[0]),
     },
     BuiltIn {
         name: "codenet-b",
         description: "CoDeNet b: 20 classes on 256x256, pooled stem, random weights",
-        source: Source::Generated(Configuration::ALL[1]),
+        source: Source::Generated(&Configuration::ALL[1]),
     },
     BuiltIn {
         name: "codenet-bccd",
@@ -132,22 +134,42 @@ static BUILT_IN: [BuiltIn; 9] = [
     BuiltIn {
         name: "codenet-c",
         description: "CoDeNet c: 20 classes on 512x512, stem of stride 4, random weights",
-        source: Source::Generated(Configuration::ALL[2]),
+        source: Source::Generated(&Configuration::ALL[2]),
     },
     BuiltIn {
         name: "codenet-d",
         description: "CoDeNet d: 20 classes on 512x512, stem of stride 4, backbone 2x, random weights",
-        source: Source::Generated(Configuration::ALL[3]),
+        source: Source::Generated(&Configuration::ALL[3]),
     },
     BuiltIn {
         name: "codenet-e",
         description: "CoDeNet e: 20 classes on 512x512, pooled stem, backbone 2x, random weights",
-        source: Source::Generated(Configuration::ALL[4]),
+        source: Source::Generated(&Configuration::ALL[4]),
     },
     BuiltIn {
         name: "mnist",
         description: "handwritten digits 0 to 9 on 28x28 grey pixels: three convolutions and a dense layer",
         source: shipped!("mnist", "model.onnx", "task.toml"),
+    },
+    BuiltIn {
+        name: "mobilenetv2",
+        description: "MobileNetV2: 1000 classes on 224x224, random weights",
+        source: Source::Generated(&Published::MobileNetV2),
+    },
+    BuiltIn {
+        name: "resnet18",
+        description: "ResNet-18: 1000 classes on 224x224, random weights",
+        source: Source::Generated(&Published::ResNet18),
+    },
+    BuiltIn {
+        name: "resnet50",
+        description: "ResNet-50: 1000 classes on 224x224, random weights",
+        source: Source::Generated(&Published::ResNet50),
+    },
+    BuiltIn {
+        name: "yolov8n",
+        description: "YOLOv8n: 80 classes on 640x640, random weights",
+        source: Source::Generated(&Published::YoloV8n),
     },
 ];
 
@@ -176,9 +198,10 @@ mod tests {
 
     #[test]
     fn generated_models_have_the_names_of_their_configurations() {
-        for configuration in Configuration::ALL {
-            let model = find(configuration.name()).expect("every configuration is built in");
-            assert!(matches!(model.source, Source::Generated(own) if own == configuration), "{}", model.name);
+        let configurations = Configuration::ALL.iter().map(|model| model as &dyn Generated);
+        for generated in configurations.chain(Published::ALL.iter().map(|model| model as &dyn Generated)) {
+            let model = find(generated.name()).expect("every configuration is built in");
+            assert!(matches!(model.source, Source::Generated(own) if own.task() == generated.task()), "{}", model.name);
         }
     }
 

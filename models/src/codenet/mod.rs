@@ -9,14 +9,13 @@
 //! and the spread of a trained network's normalised layers on generated scenes: no
 //! channel is dead and none explodes. Nothing is learned; the models show cycles and resources.
 
-mod builder;
 mod network;
 mod samples;
-mod scene;
 
 pub use network::REACH;
-pub use scene::Scene;
 
+use crate::generated::Generated;
+use crate::scene::{self, Scene};
 use lutweave_ir::random::SplitMix64;
 use std::num::NonZeroUsize;
 
@@ -82,20 +81,9 @@ impl Configuration {
         Self { classes, ..self }
     }
 
-    /// Its name.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// Height and width of the image in pixels.
     pub fn size(&self) -> usize {
         self.size
-    }
-
-    /// The network as an ONNX file. Input `image` float `[1,3,size,size]` of raw pixels 0..255;
-    /// outputs `heatmap` (logits), `size` and `offset` (in cells of 4 pixels) at stride 4.
-    pub fn onnx(&self) -> Vec<u8> {
-        network::build(self).finish()
     }
 
     /// Parameters and multiply-accumulates of one inference.
@@ -103,20 +91,29 @@ impl Configuration {
         network::build(self).counts()
     }
 
-    /// Generated scenes for calibration and evaluation, as the `.npz` file that
-    /// [`Configuration::task`] calls `samples.npz`.
-    pub fn samples(&self) -> Vec<u8> {
-        samples::archive(self)
-    }
-
-    /// The task file.
-    pub fn task(&self) -> String {
-        samples::task(self)
-    }
-
     /// A scene of objects of this network's classes.
     pub fn scene(&self, size: usize, index: u64) -> Scene {
         scene::draw(size, self.classes.get(), &mut SplitMix64::new(0x5CE7E ^ (index << 20)))
+    }
+}
+
+impl Generated for Configuration {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Input `image` float `[1,3,size,size]` of raw pixels 0..255; outputs `heatmap` (logits), `size` and `offset` (in
+    /// cells of 4 pixels) at stride 4.
+    fn onnx(&self) -> Vec<u8> {
+        network::build(self).finish()
+    }
+
+    fn samples(&self) -> Vec<u8> {
+        samples::archive(self)
+    }
+
+    fn task(&self) -> String {
+        samples::task(self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The topology of CoDeNet.
 
-use super::builder::{Builder, Layer, Value};
 use super::{Configuration, Stem};
+use crate::builder::{Activation, Builder, Layer, Value};
 use lutweave_ir::Tensor;
 
 /// Largest distance between a deformable layer's taps.
@@ -42,7 +42,7 @@ pub fn build(configuration: &Configuration) -> Builder {
     let outputs = [configuration.classes.get(), 2, 2];
     for ((name, mean, spread), outputs) in HEADS.into_iter().zip(outputs) {
         let y = builder.convolve(&format!("{name}/first"), &x, Layer::pointwise(HEAD));
-        let depthwise = Layer { relu: true, ..Layer::depthwise(HEAD, 1) };
+        let depthwise = Layer::depthwise(HEAD, 1).with(Activation::Relu);
         let y = builder.convolve(&format!("{name}/depthwise"), &y, depthwise);
         let y = builder.convolve(&format!("{name}/last"), &y, Layer::pointwise(outputs).linear(mean, spread));
         builder.output(name, &y);
@@ -56,7 +56,7 @@ fn stem(builder: &mut Builder, image: &Value, stem: Stem) -> Value {
         Stem::Strided => builder.convolve("stem", image, Layer { stride: 4, ..layer }),
         Stem::Pooled => {
             let y = builder.convolve("stem", image, Layer { stride: 2, ..layer });
-            builder.max_pool("stem/pool", &y)
+            builder.max_pool("stem/pool", &y, 3, 2)
         }
     }
 }

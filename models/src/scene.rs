@@ -1,6 +1,9 @@
 //! Generated images of coloured shapes, with their boxes.
 
+use crate::npz::NpzWriter;
+use lutweave_ir::Tensor;
 use lutweave_ir::random::SplitMix64;
+use std::io::Cursor;
 
 /// An image with its objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +12,51 @@ pub struct Scene {
     pub pixels: Vec<u8>,
     /// `x1, y1, x2, y2` of each object in pixels, and its class.
     pub objects: Vec<([f32; 4], usize)>,
+}
+
+impl Scene {
+    /// What a network sees of a square scene: `(pixel - mean) / std` for red, green and blue, `[1,size,size,3]`.
+    pub fn normalized(&self, size: usize, mean: [f32; 3], std: [f32; 3]) -> Tensor {
+        let value = |(at, &pixel): (usize, &u8)| (f32::from(pixel) - mean[at % 3]) / std[at % 3];
+        Tensor::f32([1, size, size, 3], self.pixels.iter().enumerate().map(value).collect::<Vec<f32>>())
+    }
+}
+
+/// Scenes of `size` pixels as an `.npz` file: `images` u8 `[n,size,size,3]`, `boxes` f32 `[m,4]`, `box_class`
+/// i32 `[m]`, and `box_offsets` i32 `[n+1]`, where scene `i` owns the boxes from offset `i` to `i+1`.
+pub fn archive(size: usize, scenes: &[Scene]) -> Vec<u8> {
+    let objects: Vec<_> = scenes.iter().flat_map(|scene| scene.objects.iter().copied()).collect();
+    let boxes: Vec<f32> = objects.iter().flat_map(|(bounds, _)| *bounds).collect();
+    let classes: Vec<i32> = objects.iter().map(|&(_, class)| class as i32).collect();
+    let mut offsets = vec![0];
+    for scene in scenes {
+        offsets.push(offsets[offsets.len() - 1] + scene.objects.len() as i32);
+    }
+    written(size, scenes, |writer| {
+        writer.add("boxes", &[objects.len(), 4], &boxes)?;
+        writer.add("box_class", &[classes.len()], &classes)?;
+        writer.add("box_offsets", &[offsets.len()], &offsets)
+    })
+}
+
+/// Scenes as an `.npz` file: `images` as in [`archive`], and `labels` i64 `[n]`.
+pub fn labelled(size: usize, scenes: &[Scene], labels: &[i64]) -> Vec<u8> {
+    written(size, scenes, |writer| writer.add("labels", &[labels.len()], labels))
+}
+
+fn written(
+    size: usize,
+    scenes: &[Scene],
+    more: impl FnOnce(&mut NpzWriter<Cursor<&mut Vec<u8>>>) -> std::io::Result<()>,
+) -> Vec<u8> {
+    let memory = "invariant: memory takes what is written";
+    let pixels: Vec<u8> = scenes.iter().flat_map(|scene| scene.pixels.iter().copied()).collect();
+    let mut bytes = Vec::new();
+    let mut writer = NpzWriter::new(Cursor::new(&mut bytes));
+    writer.add("images", &[scenes.len(), size, size, 3], &pixels).expect(memory);
+    more(&mut writer).expect(memory);
+    writer.finish().expect(memory);
+    bytes
 }
 
 /// How an object fills its box.

@@ -4,7 +4,9 @@
 //! normalization scales them in a trained network (layer-sequential unit variance: Mishkin and
 //! Matas, "All you need is a good init", 2016).
 
-use lutweave_ir::op::{Concat, Conv, DeformConv, Geometry, MaxPool, Resize, Sampling, Slice, Transpose, Unary, Window};
+use lutweave_ir::op::{
+    Binary, Concat, Conv, DeformConv, Geometry, MaxPool, Resize, Sampling, Slice, Transpose, Unary, Window,
+};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Op, Tensor, TensorType};
 use lutweave_onnx::write::{Attribute, Writer};
@@ -41,29 +43,51 @@ pub struct Layer {
     pub stride: usize,
     /// One filter per channel.
     pub depthwise: bool,
-    /// Ends in a ReLU.
-    pub relu: bool,
-    /// Mean of each channel before the ReLU.
+    /// What it ends in.
+    pub activation: Activation,
+    /// Mean of each channel before the activation.
     pub mean: f64,
-    /// Standard deviation of each channel before the ReLU.
+    /// Standard deviation of each channel before the activation.
     pub spread: f64,
+}
+
+/// What a layer ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `x / (1 + exp(-x))`.
+    Silu,
 }
 
 impl Layer {
     /// A pointwise layer with a ReLU.
     pub fn pointwise(outputs: usize) -> Self {
-        Self { outputs, kernel: 1, stride: 1, depthwise: false, relu: true, mean: 0.0, spread: 1.0 }
+        let activation = Activation::Relu;
+        Self { outputs, kernel: 1, stride: 1, depthwise: false, activation, mean: 0.0, spread: 1.0 }
     }
 
     /// A depthwise 3x3 layer without a ReLU.
     pub fn depthwise(channels: usize, stride: usize) -> Self {
-        Self { kernel: 3, stride, depthwise: true, relu: false, ..Self::pointwise(channels) }
+        Self { kernel: 3, stride, depthwise: true, activation: Activation::None, ..Self::pointwise(channels) }
     }
 
-    /// Without a ReLU, with values around `mean`.
+    /// Without an activation, with values around `mean`.
     #[must_use]
     pub fn linear(self, mean: f64, spread: f64) -> Self {
-        Self { relu: false, mean, spread, ..self }
+        Self { activation: Activation::None, mean, spread, ..self }
+    }
+
+    /// With another activation.
+    #[must_use]
+    pub fn with(self, activation: Activation) -> Self {
+        Self { activation, ..self }
     }
 
     fn geometry(&self) -> Geometry {
@@ -104,7 +128,7 @@ impl Builder {
         Value { name: name.to_owned(), shape: [size, size, 3], images }
     }
 
-    /// A convolution with its bias, and its ReLU.
+    /// A convolution with its bias, and its activation.
     pub fn convolve(&mut self, name: &str, x: &Value, layer: Layer) -> Value {
         let (weights, y) = self.weights(name, x, layer, None);
         let [kernel, stride, pad] = [layer.kernel, layer.stride, layer.kernel / 2].map(|extent| extent as i64);
@@ -157,16 +181,17 @@ impl Builder {
         self.finished(name, layer, y)
     }
 
-    /// Largest element of 3x3 windows at stride 2.
-    pub fn max_pool(&mut self, name: &str, x: &Value) -> Value {
-        let window = Window { kernel: [3, 3], strides: [2, 2], dilations: [1, 1], pads: [1; 4] };
+    /// Largest element of square windows, `kernel` odd.
+    pub fn max_pool(&mut self, name: &str, x: &Value, kernel: usize, stride: usize) -> Value {
+        let pad = kernel / 2;
+        let window = Window { kernel: [kernel; 2], strides: [stride; 2], dilations: [1, 1], pads: [pad; 4] };
         let attributes = [
-            ("kernel_shape", Attribute::Ints(&[3; 2])),
-            ("strides", Attribute::Ints(&[2; 2])),
-            ("pads", Attribute::Ints(&[1; 4])),
+            ("kernel_shape", Attribute::Ints(&[kernel as i64; 2])),
+            ("strides", Attribute::Ints(&[stride as i64; 2])),
+            ("pads", Attribute::Ints(&[pad as i64; 4])),
         ];
         self.writer.node("MaxPool", &[&x.name], &[name], &attributes);
-        let shape = [x.shape[0].div_ceil(2), x.shape[1].div_ceil(2), x.shape[2]];
+        let shape = [x.shape[0].div_ceil(stride), x.shape[1].div_ceil(stride), x.shape[2]];
         value(name, shape, x.images.iter().map(|image| apply(&Op::MaxPool(MaxPool { window }), &[image])))
     }
 
@@ -230,6 +255,93 @@ impl Builder {
         value(name, [2 * height, 2 * width, channels], images)
     }
 
+    /// The channels of several values.
+    pub fn concat(&mut self, name: &str, parts: &[&Value]) -> Value {
+        let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+        self.writer.node("Concat", &names, &[name], &[("axis", Attribute::Int(1))]);
+        let [height, width, _] = parts[0].shape;
+        let channels = parts.iter().map(|part| part.channels()).sum();
+        let images = (0..parts[0].images.len()).map(|image| {
+            let operands: Vec<&Tensor> = parts.iter().map(|part| &part.images[image]).collect();
+            apply(&Op::Concat(Concat { axis: 3 }), &operands)
+        });
+        value(name, [height, width, channels], images)
+    }
+
+    /// The sum of two values.
+    pub fn add(&mut self, name: &str, x: &Value, y: &Value) -> Value {
+        self.writer.node("Add", &[&x.name, &y.name], &[name], &[]);
+        let images = x.images.iter().zip(&y.images).map(|(x, y)| apply(&Op::Binary(Binary::Add), &[x, y]));
+        value(name, x.shape, images)
+    }
+
+    /// An activation of its own.
+    pub fn activate(&mut self, name: &str, x: &Value, activation: Activation) -> Value {
+        let unary = |op: Unary| move |image: &Tensor| apply(&Op::Unary(op), &[image]);
+        match activation {
+            Activation::None => x.clone(),
+            Activation::Relu => {
+                self.writer.node("Relu", &[&x.name], &[name], &[]);
+                value(name, x.shape, x.images.iter().map(unary(Unary::Relu)))
+            }
+            Activation::Relu6 => {
+                let [least, most] = ["least", "most"].map(|bound| format!("{name}/{bound}"));
+                self.writer.floats(&least, &[], &[0.0]);
+                self.writer.floats(&most, &[], &[6.0]);
+                self.writer.node("Clip", &[&x.name, &least, &most], &[name], &[]);
+                let clip = |image: &Tensor| {
+                    let clipped: Vec<f32> = image.f32s().iter().map(|value| value.clamp(0.0, 6.0)).collect();
+                    Tensor::f32(image.shape.clone(), clipped)
+                };
+                value(name, x.shape, x.images.iter().map(clip))
+            }
+            Activation::Sigmoid => {
+                self.writer.node("Sigmoid", &[&x.name], &[name], &[]);
+                value(name, x.shape, x.images.iter().map(unary(Unary::Sigmoid)))
+            }
+            Activation::Silu => {
+                let gate = self.activate(&format!("{name}/gate"), x, Activation::Sigmoid);
+                self.writer.node("Mul", &[&x.name, &gate.name], &[name], &[]);
+                let images = x.images.iter().zip(&gate.images);
+                value(name, x.shape, images.map(|(x, gate)| apply(&Op::Binary(Binary::Mul), &[x, gate])))
+            }
+        }
+    }
+
+    /// The mean of each channel.
+    pub fn mean(&mut self, name: &str, x: &Value) -> Value {
+        self.writer.node("GlobalAveragePool", &[&x.name], &[name], &[]);
+        let mean = |image: &Tensor| {
+            let channels = x.channels();
+            let means: Vec<f32> =
+                statistics(std::slice::from_ref(image), channels).iter().map(|&(mean, _)| mean as f32).collect();
+            Tensor::f32([1, 1, 1, channels], means)
+        };
+        value(name, [1, 1, x.channels()], x.images.iter().map(mean))
+    }
+
+    /// A fully connected layer on a value of one pixel, as an output `[1,outputs]`.
+    pub fn classify(&mut self, name: &str, x: &Value, outputs: usize) {
+        let flat = format!("{name}/flat");
+        self.writer.node("Flatten", &[&x.name], &[&flat], &[("axis", Attribute::Int(1))]);
+        let layer = Layer::pointwise(outputs).linear(0.0, 2.0);
+        let drawn = self.draw(x, layer, None);
+        let [weight, bias] = self.write_parameters(name, &[outputs, x.channels()], &drawn);
+        self.count(&drawn, [1, 1]);
+        self.writer.node("Gemm", &[&flat, &weight, &bias], &[name], &[("transB", Attribute::Int(1))]);
+        self.writer.output(name, &[1, outputs]);
+    }
+
+    /// A value as an output whose rows are the pixels: `[1,pixels,channels]`.
+    pub fn output_rows(&mut self, name: &str, x: &Value) {
+        let [height, width, channels] = x.shape;
+        let [shape, flat] = ["shape", "flat"].map(|part| format!("{name}/{part}"));
+        self.writer.integers(&shape, &[1, channels as i64, (height * width) as i64]);
+        self.writer.node("Reshape", &[&x.name, &shape], &[&flat], &[]);
+        self.writer.node("Transpose", &[&flat], &[name], &[("perm", Attribute::Ints(&[0, 2, 1]))]);
+        self.writer.output(name, &[1, height * width, channels]);
+    }
+
     /// A value as an output of another name.
     pub fn output(&mut self, name: &str, x: &Value) {
         self.writer.node("Identity", &[&x.name], &[name], &[]);
@@ -238,8 +350,18 @@ impl Builder {
     }
 
     /// Draws weights and bias for a layer and writes them: their names, and the layer's result
-    /// before the ReLU. `distances` are those of a deformable layer on each image.
+    /// before the activation. `distances` are those of a deformable layer on each image.
     fn weights(&mut self, name: &str, x: &Value, layer: Layer, distances: Option<&[Tensor]>) -> ([String; 2], Value) {
+        let drawn = self.draw(x, layer, distances);
+        let names = self.write_parameters(name, &[layer.outputs, drawn.depth, layer.kernel, layer.kernel], &drawn);
+        let [height, width] = [x.shape[0], x.shape[1]].map(|extent| extent.div_ceil(layer.stride));
+        self.count(&drawn, [height, width]);
+        let result = format!("{name}/{}", if layer.activation == Activation::None { "result" } else { "sum" });
+        (names, value(&result, [height, width, layer.outputs], drawn.images.into_iter()))
+    }
+
+    /// Draws weights and bias for a layer, scaled by what it gives on the images.
+    fn draw(&mut self, x: &Value, layer: Layer, distances: Option<&[Tensor]>) -> Drawn {
         let depth = if layer.depthwise { 1 } else { x.channels() };
         let taps = layer.kernel * layer.kernel;
         let shape = vec![layer.outputs, layer.kernel, layer.kernel, depth];
@@ -274,28 +396,29 @@ impl Builder {
             });
             Tensor::f32(image.shape.clone(), values.collect::<Vec<f32>>())
         };
+        let images = raw.iter().map(scaled).collect();
+        Drawn { taps, depth, weights, biases, images }
+    }
 
-        // ONNX has the taps last.
+    /// Writes weights, of a shape with the taps last as ONNX has them, and bias: their names.
+    fn write_parameters(&mut self, name: &str, shape: &[usize], drawn: &Drawn) -> [String; 2] {
+        let &Drawn { taps, depth, ref weights, ref biases, .. } = drawn;
         let filters = weights.chunks_exact(taps * depth);
         let taps_last: Vec<f32> =
             filters.flat_map(|filter| (0..taps * depth).map(move |to| filter[to % taps * depth + to / taps])).collect();
         let names = [format!("{name}/weight"), format!("{name}/bias")];
-        self.writer.floats(&names[0], &[layer.outputs, depth, layer.kernel, layer.kernel], &taps_last);
-        self.writer.floats(&names[1], &[layer.outputs], &biases);
-        let [height, width] = [x.shape[0], x.shape[1]].map(|extent| extent.div_ceil(layer.stride));
-        self.parameters += (count + layer.outputs) as u64;
-        self.macs += (count * height * width) as u64;
-        let result = format!("{name}/{}", if layer.relu { "sum" } else { "result" });
-        (names, value(&result, [height, width, layer.outputs], raw.iter().map(scaled)))
+        self.writer.floats(&names[0], shape, &taps_last);
+        self.writer.floats(&names[1], &[biases.len()], biases);
+        names
+    }
+
+    fn count(&mut self, drawn: &Drawn, [height, width]: [usize; 2]) {
+        self.parameters += (drawn.weights.len() + drawn.biases.len()) as u64;
+        self.macs += (drawn.weights.len() * height * width) as u64;
     }
 
     fn finished(&mut self, name: &str, layer: Layer, y: Value) -> Value {
-        if !layer.relu {
-            return y;
-        }
-        let result = format!("{name}/result");
-        self.writer.node("Relu", &[&y.name], &[&result], &[]);
-        value(&result, y.shape, y.images.iter().map(|image| apply(&Op::Unary(Unary::Relu), &[image])))
+        self.activate(&format!("{name}/result"), &y, layer.activation)
     }
 
     /// A number with the mean 0, the variance 1 and nearly the shape of a normal distribution: a
@@ -304,6 +427,15 @@ impl Builder {
         let sum: f64 = (0..4).map(|_| self.random.real(-1.0, 1.0)).sum();
         sum * 0.75f64.sqrt()
     }
+}
+
+/// Weights and bias of a layer, taps before channels, and what it gives on each image.
+struct Drawn {
+    taps: usize,
+    depth: usize,
+    weights: Vec<f32>,
+    biases: Vec<f32>,
+    images: Vec<Tensor>,
 }
 
 fn value(name: &str, shape: [usize; 3], images: impl Iterator<Item = Tensor>) -> Value {

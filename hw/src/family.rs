@@ -60,6 +60,8 @@ pub struct LargeRam {
     pub width: u64,
     /// Words.
     pub depth: u64,
+    /// Bits that are written alone: narrow words lie side by side.
+    pub byte: u64,
 }
 
 /// A shape of RAM in look-up tables.
@@ -161,9 +163,20 @@ impl Family {
 }
 
 impl LargeRam {
+    /// Bits that a narrow word takes among others.
+    pub fn lane(&self, width: u64) -> u64 {
+        width.next_multiple_of(self.byte)
+    }
+
+    /// Words of a memory that lie side by side in one of its own: a power of two.
+    pub fn words_abreast(&self, width: u64) -> u64 {
+        let abreast = self.width / self.lane(width);
+        if abreast == 0 { 1 } else { 1 << abreast.ilog2() }
+    }
+
     /// How many of them a memory takes.
     pub fn count(&self, width: u64, depth: u64) -> u64 {
-        width.div_ceil(self.width) * depth.div_ceil(self.depth)
+        width.div_ceil(self.width) * depth.div_ceil(self.depth * self.words_abreast(width))
     }
 }
 

@@ -99,6 +99,16 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
     Ok(circuit)
 }
 
+/// The circuit with the fewest multipliers whose memories live in large RAMs wherever they may.
+///
+/// # Errors
+/// What the planner refuses, or what is wrong with the design.
+pub fn large_circuit(graph: &Graph) -> Result<Circuit, String> {
+    let device = device::find("kv260").ok_or("a device is missing")?.with_large_from(Some(1));
+    let network = plan(graph, fewest_multipliers(graph).max(1), &device).map_err(|error| error.to_string())?;
+    elaborated(graph, network)
+}
+
 fn assembled(graph: &Graph, choices: &BTreeMap<NodeId, Choice>, device: &Device) -> Result<Circuit, String> {
     elaborated(graph, assemble(graph, choices, device).map_err(|error| error.to_string())?)
 }

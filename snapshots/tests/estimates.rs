@@ -9,7 +9,7 @@ use lutweave_hw::kernel::{Kernel, kernel_of};
 use lutweave_hw::plan::{Choice, all_implementations, form_of};
 use lutweave_hw::rtl::MemoryStyle;
 use lutweave_hw::rtl::engine::{Multiplier, NofM, ParallelTaps};
-use lutweave_ir::op::{Geometry, QConv, TopPeaks};
+use lutweave_ir::op::{Geometry, MaxPool, QConv, TopPeaks, Window};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
 use lutweave_snapshots::{full, stages};
@@ -264,6 +264,34 @@ fn memories_of_weights_from_outside_are_exact() {
         println!("{source:?}, {memory:?}: estimate {estimate:?}, yosys {found:?}");
         assert_eq!([estimate.dsp, estimate.bram, estimate.uram], [found.dsp, found.bram, found.uram], "{source:?}");
         assert_eq!(found.uram > 0, memory == MemoryStyle::Large, "{source:?}");
+    }
+}
+
+/// Line buffers in the large RAM, words side by side: Yosys finds as many memories.
+#[test]
+fn large_memories_are_exact() {
+    if !tools::yosys() {
+        return;
+    }
+    let device = device::find("kv260").expect("the device is built in").with_large_from(Some(1));
+    let mut graph = Graph::new("tall");
+    let x = graph.input("x", TensorType::int([1, 16, 300, 12], Element::I8));
+    let window = Window { kernel: [3, 3], strides: [1, 1], dilations: [1, 1], pads: [1; 4] };
+    let y = graph.add("pool", Op::MaxPool(MaxPool { window }), &[x]).expect("the layer is valid");
+    graph.set_outputs(vec![y]);
+    for lanes in [1, 2, 4, 6] {
+        let choice = |id: NodeId| {
+            let kernel = kernel_of(&graph, id).expect("there is hardware for it");
+            let all = all_implementations(&graph, id, &kernel, &form_of(&graph, id, &kernel), &device);
+            let suits = |choice: &&Choice| choice.fold.input_lanes == lanes || id == x;
+            (id, *all.iter().find(suits).expect("there is such an option"))
+        };
+        let fitted = realize(&graph, &device, &[x, y].map(choice).into()).expect("the choices are possible");
+        let found = synthesise(&fitted, &device).expect("yosys takes the design");
+        println!("{lanes} lanes: estimate {:?}, yosys {found:?}", fitted.resources);
+        let estimate = fitted.resources;
+        assert_eq!([estimate.bram, estimate.uram], [found.bram, found.uram], "{lanes} lanes");
+        assert!(found.uram > 0, "{lanes} lanes");
     }
 }
 

@@ -6,7 +6,7 @@ use lutweave_hw::kernel::Kernel;
 use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::{Graph, text};
 use lutweave_snapshots::cases::{all_pass, seeds};
-use lutweave_snapshots::executors::{agree, samples, stimulus, supplied_circuit, verilog_agrees};
+use lutweave_snapshots::executors::{agree, large_circuit, samples, stimulus, supplied_circuit, verilog_agrees};
 use lutweave_testing::random::{RandomOptions, Step, random_graph};
 use lutweave_testing::tools;
 use lutweave_verilog::Simulator;
@@ -88,6 +88,38 @@ fn supplied_circuits_agree_in_verilator() {
     if tools::verilator() {
         in_verilog(Simulator::Verilator, 2, 20);
     }
+}
+
+/// Narrow words lie side by side in large RAMs.
+#[test]
+fn large_memories_agree_in_icarus() {
+    if !tools::icarus() {
+        return;
+    }
+    let options = RandomOptions {
+        operators: 1..=2,
+        extent: 20,
+        channels: 16,
+        steps: vec![Step::Convolution, Step::Residual],
+        ..RandomOptions::default()
+    };
+    let circuit = |seed: u64| {
+        let graph = random_graph(seed, &options);
+        large_circuit(&graph).map(|circuit| (graph, circuit))
+    };
+    let abreast = |&seed: &u64| {
+        circuit(seed).is_ok_and(|(_, circuit)| {
+            lutweave_verilog::emit(&circuit.design).files.iter().any(|(_, text)| text.contains("lie side by side"))
+        })
+    };
+    let chosen: Vec<u64> = (0..4000).filter(abreast).take(seeds(6, 60).len()).collect();
+    assert!(chosen.len() == seeds(6, 60).len(), "{chosen:?}");
+    let check = |&seed: &u64| {
+        let (graph, circuit) = circuit(seed)?;
+        let driven = agree(&graph, &circuit, &samples(&graph, 2, seed), seed as u32)?;
+        verilog_agrees(&circuit, Simulator::Icarus, &driven)
+    };
+    all_pass(chosen, check, |seed| format!("seed {seed}"));
 }
 
 /// The same data in the same cycles.

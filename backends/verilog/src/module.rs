@@ -2,6 +2,7 @@
 
 use crate::Files;
 use crate::engine;
+use crate::engine::memory::side_by_side;
 use crate::lower::{Lower, first_of};
 use crate::memory::{address_bits, hex_file, ram_attributes, rom_attributes};
 use crate::namer::Namer;
@@ -77,7 +78,7 @@ pub fn emit(module: &rtl::Module, module_name: &str, files: &mut Files) -> synta
         emitter.pipeline(PipelineId(pipeline as u32), &found);
     }
     emitter.engines(&found, files);
-    emitter.memory_ports(&found);
+    emitter.memory_ports(&found, files);
     emitter.statements();
     emitter.finish()
 }
@@ -204,6 +205,8 @@ impl<'a> Emitter<'a> {
                     self.comment(format!("{memory_name}: one word of {}.", memory.word));
                     self.lower.items.push(Item::Declare(Declaration::reg(memory_name.clone(), width), None));
                 }
+                // In a module of its own, see `memory_ports`.
+                None if side_by_side(memory.style, width, &files.family).is_some() => {}
                 None => {
                     self.comment(format!("{memory_name}: RAM of {depth} words of {}.", memory.word));
                     let attributes = ram_attributes(memory.style, &files.family);
@@ -409,7 +412,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Memory reads and writes, each in a block of its own so that tools see a memory port.
-    fn memory_ports(&mut self, effects: &[Effect<'_>]) {
+    fn memory_ports(&mut self, effects: &[Effect<'_>], files: &mut Files) {
         let module = self.module;
         for (position, memory) in module.memories.iter().enumerate() {
             let id = MemoryId(position as u32);
@@ -435,6 +438,12 @@ impl<'a> Emitter<'a> {
                     _ => {}
                 }
             }
+            if memory.contents.is_none() && side_by_side(memory.style, memory.word.width(), &files.family).is_some() {
+                for (into, choices) in reads {
+                    self.bank(memory, &writes, into, choices, files);
+                }
+                continue;
+            }
             self.write_port(&writes, memory, position);
             for (into, choices) in reads {
                 let Some((enable, address)) = first_of(choices) else { continue };
@@ -444,6 +453,38 @@ impl<'a> Emitter<'a> {
                 self.clocked(vec![when(enable, vec![assign(target, word)])]);
             }
         }
+    }
+
+    /// A memory whose words lie side by side, with the register that takes what is read.
+    fn bank(
+        &mut self,
+        memory: &rtl::Memory,
+        writes: &[(Expr, Expr)],
+        into: SignalId,
+        reads: Vec<(Expr, Expr)>,
+        files: &mut Files,
+    ) {
+        let (Some((write, port)), Some((read, address))) = (first_of(writes.to_vec()), first_of(reads)) else { return };
+        let (width, depth) = (memory.word.width(), memory.depth);
+        let module = engine::memory::bank_of("ram", width, depth, Some(memory.style), files);
+        self.comment(format!("{}: RAM of {depth} words of {}.", memory.name, memory.word));
+        let port = self.lower.declare(&format!("{}_write_port", memory.name), false, port);
+        let word = Declaration::wire(self.lower.namer.unique(&format!("{}_word", memory.name)), width);
+        let word_name = name(&word.name, width);
+        self.lower.items.push(Item::Declare(word, None));
+        let connections = vec![
+            drives("clk", name("clk", 1)),
+            drives("write", write),
+            drives("write_address", port.bits(width, port.width - width)),
+            drives("write_data", port.bits(0, width)),
+            drives("read", read),
+            drives("read_address", address),
+            driven("read_data", word_name.clone()),
+        ];
+        let instance = self.lower.namer.unique(&memory.name);
+        self.lower.items.push(Item::Instance { module, name: instance, connections });
+        let target = self.lower.signals[into.0 as usize].clone();
+        self.lower.items.push(Item::Combinational(vec![Statement::Block(target, word_name)]));
     }
 
     fn write_port(&mut self, writes: &[(Expr, Expr)], memory: &rtl::Memory, position: usize) {

@@ -246,6 +246,7 @@ fn precedence(expression: &Expr, outer: u32) -> String {
         Node::Integer(value) => value.to_string(),
         Node::Index(name, index) => format!("{name}[{}]", expr(index)),
         Node::Range(name, high, low) => format!("{name}[{high}:{low}]"),
+        Node::WordRange(name, index, high, low) => format!("{name}[{}][{high}:{low}]", expr(index)),
         Node::Part(name, base) => format!("{name}[{} +: {}]", expr(base), expression.width),
         Node::Unary(operator, operand) => {
             let operator = match operator {

@@ -25,6 +25,8 @@ pub enum Node {
     Index(String, Box<Expr>),
     /// `name[high:low]`.
     Range(String, u32, u32),
+    /// `name[index][high:low]`: bits of a word of a memory.
+    WordRange(String, Box<Expr>, u32, u32),
     /// `name[base +: width]`.
     Part(String, Box<Expr>),
     /// `operator operand`.
@@ -523,6 +525,12 @@ impl Expr {
     pub fn word(memory: &str, address: Self, width: u32) -> Self {
         let address = if let Node::Integer(_) = address.node { address } else { address.into_unsigned() };
         Self { node: Node::Index(memory.to_owned(), Box::new(address)), width, signed: false }
+    }
+
+    /// Bits `low .. low + width` of a word of a memory of that name.
+    pub fn word_bits(memory: &str, address: Self, low: u32, width: u32) -> Self {
+        let node = Node::WordRange(memory.to_owned(), Box::new(address.into_unsigned()), low + width - 1, low);
+        Self { node, width, signed: false }
     }
 }
 

@@ -106,7 +106,7 @@ impl Usage {
 
     /// An assigned expression reads only what its position is computed from.
     fn target(&mut self, target: &Expr) {
-        if let Node::Index(_, position) | Node::Part(_, position) = &target.node {
+        if let Node::Index(_, position) | Node::Part(_, position) | Node::WordRange(_, position, ..) = &target.node {
             self.expr(position);
         }
     }
@@ -121,6 +121,10 @@ impl Usage {
                     Node::Integer(low) => self.mark(name, Some((low as u32, low as u32 + expr.width - 1))),
                     _ => self.mark(name, None),
                 }
+                self.expr(position);
+            }
+            Node::WordRange(name, position, ..) => {
+                self.mark(name, None);
                 self.expr(position);
             }
             Node::Unary(_, a) | Node::Repeat(_, a) | Node::Signed(a) | Node::Unsigned(a) => self.expr(a),

@@ -110,8 +110,11 @@ pub(super) fn ram(width: u64, depth: u64, style: MemoryStyle, device: &Device) -
         MemoryStyle::Registers => register_ram(width, depth, device),
         MemoryStyle::Distributed => Resources { lut: ram_luts(width, depth, device), ..Resources::default() },
         MemoryStyle::Large => {
-            let uram = device.family.large_ram.as_ref().map_or(0, |large| large.count(width, depth));
-            Resources { uram, ..Resources::default() }
+            let Some(large) = &device.family.large_ram else { return Resources::default() };
+            let abreast = large.words_abreast(width);
+            let lut = logic::select(width, abreast, device) + if abreast > 1 { abreast } else { 0 };
+            let ff = if abreast > 1 { abreast.ilog2().into() } else { 0 };
+            Resources { uram: large.count(width, depth), lut, ff, ..Resources::default() }
         }
     }
 }

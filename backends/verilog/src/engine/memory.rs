@@ -2,7 +2,8 @@
 
 use crate::Files;
 use crate::memory::{address_bits, hex_fields, ram_attributes, rom_attributes};
-use crate::syntax::{self, Declaration, Direction, Expr, Item, Kind, Statement, assign, integer, when};
+use crate::syntax::{self, Declaration, Direction, Expr, Item, Kind, Statement, assign, integer, number, when};
+use lutweave_hw::family::Family;
 use lutweave_hw::rtl::{Engine, MemoryStyle, Multiplier, Reduce};
 
 /// A bank of a window memory: one write port, one read port with a registered word. Equal banks
@@ -14,6 +15,7 @@ pub fn bank(width: u32, depth: u32, files: &mut Files) -> String {
 /// A bank of that name, in the given kind of memory or in what suits its size.
 pub fn bank_of(kind: &str, width: u32, depth: u32, style: Option<MemoryStyle>, files: &mut Files) -> String {
     let style = style.unwrap_or_else(|| files.family.ram_style(u64::from(width), u64::from(depth)));
+    let narrow = side_by_side(style, width, &files.family);
     let module_name = format!("{kind}_{depth}x{width}");
     let mut body = syntax::Module { name: module_name.clone(), ..Default::default() };
     body.comment.push(format!("{module_name}: {depth} words of {width} bits, one write and one read port."));
@@ -25,6 +27,25 @@ pub fn bank_of(kind: &str, width: u32, depth: u32, style: Option<MemoryStyle>, f
     let write_data = body.input("write_data", width);
     let read = body.input("read", 1);
     let read_address = if depth > 1 { body.input("read_address", bits) } else { integer(0) };
+    if let Some([abreast, lane]) = narrow {
+        let output = body.port(Direction::Output, Declaration::wire("read_data", width));
+        let attributes = ram_attributes(style, &files.family);
+        body.comment.push(format!("{abreast} of them lie side by side."));
+        let depth = depth.div_ceil(abreast);
+        body.items.push(Item::Memory { attributes, width: abreast * lane, depth, name: "words".to_owned() });
+        let (low, high) = (address_bits(abreast), address_bits(depth));
+        let at = |address: &Expr| Expr::word("words", address.bits(low, high), abreast * lane);
+        for place in 0..abreast {
+            let here = write.clone().and(write_address.bits(0, low).equals(number(i64::from(place), low)));
+            let target = Expr::word_bits("words", write_address.bits(low, high), place * lane, width);
+            body.clocked(vec![when(here, vec![assign(target, write_data.clone())])]);
+        }
+        let [row, place] = [("row", abreast * lane), ("place", low)].map(|(name, width)| body.reg(name, width));
+        let taken = vec![assign(row.clone(), at(&read_address)), assign(place.clone(), read_address.bits(0, low))];
+        body.clocked(vec![when(read, taken)]);
+        body.items.push(Item::Assign(output, row.element(&place, lane, 0, width)));
+        return files.share(body);
+    }
     let read_data = Declaration { kind: Kind::Reg, ..Declaration::wire("read_data", width) };
     let read_data = body.port(Direction::Output, read_data);
     // One word is a register: some tools warn of a memory with one.
@@ -39,6 +60,13 @@ pub fn bank_of(kind: &str, width: u32, depth: u32, style: Option<MemoryStyle>, f
     body.clocked(vec![when(write, vec![assign(written, write_data)])]);
     body.clocked(vec![when(read, vec![assign(read_data, word)])]);
     files.share(body)
+}
+
+/// How many words of a memory lie side by side, and the bits of each; `None` where each is on its own.
+pub fn side_by_side(style: MemoryStyle, width: u32, family: &Family) -> Option<[u32; 2]> {
+    let large = family.large_ram.as_ref().filter(|_| style == MemoryStyle::Large)?;
+    let abreast = large.words_abreast(width.into()) as u32;
+    (abreast > 1).then_some([abreast, large.lane(width.into()) as u32])
 }
 
 /// The module of a weight memory.

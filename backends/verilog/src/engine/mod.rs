@@ -8,7 +8,7 @@
 
 mod element;
 mod load;
-mod memory;
+pub mod memory;
 mod step;
 
 use crate::Files;

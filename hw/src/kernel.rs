@@ -271,6 +271,14 @@ impl Kernel {
         }
     }
 
+    /// Whether its windows are single pixels, one after the other, so that it may go pixel by pixel.
+    pub fn is_pointwise(&self, source: WeightSource) -> bool {
+        let Self::Convolution { extent, .. } = self else { return false };
+        let WindowGeometry { kernel, strides, input, output, displacement, .. } = extent;
+        let streamed = matches!(source, WeightSource::Streamed { .. });
+        !streamed && displacement.is_none() && [kernel, strides] == [&[1, 1]; 2] && input[..2] == output[..2]
+    }
+
     /// Whether the weights of the kernel may come from there, if they keep to a pattern or to none.
     ///
     /// # Errors

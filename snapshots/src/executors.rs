@@ -78,6 +78,7 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
         if kernel.takes_weights(source, folding.pattern).is_ok() {
             folding.source = source;
         }
+        folding.pixel_by_pixel = kernel.is_pointwise(folding.source) && random.below(2) == 0;
     }
     let mut network = assemble(graph, &choices, &device).map_err(|error| error.to_string())?;
     for edge in network.edges.iter_mut().filter(|edge| edge.element.bits == 8) {

@@ -32,10 +32,12 @@ fn supplied_circuits_agree() {
 
 #[test]
 fn cases_reach_every_source() {
-    let (mut loaded, mut streamed, mut short, mut queues) = (0, 0, 0, 0);
+    let (mut loaded, mut streamed, mut short, mut queues, mut pixels) = (0, 0, 0, 0, 0);
     for seed in 0..100 {
         let Ok(circuit) = supplied_circuit(&random(seed), seed, 64) else { continue };
         queues += circuit.network.edges.iter().filter(|edge| edge.outside.is_some()).count();
+        let foldings = circuit.network.kernels.iter().filter_map(|kernel| kernel.folding);
+        pixels += foldings.filter(|folding| folding.pixel_by_pixel).count();
         for kernel in &circuit.network.kernels {
             match (kernel.folding.map(|folding| folding.source), &kernel.kernel) {
                 (Some(WeightSource::Loaded(_)), _) => loaded += 1,
@@ -48,8 +50,8 @@ fn cases_reach_every_source() {
         }
     }
     assert!(
-        loaded >= 20 && streamed >= 30 && short >= 5 && queues >= 100,
-        "{loaded} loaded, {streamed} streamed, {short} with a short block, {queues} queues"
+        loaded >= 20 && streamed >= 30 && short >= 5 && queues >= 100 && pixels >= 5,
+        "{loaded} loaded, {streamed} streamed, {short} with a short block, {queues} queues, {pixels} pixel by pixel"
     );
 }
 

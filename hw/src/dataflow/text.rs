@@ -63,6 +63,7 @@ pub fn print(graph: &Graph, network: &Network) -> String {
             weight_memory,
             source,
             tables_in_logic,
+            pixel_by_pixel,
         }) = folding
         {
             let _ = write!(text, ", taps {}, channels {lanes}", word(TAPS, parallel));
@@ -82,6 +83,9 @@ pub fn print(graph: &Graph, network: &Network) -> String {
                     WeightSource::Streamed { bus, rows } => {
                         let _ = write!(text, ", streamed {}x{}, under {rows}", bus.burst, bus.bytes);
                     }
+                }
+                if *pixel_by_pixel {
+                    text.push_str(", image pixels");
                 }
                 if *tables_in_logic {
                     text.push_str(", tables logic");
@@ -184,8 +188,11 @@ fn kernel(line: &str, graph: &Graph) -> Result<KernelNode, String> {
     let kernel = kernel_of(graph, node).map_err(|refused| refused.message)?;
     let properties = Properties::read(rest);
     let folding = properties.get("taps").is_ok().then(|| folding(&properties)).transpose()?;
-    if let Some(Folding { source, pattern, .. }) = folding {
+    if let Some(Folding { source, pattern, pixel_by_pixel, .. }) = folding {
         kernel.takes_weights(source, pattern)?;
+        if pixel_by_pixel && !kernel.is_pointwise(source) {
+            return Err("its windows are no pixels".to_owned());
+        }
     }
     let kernel = KernelNode {
         node,
@@ -226,6 +233,7 @@ fn folding(properties: &Properties) -> Result<Folding, String> {
         weight_memory: properties.one_of("weights", MEMORIES)?,
         source: source(properties)?,
         tables_in_logic: properties.get("tables") == Ok("logic"),
+        pixel_by_pixel: properties.get("image") == Ok("pixels"),
     })
 }
 

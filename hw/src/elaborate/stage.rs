@@ -152,7 +152,7 @@ impl<'a> WindowParts<'a> {
                 shape(self.extent.input),
                 shape(self.extent.output)
             ),
-            extent: self.extent,
+            extent: if folding.pixel_by_pixel { self.extent.of_a_pixel() } else { self.extent },
             folding,
             computation,
             pad_value,

@@ -250,6 +250,7 @@ impl Convolution<'_> {
                         weight_memory,
                         source,
                         tables_in_logic,
+                        pixel_by_pixel: false,
                     };
                     table.push(Fold {
                         folding: Some(folding),

@@ -49,6 +49,8 @@ impl<'a> Stages<'a> {
 }
 
 fn stage_ways(kernel: &Kernel, pricer: &mut Pricer, device: &Device, now: &Choice) -> Vec<Way> {
+    let by_pixel = |folding: Folding| Folding { pixel_by_pixel: kernel.is_pointwise(folding.source), ..folding };
+    let now = &Choice { fold: Fold { folding: now.fold.folding.map(by_pixel), ..now.fold }, ..*now };
     // A line buffer may have moved.
     let chosen = Choice { resources: pricer.price(&now.fold), ..*now };
     let mut ways = vec![Way { choice: chosen, traffic: 0 }];
@@ -67,7 +69,9 @@ fn stage_ways(kernel: &Kernel, pricer: &mut Pricer, device: &Device, now: &Choic
         std::iter::once(WeightSource::Loaded(bus)).chain(streamed)
     });
     for source in sources.filter(|source| kernel.takes_weights(*source, folding.pattern).is_ok()) {
-        let supplied = pricer.supplied(&now.fold, source);
+        let streamed = matches!(source, WeightSource::Streamed { .. });
+        let folding = Folding { pixel_by_pixel: folding.pixel_by_pixel && !streamed, ..folding };
+        let supplied = pricer.supplied(&Fold { folding: Some(folding), ..now.fold }, source);
         ways.extend(supplied.map(|(choice, traffic)| Way { choice, traffic }));
     }
     let in_logic =

@@ -26,8 +26,8 @@ pub struct Pricer<'a> {
     kernel: &'a Kernel,
     device: &'a Device,
     parts: Option<WindowParts<'a>>,
-    /// By taps, lanes, outputs, engine latency, source of the weights and place of tables: what surrounds the engine.
-    around: BTreeMap<(ParallelTaps, u32, u32, u32, WeightSource, bool), Surroundings>,
+    /// By taps, lanes, outputs, engine latency, source of the weights, place of tables and whether it goes pixel by pixel: what surrounds the engine.
+    around: BTreeMap<(ParallelTaps, u32, u32, u32, WeightSource, [bool; 2]), Surroundings>,
 }
 
 /// What surrounds an engine.
@@ -76,8 +76,8 @@ impl<'a> Pricer<'a> {
             (Kernel::Input | Kernel::Reshape | Kernel::Constant, _, _) => Resources::default(),
             (_, Some(folding), Some(parts)) => {
                 let engine = parts.window("", folding).engine_shape();
-                let Folding { parallel, lanes, outputs, source, tables_in_logic, .. } = folding;
-                let key = (parallel, lanes, outputs, engine.latency(), source, tables_in_logic);
+                let Folding { parallel, lanes, outputs, source, tables_in_logic, pixel_by_pixel, .. } = folding;
+                let key = (parallel, lanes, outputs, engine.latency(), source, [tables_in_logic, pixel_by_pixel]);
                 let around = around.entry(key).or_insert_with(|| {
                     let mut module = parts.window("", folding).generate();
                     let written = module.memories.extract_if(.., |memory| memory.contents.is_none());

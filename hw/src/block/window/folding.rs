@@ -29,6 +29,9 @@ pub struct Folding {
     /// The tables of the requantizer are in logic, whatever their size.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tables_in_logic: bool,
+    /// Every pixel is taken for an image of its own, which needs no counters of rows: where windows are pixels.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pixel_by_pixel: bool,
 }
 
 /// Where the weights of a convolution come from.
@@ -104,6 +107,7 @@ impl Folding {
             weight_memory: MemoryStyle::Distributed,
             source: WeightSource::Constant,
             tables_in_logic: false,
+            pixel_by_pixel: false,
         }
     }
 }

@@ -76,6 +76,13 @@ impl WindowGeometry {
         along(0, 0, height - 1, height, rows) + along(1, 1, width, height * width, rows * columns)
     }
 
+    /// The same for an image of one pixel.
+    pub fn of_a_pixel(self) -> Self {
+        let [_, _, channels] = self.input;
+        let [_, _, outputs] = self.output;
+        Self { input: [1, 1, channels], output: [1, 1, outputs], ..self }
+    }
+
     /// Whether a convolution with so many groups computes every channel from itself alone.
     pub fn is_depthwise(&self, groups: u32) -> bool {
         groups > 1 && groups == self.input[2] && groups == self.output[2]

@@ -13,7 +13,7 @@ name = "tiny"
 title = "A small device beside a memory"
 family = "ecp5"
 source = "none: a test"
-lut = 20000
+lut = 9000
 ff = 30000
 dsp = 40
 bram = 5
@@ -120,7 +120,7 @@ fn gated() -> TempDir {
     write(&folder.path().join("model.onnx"), gated_model());
     write(&folder.path().join("task.toml"), GATED_TASK);
     // The queue alone takes more block RAMs than there are.
-    write(&folder.path().join("tiny.toml"), BESIDE_A_MEMORY.replace("bram = 5", "bram = 2"));
+    write(&folder.path().join("tiny.toml"), BESIDE_A_MEMORY.replace("bram = 5", "bram = 2").replace("lut = 9000", "lut = 20000"));
     folder
 }
 

@@ -26,9 +26,13 @@ pub struct Pricer<'a> {
     kernel: &'a Kernel,
     device: &'a Device,
     parts: Option<WindowParts<'a>>,
-    /// By taps, lanes, outputs, engine latency, source of the weights, place of tables and whether it goes pixel by pixel: what surrounds the engine.
-    around: BTreeMap<(ParallelTaps, u32, u32, u32, WeightSource, [bool; 2]), Surroundings>,
+    /// What surrounds the engine, by what decides about it.
+    around: BTreeMap<Form, Surroundings>,
 }
+
+/// What decides about the surroundings of an engine: taps, lanes, outputs, latency of the engine, source of the weights,
+/// whether tables are in logic and whether it goes pixel by pixel.
+type Form = (ParallelTaps, u32, u32, u32, WeightSource, [bool; 2]);
 
 /// What surrounds an engine.
 struct Surroundings {

@@ -120,7 +120,10 @@ fn gated() -> TempDir {
     write(&folder.path().join("model.onnx"), gated_model());
     write(&folder.path().join("task.toml"), GATED_TASK);
     // The queue alone takes more block RAMs than there are.
-    write(&folder.path().join("tiny.toml"), BESIDE_A_MEMORY.replace("bram = 5", "bram = 2").replace("lut = 9000", "lut = 20000"));
+    write(
+        &folder.path().join("tiny.toml"),
+        BESIDE_A_MEMORY.replace("bram = 5", "bram = 2").replace("lut = 9000", "lut = 20000"),
+    );
     folder
 }
 

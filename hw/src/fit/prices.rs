@@ -57,9 +57,6 @@ pub fn within(stages: &[Vec<Shares>], all: Shares, spared: usize) -> Option<Vec<
         state.improve_in_pairs();
         state.improve_one_by_one();
     }
-    if std::env::var("DBG").is_ok() {
-        eprintln!("all {:.2?} used {:.3?}", all, state.used);
-    }
     (excess(&state.used) == 0.0).then_some(state.taken)
 }
 

@@ -78,7 +78,7 @@ impl Outside {
                 OutsideLayer { layer, first: first - bytes, bytes, rows, bytes_per_frame }
             })
             .collect();
-        let burst_bytes = u64::from(supply.bus.bytes * supply.bus.burst);
+        let burst_bytes = u64::from(supply.bus.burst_bytes());
         let name = |node| core.node(node).name.clone();
         let edges = fitted.network.edges.iter().filter_map(|edge| Some((edge, edge.outside_queue()?)));
         let queues: Vec<OutsideQueue> = edges

@@ -134,9 +134,9 @@ impl Elaboration<'_> {
         let (nodes, stages): (Vec<NodeId>, Vec<WeightSupply>) = supplied(self.graph, self.network)
             .filter_map(|(node, parts, folding)| Some((node, parts.window("", folding).supply()?)))
             .unzip();
-        let edges = || self.network.edges.iter();
-        let queues: Vec<OutsideQueue> = edges().filter_map(Edge::outside_queue).collect();
-        let sinks: Vec<Sink> = edges().filter(|edge| edge.outside.is_some()).map(|edge| edge.to).collect();
+        let edges = self.network.edges.iter();
+        let (sinks, queues): (Vec<Sink>, Vec<OutsideQueue>) =
+            edges.filter_map(|edge| Some((edge.to, edge.outside_queue()?))).unzip();
         let Some(supply) = Supply::new(&stages, &queues) else { return };
         let name = self.unique("memory_reader");
         let reader = self.add(supply.reader(&name), MEMORY_PORT);
@@ -189,8 +189,8 @@ impl Elaboration<'_> {
                 self.queues.insert(number, module);
             }
         }
-        let needed = (self.graph.node(edge.from).ty.count() as u64).div_ceil(self.pace);
-        for to in lanes_between(stream.ty.lanes, edge.read, needed) {
+        let frame = self.graph.node(edge.from).ty.count() as u64;
+        for to in lanes_between(stream.ty.lanes, edge.read, frame.div_ceil(self.pace)) {
             stream = self.converted(edge, stream, to);
         }
         stream
@@ -256,10 +256,10 @@ impl Elaboration<'_> {
         let KernelNode { node, kernel, lanes, folding, .. } = kernel;
         let module = module(self.graph, *node, kernel, *folding, *lanes, &name, wide);
         let output = self.single(module, *node, streams);
-        if let (Some((weights, used)), Endpoint::Port(id, _)) = (self.outside.remove(node), output.from) {
+        if let (Some((weights, says)), Endpoint::Port(id, _)) = (self.outside.remove(node), output.from) {
             self.channel(&format!("{name}_weights"), weights, Endpoint::Port(id, streams.len() as u32));
-            if let Some(fetch) = used {
-                self.channel(&format!("fetch_{name}"), Stream { from: Endpoint::Port(id, 1), ty: Ty::BIT }, fetch);
+            if let Some(says) = says {
+                self.channel(&format!("{name}_more"), Stream { from: Endpoint::Port(id, 1), ty: Ty::BIT }, says);
             }
         }
         output

@@ -223,6 +223,8 @@ mod tests {
             assert!(family.select_ways > 0 && family.pattern_ways > 0, "{}", family.name);
             assert!(!family.source.is_empty() && family.synthesis.starts_with("synth_"), "{}", family.name);
             assert!(family.lut_ram.is_sorted_by_key(|shape| shape.depth), "{}", family.name);
+            let large = family.large_ram.as_ref();
+            assert!(large.is_none_or(|large| large.byte > 0 && large.depth > 0), "{}", family.name);
         }
     }
 

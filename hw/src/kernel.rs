@@ -279,6 +279,18 @@ impl Kernel {
         !streamed && displacement.is_none() && [kernel, strides] == [&[1, 1]; 2] && input[..2] == output[..2]
     }
 
+    /// Whether the kernel may have that folding, as far as weights and pixels are concerned.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn takes_folding(&self, folding: &Folding) -> Result<(), String> {
+        self.takes_weights(folding.source, folding.pattern)?;
+        if folding.pixel_by_pixel && !self.is_pointwise(folding.source) {
+            return Err("its windows are no pixels".to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether the weights of the kernel may come from there, if they keep to a pattern or to none.
     ///
     /// # Errors

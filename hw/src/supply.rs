@@ -14,6 +14,7 @@
 
 mod model;
 mod reader;
+mod turn;
 mod writer;
 
 pub use model::{MODEL, MemoryTiming, closed};
@@ -89,9 +90,14 @@ impl Supply {
         self.clients.iter().filter(|client| client.is_queue)
     }
 
+    /// Whether the memory is written, and not only read.
+    pub fn is_written(&self) -> bool {
+        self.queues().next().is_some()
+    }
+
     /// Bytes that the memory holds.
     pub fn bytes(&self) -> u64 {
-        u64::from(self.bursts) * u64::from(self.bus.burst * self.bus.bytes)
+        u64::from(self.bursts) * u64::from(self.bus.burst_bytes())
     }
 
     /// Type of a beat.
@@ -106,7 +112,7 @@ impl Supply {
 
     /// The type of a port of the memory, if there is one; `source`: as the start of a channel.
     pub fn port(&self, port: u32, source: bool) -> Option<Ty> {
-        let writes = self.queues().next().is_some();
+        let writes = self.is_written();
         match (port, source) {
             (READ, true) => Some(self.beat()),
             (READ, false) => Some(self.number()),

@@ -289,11 +289,7 @@ impl Builder {
                 self.writer.floats(&least, &[], &[0.0]);
                 self.writer.floats(&most, &[], &[6.0]);
                 self.writer.node("Clip", &[&x.name, &least, &most], &[name], &[]);
-                let clip = |image: &Tensor| {
-                    let clipped: Vec<f32> = image.f32s().iter().map(|value| value.clamp(0.0, 6.0)).collect();
-                    Tensor::f32(image.shape.clone(), clipped)
-                };
-                value(name, x.shape, x.images.iter().map(clip))
+                value(name, x.shape, x.images.iter().map(unary(Unary::Clip { lo: 0.0, hi: 6.0 })))
             }
             Activation::Sigmoid => {
                 self.writer.node("Sigmoid", &[&x.name], &[name], &[]);

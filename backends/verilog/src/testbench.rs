@@ -4,7 +4,6 @@ use crate::emit_module;
 use crate::memory::hex_file;
 use crate::namer::Namer;
 use crate::top::{TopStream, top_streams};
-use lutweave_hw::block::window::Bus;
 use lutweave_hw::rtl::harness::{Stall, Stimulus, Trace, patience};
 use lutweave_hw::rtl::{Design, TopPort};
 use lutweave_hw::supply::{MODEL, MemoryTiming, Supply, closed};
@@ -123,14 +122,13 @@ fn core_text(design: &Design, stimulus: &Stimulus, checked: bool, memory: &Memor
 
 /// The memory outside, and the connections of the design to it.
 fn outside(supply: &Supply) -> (String, Vec<String>) {
-    let Bus { bytes, burst } = supply.bus;
-    let (data, number) = (8 * bytes, supply.number().width());
+    let (data, number) = (8 * supply.bus.bytes, supply.number().width());
     let base = 0x0030_0000;
-    let shift = (bytes * burst).trailing_zeros();
+    let shift = supply.bus.burst_bytes().trailing_zeros();
     let mut writes = ["", ""];
     let mut ports = vec!["araddr", "arvalid", "arready", "rdata", "rvalid", "rready"];
     let mut unused = vec!["arlen", "arsize", "arburst"];
-    if supply.queues().next().is_some() {
+    if supply.is_written() {
         writes = [templates::OUTSIDE_WRITES, templates::OUTSIDE_WRITTEN];
         ports.extend(["awaddr", "awvalid", "awready", "wdata", "wvalid", "wready", "bvalid", "bready"]);
         unused.extend(["awlen", "awsize", "awburst", "wstrb", "wlast"]);

@@ -9,6 +9,7 @@ pub mod global;
 pub mod outside_queue;
 pub mod pointwise;
 pub mod requantize;
+pub mod ring;
 pub mod select;
 pub mod skid_buffer;
 pub mod top_peaks;

@@ -15,10 +15,11 @@ mod gather;
 mod spread;
 
 use super::fifo::Fifo;
+use super::ring::Ring;
 use super::window::Bus;
 use crate::rtl::build::{Builder, Level, advance, branch, count, set, when};
-use crate::rtl::expr::{Expr, add, all, and, eq, lt, not, or};
-use crate::rtl::{MemoryId, Module, SignalId, Statement, Ty};
+use crate::rtl::expr::{Expr, all, and, eq, lt, not, or};
+use crate::rtl::{Module, Ty};
 use gather::Gather;
 use spread::Spread;
 
@@ -70,7 +71,7 @@ impl OutsideQueue {
 
     /// Bytes that are written and read for a frame of so many elements, at most.
     pub fn traffic(&self, elements: u64) -> u64 {
-        2 * elements.div_ceil(self.elements_per_burst()) * u64::from(self.bus.burst * self.bus.bytes)
+        2 * elements.div_ceil(self.elements_per_burst()) * u64::from(self.bus.burst_bytes())
     }
 
     /// Its module: inputs `in`, `returned` (beats) and `written` (a beat for each burst that the memory has got),
@@ -87,21 +88,21 @@ impl OutsideQueue {
         let out = Fifo::new(&mut b, "out", word, DEPTH);
         let leaving = b.output("leaving", self.beat());
         let more = b.output("more", Ty::BIT);
-        let waiting = Beats::new(&mut b, "waiting", self.beat(), 2 * burst);
-        let came = Beats::new(&mut b, "came", self.beat(), AHEAD * burst);
+        let waiting = Ring::new(&mut b, "waiting", self.beat(), 2 * burst);
+        let came = Ring::new(&mut b, "came", self.beat(), AHEAD * burst);
         // Bursts that have left and are not used again; that may be asked for; for which there is room.
         let away = b.register("away", Ty::holding(bursts.into()), 0);
         let stored = b.register("stored", Ty::holding(bursts.into()), 0);
         let room = b.register("room", Ty::holding(AHEAD.into()), AHEAD.into());
 
-        let ready = b.ready(input, lt(waiting.count, i64::from(waiting.depth)));
+        let ready = b.ready(input, waiting.has_room());
         let take = b.wire("take", and(input.valid, ready));
         let gather = Gather::new(&mut b, self, input.data, take);
         let spread = Spread::new(&mut b, self, out.has_space());
-        let pop_came = b.wire("pop_came", and(spread.free, not(eq(came.count, 0))));
+        let pop_came = b.wire("pop_came", and(spread.free, came.holds_some()));
         // What waits goes on while nothing older is away, and so does what is gathered, by way of the queue.
         let here = b.wire("here", and(spread.free, eq(away, 0)));
-        let pop_waiting = b.wire("pop_waiting", and(here, not(eq(waiting.count, 0))));
+        let pop_waiting = b.wire("pop_waiting", and(here, waiting.holds_some()));
         let flush = all([here.into(), eq(waiting.count, 0), gather.is_part(), not(gather.push)]);
         let flush = b.wire("flush", flush);
         let store = b.wire("store", or(gather.push, flush));
@@ -143,42 +144,3 @@ impl OutsideQueue {
 
 /// Type of a beat's lanes.
 const BYTE: Ty = Ty { bits: 8, signed: false, lanes: 1 };
-
-/// Beats in order.
-struct Beats {
-    memory: MemoryId,
-    depth: u32,
-    head: SignalId,
-    tail: SignalId,
-    count: SignalId,
-}
-
-impl Beats {
-    /// Of a depth that is a power of two.
-    fn new(b: &mut Builder, name: &str, beat: Ty, depth: u32) -> Self {
-        let pointer = Ty::holding(u64::from(depth - 1));
-        Self {
-            memory: b.queue(name, beat, depth),
-            depth,
-            head: b.register(&format!("{name}_head"), pointer, 0),
-            tail: b.register(&format!("{name}_tail"), pointer, 0),
-            count: b.register(&format!("{name}_count"), Ty::holding(depth.into()), 0),
-        }
-    }
-
-    /// Reads the oldest.
-    fn read(&self, into: SignalId) -> Statement {
-        Statement::Read { memory: self.memory, address: self.head.into(), into }
-    }
-
-    /// Statements that take a beat in where `push` is 1, and forget the oldest where `pop` is.
-    fn serve(&self, push: SignalId, data: Expr, pop: Expr) -> Vec<Statement> {
-        let &Self { memory, head, tail, .. } = self;
-        let step = |pointer| set(pointer, add(pointer, 1));
-        vec![
-            when(push, vec![Statement::Write { memory, address: tail.into(), data }, step(tail)]),
-            when(pop.clone(), vec![step(head)]),
-            count(self.count, push, pop),
-        ]
-    }
-}

@@ -188,11 +188,8 @@ fn kernel(line: &str, graph: &Graph) -> Result<KernelNode, String> {
     let kernel = kernel_of(graph, node).map_err(|refused| refused.message)?;
     let properties = Properties::read(rest);
     let folding = properties.get("taps").is_ok().then(|| folding(&properties)).transpose()?;
-    if let Some(Folding { source, pattern, pixel_by_pixel, .. }) = folding {
-        kernel.takes_weights(source, pattern)?;
-        if pixel_by_pixel && !kernel.is_pointwise(source) {
-            return Err("its windows are no pixels".to_owned());
-        }
+    if let Some(folding) = &folding {
+        kernel.takes_folding(folding)?;
     }
     let kernel = KernelNode {
         node,

@@ -112,19 +112,20 @@ impl Tiers<'_> {
             .collect();
         // What is between the stages depends on their ways, and so does what is there for all of them.
         let mut choices: BTreeMap<NodeId, Choice> = ways.iter().map(|(node, ways)| (*node, ways[0].choice)).collect();
+        let mut now = self.between(device, &choices);
         let mut more = Resources::default();
         for _ in 0..ROUNDS {
-            let Estimate { mut between, queues } = self.between(device, &choices);
-            between += more;
-            let Some(taken) = within(&stages, shares(&between, queues), TRAFFIC) else { return Ok(None) };
+            let mut all = now.between;
+            all += more;
+            let Some(taken) = within(&stages, shares(&all, now.queues), TRAFFIC) else { return Ok(None) };
             let taken = || ways.iter().zip(&taken).map(|((node, ways), &way)| (*node, ways[way]));
             choices = taken().map(|(node, way)| (node, way.choice)).collect();
             let mut total: Resources = more;
             choices.values().for_each(|choice| total += choice.resources);
-            let Estimate { between, queues } = self.between(device, &choices);
-            total += between;
+            now = self.between(device, &choices);
+            total += now.between;
             let traffic: u64 = taken().map(|(_, way)| way.traffic).sum();
-            if !total.fits(&limits) || (traffic + queues) as f64 > available {
+            if !total.fits(&limits) || (traffic + now.queues) as f64 > available {
                 continue;
             }
             let fitted = elaborated(self.graph, device, assemble(self.graph, &choices, device)?);

@@ -203,10 +203,7 @@ fn check(fold: &Fold, graph: &Graph, id: NodeId, kernel: &Kernel, device: &Devic
     let Some(folding) = fold.folding.filter(|_| plain.products > 0) else {
         return Ok(());
     };
-    kernel.takes_weights(folding.source, folding.pattern)?;
-    if folding.pixel_by_pixel && !kernel.is_pointwise(folding.source) {
-        return Err("its windows are no pixels".to_owned());
-    }
+    kernel.takes_folding(&folding)?;
     let paired = folding.multiplier == Multiplier::Paired;
     let element = lane_type(graph.node(graph.node(id).operands[0]).ty.element);
     let dense = !matches!(kernel, Kernel::Convolution { extent, groups } if extent.is_depthwise(*groups));

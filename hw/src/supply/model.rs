@@ -70,14 +70,13 @@ impl Supply {
         let MemoryTiming { seed, refresh_every, refresh, .. } = *timing;
         let mut b = Builder::new(name, "A memory outside the chip: a model for simulation.");
         let request = b.input("request", number);
-        let writes = self.queues().next().is_some();
-        let write = writes.then(|| (b.input("write", number), b.input("write_data", beat)));
+        let write = self.is_written().then(|| (b.input("write", number), b.input("write_data", beat)));
         let output = b.output("data", beat);
         let clock = Clock { now: b.register("now", TIME, 0), noise: b.register("noise", TIME, i64::from(seed | 1)) };
         let tick = Level::new(&mut b, "tick", refresh_every);
         let awake = b.wire("awake", not(lt(tick.value(), i64::from(refresh))));
         let mut words: Vec<i64> = self.image.iter().map(|&byte| i64::from(byte)).collect();
-        words.resize((self.bursts * burst * self.bus.bytes) as usize, 0);
+        words.resize(self.bytes() as usize, 0);
         let contents = b.outside("contents", beat, words);
         let place = |number: SignalId, beat: &Level| add(mul(number, i64::from(burst)), beat.value());
         let mut statements = advance(vec![tick]);

@@ -4,10 +4,12 @@
 //! Each turn goes to the next client that has room. What clients need of the memory may differ; as long as it is less
 //! than the memory gives in sum, each gets what it needs, because turns that one does not take go to the others.
 
+use super::turn::Turn;
 use super::{Client, Supply};
-use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, count, set, when};
-use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
-use crate::rtl::{MemoryId, Module, SignalId, Statement, Ty};
+use crate::block::ring::Ring;
+use crate::rtl::build::{Builder, Level, advance, branch, set, when};
+use crate::rtl::expr::{Expr, add, all, and, eq, not, or, sub};
+use crate::rtl::{Module, SignalId, Statement, Ty};
 
 /// Bursts that are asked for and whose beats have not come, at most, as far as the reader can tell whose they are.
 const OUTSTANDING: u32 = 32;
@@ -15,35 +17,27 @@ const OUTSTANDING: u32 = 32;
 /// See [`Supply::reader`].
 pub fn reader(name: &str, supply: &Supply) -> Module {
     let clients = &supply.clients;
-    let number_of = clients.len() as u32;
-    let mut b = Builder::new(name, format!("Reads the memory outside for {number_of} client(s), burst by burst."));
+    let of = clients.len();
+    let mut b = Builder::new(name, format!("Reads the memory outside for {of} client(s), burst by burst."));
     let data = b.input("data", supply.beat());
     b.ready(data, Expr::Const(1));
     let request = b.output("request", supply.number());
-    let client = Ty::holding(u64::from(number_of - 1));
-    let turn = (number_of > 1).then(|| b.register("turn", client, 0));
-    let is_turn = |client: usize| turn.map_or(Expr::Const(1), |turn| eq(turn, client as i64));
+    let turn = Turn::new(&mut b, of);
     let states: Vec<State> =
         clients.iter().enumerate().map(|(index, client)| State::new(&mut b, index, client)).collect();
-    let wanted = states.iter().enumerate().map(|(index, state)| and(is_turn(index), not(eq(state.owed, 0))));
-    let wanted = wanted.reduce(or).unwrap_or(Expr::Const(0));
-    let wanted = b.wire("wanted", wanted);
-    let owners = turn.map(|turn| Owners::new(&mut b, client, turn));
-    let room = owners.as_ref().map_or(Expr::Const(1), Owners::has_room);
+    let wanted = b.wire("wanted", turn.has(states.iter().map(|state| not(eq(state.owed, 0)))));
+    let owners = turn.number.map(|number| Owners::new(&mut b, turn.ty(), number));
+    let room = owners.as_ref().map_or(Expr::Const(1), |owners| owners.asked.has_room());
     let send = b.wire("send", all([wanted.into(), room, or(not(request.valid), request.ready)]));
-    let numbers = states.iter().enumerate().map(|(index, state)| (index, Expr::Signal(state.number)));
-    let number = numbers.reduce(|(_, others), (index, number)| (index, mux(is_turn(index), number, others)));
-    let number = number.map_or(Expr::Const(0), |(_, number)| number);
+    let number = turn.choose(states.iter().map(|state| state.number.into()));
     let mut statements = vec![branch(
         send,
         vec![set(request.valid, 1), set(request.data, number)],
         vec![when(request.ready, vec![set(request.valid, 0)])],
     )];
-    if let Some(turn) = turn {
-        statements.push(when(or(send, not(wanted)), vec![set(turn, add_modulo(turn, 1, number_of))]));
-    }
+    statements.extend(turn.serve(or(send, not(wanted))));
     for (index, (state, client)) in states.iter().zip(clients).enumerate() {
-        let sent = b.wire(&format!("send{index}"), and(send, is_turn(index)));
+        let sent = b.wire(&format!("send{index}"), and(send, turn.is(index)));
         statements.extend(state.serve(sent, client));
     }
     let beat = Level::new(&mut b, "beat", supply.bus.burst);
@@ -102,11 +96,8 @@ impl State {
 
 /// Whose bursts come, in order.
 struct Owners {
-    asked: MemoryId,
-    head: SignalId,
-    tail: SignalId,
-    /// Bursts whose owners wait in the queue.
-    waiting: SignalId,
+    /// Those of bursts that were asked for, but for the one that comes.
+    asked: Ring,
     /// 1 while `current` is the owner of the burst that comes.
     is_known: SignalId,
     current: SignalId,
@@ -115,39 +106,24 @@ struct Owners {
 
 impl Owners {
     fn new(b: &mut Builder, client: Ty, turn: SignalId) -> Self {
-        let pointer = Ty::holding(u64::from(OUTSTANDING - 1));
         Self {
-            asked: b.queue("asked", client, OUTSTANDING),
-            head: b.register("head", pointer, 0),
-            tail: b.register("tail", pointer, 0),
-            waiting: b.register("waiting", Ty::holding(OUTSTANDING.into()), 0),
+            asked: Ring::new(b, "asked", client, OUTSTANDING),
             is_known: b.register("is_known", Ty::BIT, 0),
             current: b.data_register("current", client),
             turn,
         }
     }
 
-    fn has_room(&self) -> Expr {
-        lt(self.waiting, i64::from(OUTSTANDING))
-    }
-
     /// A request shows a cycle after its owner is in the queue, so that the owner is known before the first beat.
     fn serve(self, b: &mut Builder, send: SignalId, last: SignalId) -> Vec<Statement> {
-        let Self { asked, head, tail, waiting, is_known, current, turn } = self;
-        let next = b.wire("next", and(not(eq(waiting, 0)), or(not(is_known), last)));
-        let step = |pointer: SignalId| set(pointer, add(pointer, 1));
-        vec![
-            when(send, vec![Statement::Write { memory: asked, address: tail.into(), data: turn.into() }, step(tail)]),
-            branch(
-                next,
-                vec![
-                    Statement::Read { memory: asked, address: head.into(), into: current },
-                    step(head),
-                    set(is_known, 1),
-                ],
-                vec![when(last, vec![set(is_known, 0)])],
-            ),
-            count(waiting, send, next),
-        ]
+        let Self { asked, is_known, current, turn } = self;
+        let next = b.wire("next", and(asked.holds_some(), or(not(is_known), last)));
+        let mut statements = asked.serve(send, turn.into(), next.into());
+        statements.push(branch(
+            next,
+            vec![asked.read(current), set(is_known, 1)],
+            vec![when(last, vec![set(is_known, 0)])],
+        ));
+        statements
     }
 }

@@ -3,10 +3,12 @@
 //! A queue offers the first beat of a burst only when it has all of them, so a burst that has begun does not wait.
 
 use super::Supply;
+use super::turn::Turn;
 use crate::block::fifo::Fifo;
-use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, count, set, when};
-use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or};
-use crate::rtl::{Module, Statement, Ty};
+use crate::block::ring::Ring;
+use crate::rtl::build::{Builder, Level, advance, branch, count, set, when};
+use crate::rtl::expr::{Expr, all, and, eq, lt, not, or};
+use crate::rtl::{Module, Ty};
 
 /// Bursts that are written, as far as is known, at most.
 const OUTSTANDING: u32 = 8;
@@ -17,17 +19,17 @@ const DEPTH: u32 = 4;
 /// See [`Supply::writer`].
 pub fn writer(name: &str, supply: &Supply) -> Module {
     let queues: Vec<_> = supply.queues().collect();
-    let number_of = queues.len() as u32;
-    let mut b = Builder::new(name, format!("Writes what waits in {number_of} queue(s) outside, burst by burst."));
+    let of = queues.len();
+    let mut b = Builder::new(name, format!("Writes what waits in {of} queue(s) outside, burst by burst."));
     let done = b.input("done", Ty::BIT);
     b.ready(done, Expr::Const(1));
     let request = b.output("request", supply.number());
     let data = Fifo::new(&mut b, "data", supply.beat(), DEPTH);
-    let queue = Ty::holding(u64::from(number_of - 1));
-    let turn = (number_of > 1).then(|| b.register("turn", queue, 0));
-    let is_turn = |index: usize| turn.map_or(Expr::Const(1), |turn| eq(turn, index as i64));
+    let turn = Turn::new(&mut b, of);
     let busy = b.register("busy", Ty::BIT, 0);
-    let open = b.register("open", Ty::holding(OUTSTANDING.into()), 0);
+    // Whose bursts are not known to be written; of one queue, how many are not.
+    let begun = turn.number.map(|_| Ring::new(&mut b, "begun", turn.ty(), OUTSTANDING));
+    let open = begun.map_or_else(|| b.register("open", Ty::holding(OUTSTANDING.into()), 0), |begun| begun.count);
 
     let inputs: Vec<_> = (0..queues.len()).map(|index| b.input(&format!("in{index}"), supply.beat())).collect();
     let space = b.wire("space", data.has_space());
@@ -35,14 +37,13 @@ pub fn writer(name: &str, supply: &Supply) -> Module {
         .iter()
         .enumerate()
         .map(|(index, &input)| {
-            let ready = b.ready(input, all([busy.into(), is_turn(index), space.into()]));
+            let ready = b.ready(input, all([busy.into(), turn.is(index), space.into()]));
             b.wire(&format!("take{index}"), and(input.valid, ready))
         })
         .collect();
-    let any = |terms: Vec<Expr>| terms.into_iter().reduce(or).unwrap_or(Expr::Const(0));
-    let take = b.wire("take", any(taken.iter().map(|&take| take.into()).collect()));
-    let offered = inputs.iter().enumerate().map(|(index, input)| and(is_turn(index), input.valid)).collect();
-    let offered = b.wire("offered", any(offered));
+    let take = taken.iter().copied().map(Expr::Signal).reduce(or).unwrap_or(Expr::Const(0));
+    let take = b.wire("take", take);
+    let offered = b.wire("offered", turn.has(inputs.iter().map(|input| input.valid.into())));
     let room = and(lt(open, i64::from(OUTSTANDING)), or(not(request.valid), request.ready));
     let begin = b.wire("begin", all([not(busy), offered.into(), room]));
     let beat = Level::new(&mut b, "beat", supply.bus.burst);
@@ -55,12 +56,7 @@ pub fn writer(name: &str, supply: &Supply) -> Module {
             b.register(&format!("number{index}"), Ty::holding(end), client.first.into())
         })
         .collect();
-    let choose = |values: Vec<Expr>| {
-        let values = values.into_iter().enumerate();
-        let chosen = values.reduce(|(_, others), (index, value)| (index, mux(is_turn(index), value, others)));
-        chosen.map_or(Expr::Const(0), |(_, value)| value)
-    };
-    let number = choose(numbers.iter().map(|&number| number.into()).collect());
+    let number = turn.choose(numbers.iter().map(|&number| number.into()));
     let mut statements = vec![
         branch(
             begin,
@@ -70,30 +66,21 @@ pub fn writer(name: &str, supply: &Supply) -> Module {
         branch(begin, vec![set(busy, 1)], vec![when(last, vec![set(busy, 0)])]),
         when(take, advance(vec![beat])),
     ];
-    statements.extend(data.serve(&take.into(), choose(inputs.iter().map(|input| input.data.into()).collect())));
+    statements.extend(data.serve(&take.into(), turn.choose(inputs.iter().map(|input| input.data.into()))));
     for (index, (&number, client)) in numbers.iter().zip(&queues).enumerate() {
-        statements.push(when(and(begin, is_turn(index)), vec![set(number, client.after(number))]));
+        statements.push(when(and(begin, turn.is(index)), vec![set(number, client.after(number))]));
     }
-    statements.push(count(open, begin, done.valid));
-    let written: Vec<_> = (0..queues.len()).map(|index| b.output(&format!("written{index}"), Ty::BIT)).collect();
-    let Some(turn) = turn else {
-        statements.extend([set(written[0].valid, done.valid), set(written[0].data, 1)]);
+    // What has no burst gives its turn to the next.
+    statements.extend(turn.serve(or(and(not(busy), not(offered)), last)));
+    let written: Vec<_> = (0..of).map(|index| b.output(&format!("written{index}"), Ty::BIT)).collect();
+    let (Some(begun), Some(number)) = (begun, turn.number) else {
+        statements.extend([count(open, begin, done.valid), set(written[0].valid, done.valid), set(written[0].data, 1)]);
         return b.finish(statements);
     };
-    // What has no burst gives its turn to the next.
-    let passed = and(not(busy), not(offered));
-    statements.push(when(or(passed, last), vec![set(turn, add_modulo(turn, 1, number_of))]));
-    let pointer = Ty::holding(u64::from(OUTSTANDING - 1));
-    let begun = b.queue("begun", queue, OUTSTANDING);
-    let [head, tail] = ["head", "tail"].map(|name| b.register(name, pointer, 0));
     let is_done = b.register("is_done", Ty::BIT, 0);
-    let whose = b.data_register("whose", queue);
-    let step = |pointer| set(pointer, add(pointer, 1));
-    statements.extend([
-        when(begin, vec![Statement::Write { memory: begun, address: tail.into(), data: turn.into() }, step(tail)]),
-        when(done.valid, vec![Statement::Read { memory: begun, address: head.into(), into: whose }, step(head)]),
-        set(is_done, done.valid),
-    ]);
+    let whose = b.data_register("whose", turn.ty());
+    statements.extend(begun.serve(begin, number.into(), done.valid.into()));
+    statements.extend([when(done.valid, vec![begun.read(whose)]), set(is_done, done.valid)]);
     for (index, written) in written.into_iter().enumerate() {
         statements.extend([set(written.valid, and(is_done, eq(whose, index as i64))), set(written.data, 1)]);
     }

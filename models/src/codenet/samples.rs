@@ -2,7 +2,7 @@
 //! classes should find.
 
 use super::{Configuration, Scene};
-use crate::generated::Generated;
+use crate::generated::{BOXES, Generated, Task};
 use crate::scene;
 
 /// Scenes for calibration, and for evaluation after them.
@@ -17,36 +17,8 @@ pub fn archive(configuration: &Configuration) -> Vec<u8> {
 
 /// The task file of a configuration.
 pub fn task(configuration: &Configuration) -> String {
-    let [calibration, evaluation] = SCENES;
-    let name = configuration.name();
-    format!(
-        r#"# {name} has random weights: it finds nothing, and its AP50 is near 0.
-model = "model.onnx"
-metric = "ap50"
-
-[calibration]
-file = "samples.npz"
-start = 0
-count = {calibration}
-
-[evaluation]
-file = "samples.npz"
-start = {calibration}
-count = {evaluation}
-
-[input]
-array = "images"
-layout = "NHWC"
-channels = "RGB"
-mean = [0.0]
-std = [1.0]
-model_layout = "NCHW"
-
-[labels]
-boxes = "boxes"
-box_class = "box_class"
-box_offsets = "box_offsets"
-
+    let rest = format!(
+        r#"{BOXES}
 [decode]
 kind = "centernet"
 heatmap = "heatmap"
@@ -56,5 +28,8 @@ offset = "offset"
 stride = 4
 limit = 100
 "#
-    )
+    );
+    let note = "it finds nothing, and its AP50 is near 0";
+    let task = Task { note, metric: "ap50", scenes: SCENES, normalization: [&[0.0], &[1.0]], rest: &rest };
+    task.text(configuration.name())
 }

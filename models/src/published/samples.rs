@@ -1,7 +1,7 @@
 //! Data for networks that have learned nothing.
 
 use super::{Published, yolo};
-use crate::generated::Generated;
+use crate::generated::{BOXES, Generated, Task};
 use crate::scene::{self, Scene};
 use lutweave_ir::{Tensor, interpret};
 use lutweave_onnx::ImportOptions;
@@ -32,17 +32,11 @@ pub fn archive(model: Published) -> Vec<u8> {
 
 /// The task file.
 pub fn task(model: Published) -> String {
-    let [calibration, evaluation] = SCENES;
-    let name = model.name();
     let (mean, std) = model.normalization();
     let (note, metric, rest) = if model == Published::YoloV8n {
         let names = |kind: &str| yolo::STRIDES.map(|stride| format!("\"{kind}{stride}\"")).join(", ");
         let rest = format!(
-            r#"[labels]
-boxes = "boxes"
-box_class = "box_class"
-box_offsets = "box_offsets"
-
+            r#"{BOXES}
 [decode]
 kind = "nanodet"   # distances by distribution, as YOLOv8 has them
 scores = [{}]
@@ -63,29 +57,5 @@ limit = 300
         let labels = "[labels]\narray = \"labels\"\n".to_owned();
         ("labels are its own answers in float, so that top1 is the agreement with them", "top1", labels)
     };
-    format!(
-        r#"# {name} has random weights: {note}.
-model = "model.onnx"
-metric = "{metric}"
-
-[calibration]
-file = "samples.npz"
-start = 0
-count = {calibration}
-
-[evaluation]
-file = "samples.npz"
-start = {calibration}
-count = {evaluation}
-
-[input]
-array = "images"
-layout = "NHWC"
-channels = "RGB"
-mean = {mean:?}
-std = {std:?}
-model_layout = "NCHW"
-
-{rest}"#
-    )
+    Task { note, metric, scenes: SCENES, normalization: [&mean, &std], rest: &rest }.text(model.name())
 }

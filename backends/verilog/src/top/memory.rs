@@ -27,7 +27,7 @@ pub fn axi(port: &str) -> String {
 /// Declares the ports, and gives those that are constant.
 pub fn ports(supply: &Supply, namer: &mut Namer, top: &mut Module) {
     let Bus { bytes, burst } = supply.bus;
-    let writes = supply.queues().next().is_some();
+    let writes = supply.is_written();
     let what = if writes { "reads and writes" } else { "reads" };
     top.comment.push(format!(
         "m_axi: AXI4 {what} of {} bytes from {BASE} on, in bursts of {burst} beats of {bytes} bytes.",
@@ -101,7 +101,7 @@ pub(super) fn sink(supply: &Supply, port: u32, wires: &Wires, width: u32, top: &
     if channel == "w" {
         top.items.push(Item::Assign(name(axi("wdata"), width), wires.data.clone()));
     } else {
-        let zeros = (supply.bus.burst * supply.bus.bytes).trailing_zeros();
+        let zeros = supply.bus.burst_bytes().trailing_zeros();
         let place = concat(vec![number(0, ADDRESS - width - zeros), wires.data.clone(), number(0, zeros)]);
         let sum = name(BASE, ADDRESS).plus(place);
         top.items.push(Item::Assign(name(axi(&format!("{channel}addr")), ADDRESS), sum));

@@ -1,7 +1,8 @@
 //! Beats are spread into words again.
 
+use super::OutsideQueue;
 use super::gather::Gather;
-use super::{Beats, OutsideQueue};
+use crate::block::ring::Ring;
 use crate::rtl::build::{Builder, branch, set, when};
 use crate::rtl::expr::{Expr, add, and, eq, mux, not, or, sub};
 use crate::rtl::{SignalId, Statement, Ty};
@@ -51,7 +52,7 @@ impl Spread {
         &self,
         b: &mut Builder,
         queue: &OutsideQueue,
-        [waiting, came]: [&Beats; 2],
+        [waiting, came]: [&Ring; 2],
         [pop_waiting, pop_came]: [SignalId; 2],
         gather: &Gather,
         flush: SignalId,

@@ -62,6 +62,11 @@ pub struct Bus {
 }
 
 impl Bus {
+    /// Bytes of a burst.
+    pub fn burst_bytes(self) -> u32 {
+        self.bytes.saturating_mul(self.burst)
+    }
+
     /// Whether a memory can be read so: AXI4 bursts are of at most 256 beats, and do not cross 4096 bytes.
     ///
     /// # Errors
@@ -69,7 +74,7 @@ impl Bus {
     pub fn check(self) -> Result<(), String> {
         let Self { bytes, burst } = self;
         let powers = bytes.is_power_of_two() && burst.is_power_of_two();
-        if powers && (4..=128).contains(&bytes) && burst <= 256 && bytes * burst <= 4096 {
+        if powers && (4..=128).contains(&bytes) && burst <= 256 && self.burst_bytes() <= 4096 {
             return Ok(());
         }
         Err(format!(

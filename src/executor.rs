@@ -10,6 +10,7 @@ use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::interpret::Interpreter;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Tensor};
+use lutweave_wasm::SimulationError;
 use rayon::prelude::*;
 use std::path::Path;
 use tempfile::TempDir;
@@ -172,13 +173,31 @@ fn tensors(core: &Graph, frame: Vec<Vec<i32>>) -> Result<Vec<Tensor>, String> {
     core.outputs().iter().zip(frame).map(tensor).collect()
 }
 
+/// Simulated cycles after which the observer hears of it, and is asked whether to go on.
+const TOLD_EVERY: u64 = 1 << 14;
+
 /// The WebAssembly simulator of a core.
 ///
 /// # Errors
 /// If the module is damaged.
 pub fn wasm<'a>(module: &[u8], core: &'a Graph, context: &'a Context<'a>) -> Result<Box<dyn Executor + 'a>, Failure> {
     let mut simulator = lutweave_wasm::Simulator::from_wasm(module).map_err(simulation(Kind::Wasm))?;
-    let simulate = move |stimulus: &Stimulus| simulator.run(stimulus).map_err(simulation(Kind::Wasm));
+    let simulate = move |stimulus: &Stimulus| {
+        let work = context.work("simulate", None);
+        let mut told = 0;
+        let watch = &mut |cycles: u64| {
+            // Telling takes longer than the cycles of a small circuit.
+            if cycles < told + TOLD_EVERY {
+                return true;
+            }
+            told = cycles;
+            work.at(cycles as usize).is_ok()
+        };
+        match simulator.run_watched(stimulus, watch) {
+            Err(SimulationError::Interrupted { .. }) => Err(Diagnostic::cancelled().into()),
+            result => result.map_err(simulation(Kind::Wasm)),
+        }
+    };
     Ok(Box::new(Circuit { kind: Kind::Wasm, core, context, simulate }))
 }
 

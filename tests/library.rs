@@ -8,7 +8,7 @@ use lutweave::verify::random_samples;
 use lutweave::{Compiler, Failure, Model, Options};
 use lutweave_ir::Diagnostic;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Notes everything, and wants no more after some steps.
@@ -76,6 +76,29 @@ fn a_long_choice_is_cancelled() {
     let ended = Compiler::watched(options, &notes).compile(&mnist());
     assert!(matches!(ended, Err(Failure::Cancelled)));
     assert!(!notes.passes.lock().unwrap().contains(&"choose"));
+}
+
+/// Wants no more as soon as it hears of a simulation.
+#[derive(Default)]
+struct Impatient(AtomicBool);
+
+impl Observer for Impatient {
+    fn progress(&self, progress: Progress) {
+        self.0.fetch_or(progress.what == "simulate", Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_long_simulation_is_cancelled() {
+    let impatient = Impatient::default();
+    let options = Options { multipliers: Some(5), no_verify: true, ..Options::default() };
+    let ended = Compiler::watched(options, &impatient).compile(&mnist());
+    assert!(matches!(ended, Err(Failure::Cancelled)));
+    assert!(impatient.cancelled());
 }
 
 #[test]

@@ -306,8 +306,8 @@ impl Kernel {
             WeightSource::Streamed { .. } if extent.is_depthwise(*groups) || extent.displacement.is_some() => {
                 Err("weights of depthwise and of deformable convolutions are not streamed".to_owned())
             }
-            WeightSource::Streamed { rows, .. } if rows == 0 || rows > extent.output[0] => {
-                Err(format!("there are no blocks of {rows} rows in {}", extent.output[0]))
+            WeightSource::Streamed { rows, .. } if rows == 0 || extent.output[0] % rows != 0 => {
+                Err(format!("blocks of {rows} rows do not divide {}", extent.output[0]))
             }
             WeightSource::Constant | WeightSource::Loaded(_) | WeightSource::Streamed { .. } => Ok(()),
         }

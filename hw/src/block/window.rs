@@ -17,6 +17,7 @@ mod geometry;
 mod load;
 mod outside;
 mod streamed;
+mod transposed;
 mod writer;
 
 use super::fifo::CreditFifo;

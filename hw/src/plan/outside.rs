@@ -2,7 +2,7 @@
 
 use super::Planner;
 use super::choice::Choice;
-use super::fold::Fold;
+use super::fold::{Fold, divisors};
 use super::form::WeightForm;
 use super::price::Pricer;
 use crate::block::window::{Folding, WeightSource};
@@ -103,14 +103,13 @@ fn undominated(ways: Vec<Way>) -> Vec<Way> {
     kept
 }
 
-/// Rows of blocks that are worth a look: those of ever more blocks.
+/// Rows of blocks that are worth a look: those that divide all rows, each at most two thirds of the one before.
 fn rows_of_blocks(all: u32) -> Vec<u32> {
-    let mut rows = Vec::new();
-    let mut blocks = 1;
-    while blocks <= all {
-        rows.push(all.div_ceil(blocks));
-        blocks *= 2;
+    let mut rows: Vec<u32> = vec![all];
+    for divisor in divisors(all).into_iter().rev() {
+        if rows.last().is_some_and(|last| 3 * divisor <= 2 * last) {
+            rows.push(divisor);
+        }
     }
-    rows.dedup();
     rows
 }

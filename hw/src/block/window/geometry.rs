@@ -132,7 +132,6 @@ impl WindowGeometry {
     /// Rows of the image up to the last one that a block's windows need.
     fn block_end(&self, blocks: Blocks, block: u32) -> i64 {
         let last = (block + 1) * blocks.rows - 1;
-        let last = if block + 1 == blocks.count { self.output[0] - 1 } else { last };
         let bottom = i64::from(last * self.strides[0]) - i64::from(self.pads[0]) + self.span(0).1;
         bottom.clamp(-1, i64::from(self.input[0]) - 1) + 1
     }
@@ -141,8 +140,8 @@ impl WindowGeometry {
     pub fn block_lead(&self, blocks: Blocks) -> FrameTime {
         let [height, out_height] = [self.input[0], self.output[0]].map(i64::from);
         let late = |block: u32| {
-            let computed = i64::from(if block + 1 == blocks.count { blocks.last } else { blocks.rows });
-            FrameTime::at_most(self.block_end(blocks, block), height) + FrameTime::at_most(computed, out_height)
+            FrameTime::at_most(self.block_end(blocks, block), height)
+                + FrameTime::at_most(i64::from(blocks.rows), out_height)
                 - FrameTime::at_least(block * blocks.rows, out_height)
         };
         (0..blocks.count).map(late).fold(FrameTime::ZERO, FrameTime::max)

@@ -2,10 +2,11 @@
 //!
 //! The output rows are taken in blocks. For each block every tile of weights, those of the results that are computed
 //! at once, passes over all its pixels while the next tile comes; the block's input rows stay in the window memory.
-//! Results are put back into the order of the pixels in a buffer of two blocks: one is written while the other one
-//! leaves. A block starts only when one of the two is free, so that what is computed always has its place.
+//! Results are put back into the order of the pixels in a buffer of one block ([`Transposed`]): the places of a block
+//! that leaves are those of the next. A result is computed only when a place is free for it.
 
 use super::load::Loader;
+use super::transposed::Transposed;
 use super::writer::Writer;
 use super::{Computation, Window, WindowGeometry};
 use crate::block::requantize::Requantizer;
@@ -19,43 +20,22 @@ use crate::rtl::{Module, SignalId, Statement, Ty};
 pub struct Blocks {
     /// Rows of a block.
     pub rows: u32,
-    /// Rows of the last one.
-    pub last: u32,
     /// Blocks of a frame.
     pub count: u32,
 }
 
 impl Blocks {
-    /// Of an image of so many output rows.
+    /// Of an image of so many output rows, which those of a block divide.
     pub fn new(all: u32, rows: u32) -> Self {
-        let count = all.div_ceil(rows);
-        Self { rows, last: all - (count - 1) * rows, count }
+        Self { rows, count: all / rows }
     }
-
-    /// A level that counts `unit`s of a row over the rows of a block, whose number is `block`'s.
-    fn level(&self, b: &mut Builder, name: &str, unit: u32, block: &Level) -> Level {
-        let level = Level::new(b, name, self.rows * unit);
-        if self.last == self.rows {
-            return level;
-        }
-        let [full, short] = [self.rows, self.last].map(|rows| i64::from(rows * unit) - 1);
-        level.wrapping(Expr::Const(0), mux(block.at_end(), short, full))
-    }
-}
-
-/// Places of results in the buffer of two blocks, in the order in which they are computed.
-struct Places {
-    place: SignalId,
-    statements: Vec<Statement>,
-    /// The last result of a block.
-    complete: SignalId,
 }
 
 impl Window<'_> {
     /// The module of a convolution whose weights are streamed under blocks of rows.
     pub(super) fn generate_streamed(&self, blocks: Blocks) -> Module {
         let extent = self.extent;
-        let WindowGeometry { input: [height, _, channels], output: [out_height, out_width, out_channels], .. } = extent;
+        let WindowGeometry { input: [height, _, channels], output: [out_height, out_width, _], .. } = extent;
         let folding = self.folding;
         let nest = self.nest();
         let rows = self.ring_rows();
@@ -74,7 +54,7 @@ impl Window<'_> {
         let tap = Level::new(&mut b, "tap", nest.taps);
         let mut column = Level::new(&mut b, "column", out_width);
         let block = Level::new(&mut b, "block", blocks.count);
-        let mut row = blocks.level(&mut b, "row", 1, &block);
+        let mut row = Level::new(&mut b, "row", blocks.rows);
         let result = Level::new(&mut b, "result", nest.results);
         let mut group = Level::new(&mut b, "group", nest.groups);
 
@@ -99,14 +79,15 @@ impl Window<'_> {
         let tile_addresses = tiles.addresses;
         let loader = Loader::new(&mut b, engine, &self.engine_shape(), &tiles, true);
 
-        // Blocks of the buffer that are free, and those that are complete.
-        let free = b.register("free", Ty::holding(2), 2);
-        let full = b.register("full", Ty::holding(2), 0);
-        let opening = b.register("opening", Ty::BIT, 1);
+        // Places of results that are free, and whether a block is complete.
+        let beats = folding.outputs / folding.stream;
+        let transposed = Transposed { tiles: nest.groups * nest.results, pixels: blocks.rows * out_width, beats };
+        let places = transposed.words() / beats;
+        let free = b.register("free", Ty::holding(places.into()), places.into());
+        let complete = b.register("complete", Ty::BIT, 0);
         let first = (steps > 1).then(|| b.register("first", Ty::BIT, 1));
         let first_value = first.map_or(Expr::Const(1), Expr::Signal);
-        let has_place = or(not(opening), not(eq(free, 0)));
-        let start = b.wire("start", all([available.into(), loader.is_loaded(), has_place]));
+        let start = b.wire("start", all([available.into(), loader.is_loaded(), not(eq(free, 0))]));
         let issue = match first {
             Some(first) => b.wire("issue", or(not(first), start)),
             None => start,
@@ -167,7 +148,7 @@ impl Window<'_> {
         }
         row.on_wrap.push(branch(block_end, to_block, again));
 
-        let mut issued = vec![Statement::Issue { engine, step }, advance_address, set(opening, block_end)];
+        let mut issued = vec![Statement::Issue { engine, step }, advance_address];
         if let Some(first) = first {
             issued.push(set(first, last));
         }
@@ -177,33 +158,26 @@ impl Window<'_> {
         let mut statements = vec![filled, when(issue, issued), counted];
         statements.extend(loader.serve(Some(tile_end)));
 
-        let tiles = nest.groups * nest.results;
-        let (push, data) = self.requantized(&mut b, &blocks, tiles, [engine_valid, engine_result], &mut statements);
+        let (push, data) = self.requantized(&mut b, &transposed, [engine_valid, engine_result], &mut statements);
 
-        // Results in, block by block, and out.
-        let words = out_channels / folding.stream;
-        let block_words = blocks.rows * out_width * words;
-        let buffer = b.memory("block_buffer", ty, 2 * block_words);
-        let places = self.places(&mut b, &blocks, tiles, block_words);
-        let mut pushed = vec![Statement::Write { memory: buffer, address: places.place.into(), data: data.into() }];
-        pushed.extend(places.statements);
+        // Results in, tile by tile, and out, pixel by pixel.
+        let buffer = b.memory("block_buffer", ty, transposed.words());
+        let entering = transposed.walk(&mut b, "place", false);
+        let written = b.wire("written", and(push, entering.end.clone()));
+        let mut pushed = vec![Statement::Write { memory: buffer, address: entering.place.clone(), data: data.into() }];
+        pushed.extend(entering.advance());
         statements.push(when(push, pushed));
-        let written = b.wire("block_written", and(push, places.complete));
 
-        let out_block = Level::new(&mut b, "out_block", blocks.count);
-        let mut out_word = blocks.level(&mut b, "out_word", out_width * words, &out_block);
-        let place = b.register("out_place", Ty::holding(u64::from(2 * block_words - 1)), 0);
-        let other = b.register("out_half", Ty::BIT, 0);
-        out_word.on_step.push(set(place, add(place, 1)));
-        out_word.on_wrap.extend([set(other, not(other)), set(place, mux(other, 0, i64::from(block_words)))]);
-        let take = b.wire("take", and(not(eq(full, 0)), or(not(output.valid), output.ready)));
-        let left_block = b.wire("block_left", and(take, out_word.at_end()));
-        let mut taken =
-            vec![Statement::Read { memory: buffer, address: place.into(), into: output.data }, set(output.valid, 1)];
-        taken.extend(advance(vec![out_word, out_block]));
+        let leaving = transposed.walk(&mut b, "out_place", true);
+        let take = b.wire("take", and(complete, or(not(output.valid), output.ready)));
+        let left = b.wire("left_block", and(take, leaving.end.clone()));
+        let given_back = b.wire("given_back", and(take, leaving.result_end.clone()));
+        let read = Statement::Read { memory: buffer, address: leaving.place.clone(), into: output.data };
+        let mut taken = vec![read, set(output.valid, 1)];
+        taken.extend(leaving.advance());
         statements.push(branch(take, taken, vec![when(output.ready, vec![set(output.valid, 0)])]));
-        let opened = and(issue, opening);
-        statements.extend([count(free, left_block, opened), count(full, written, left_block)]);
+        statements.push(count(free, given_back, and(issue, first_value)));
+        statements.push(branch(written, vec![set(complete, 1)], vec![when(left, vec![set(complete, 0)])]));
         b.finish(statements)
     }
 
@@ -226,8 +200,7 @@ impl Window<'_> {
     fn requantized(
         &self,
         b: &mut Builder,
-        blocks: &Blocks,
-        tiles: u32,
+        results: &Transposed,
         [valid, result]: [SignalId; 2],
         statements: &mut Vec<Statement>,
     ) -> (SignalId, SignalId) {
@@ -237,16 +210,15 @@ impl Window<'_> {
         };
         let accumulator = self.accumulator.by(folding.stream);
         let requantizer = Requantizer::new(b, parameters, accumulator, self.output, self.multiplier_width);
-        let beats = folding.outputs / folding.stream;
+        let Transposed { tiles, pixels, beats } = *results;
         let mut nest = None;
         if requantizer.is_addressed() {
-            let block = Level::new(b, "channel_block", blocks.count);
-            let pixel = blocks.level(b, "channel_pixel", self.extent.output[1], &block);
+            let pixel = Level::new(b, "channel_pixel", pixels);
             let mut tile = Level::new(b, "channel_tile", tiles);
             let base = b.register("channel_base", Ty::holding(u64::from(tiles * beats - 1)), 0);
             tile.on_step.push(set(base, add(base, i64::from(beats))));
             tile.on_wrap.push(set(base, 0));
-            nest = Some((base, vec![pixel, tile, block]));
+            nest = Some((base, vec![pixel, tile]));
         }
         let each = |beat: &mut Level| {
             let Some((base, levels)) = nest else { return (Expr::Const(0), Vec::new()) };
@@ -255,30 +227,6 @@ impl Window<'_> {
         };
         statements.extend(self.launched(b, &requantizer, [valid, result], each));
         (requantizer.valid, requantizer.result)
-    }
-
-    /// Where results go: beat by beat, pixel by pixel, tile by tile, block by block.
-    fn places(&self, b: &mut Builder, blocks: &Blocks, tiles: u32, block_words: u32) -> Places {
-        let beats = self.folding.outputs / self.folding.stream;
-        let ty = Ty::holding(u64::from(2 * block_words - 1));
-        let mut beat = Level::new(b, "place_beat", beats);
-        let block = Level::new(b, "place_block", blocks.count);
-        let mut pixel = blocks.level(b, "place_pixel", self.extent.output[1], &block);
-        let mut tile = Level::new(b, "place_tile", tiles);
-        let place = b.register("place", ty, 0);
-        let tile_place = b.register("tile_place", ty, 0);
-        let half = b.register("place_half", Ty::BIT, 0);
-        let complete = all([beat.at_end(), pixel.at_end(), tile.at_end()]);
-        let complete = b.wire("place_last", complete);
-        beat.on_step.push(set(place, add(place, 1)));
-        // To the next pixel's words of the same tile.
-        pixel.on_step.push(set(place, add(place, i64::from(tiles * beats - beats + 1))));
-        let next_tile = add(tile_place, i64::from(beats));
-        tile.on_step.extend([set(place, next_tile.clone()), set(tile_place, next_tile)]);
-        let other = mux(half, 0, i64::from(block_words));
-        tile.on_wrap.extend([set(place, other.clone()), set(tile_place, other), set(half, not(half))]);
-        let statements = advance(vec![beat, pixel, tile, block]);
-        Places { place, statements, complete }
     }
 }
 

@@ -14,7 +14,7 @@ const LONGEST: usize = 600;
 const KNOWS: [(&str, &[&str]); 14] = [
     ("ir", &[]),
     ("ir/onnx", &["ir"]),
-    ("hw", &["ir"]),
+    ("hw", &["ir", "passes/solve"]),
     ("passes/rewrite", &["ir"]),
     ("passes/quantize", &["ir"]),
     ("passes/solve", &["ir"]),

@@ -9,6 +9,7 @@ mod logic;
 mod memory;
 
 pub use engine::{of_engine, pairs_fit};
+pub use logic::{Logic, Prices, Term};
 pub use memory::{Held, MemoryShares, memory_shares, of_ram};
 use memory::{of_memory, ram, rom};
 
@@ -161,6 +162,39 @@ impl Resources {
     }
 }
 
+/// What a circuit takes before its logic is priced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// What is counted exactly: registers, multipliers, memories.
+    pub parts: Resources,
+    /// Logic by kind.
+    pub logic: Logic,
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.parts += other.parts;
+        self.logic += other.logic;
+    }
+}
+
+impl Count {
+    /// The same so many times.
+    fn times(self, number: u64) -> Self {
+        let mut total = Self::default();
+        total.parts = Resources::of_each(|part| number * self.parts[part]);
+        Term::ALL.iter().for_each(|&term| total.logic[term] = number * self.logic[term]);
+        total
+    }
+
+    /// With the logic at the prices of a device's family.
+    pub fn priced(&self, device: &Device) -> Resources {
+        let mut resources = self.parts;
+        resources.lut += device.family.luts.luts(&self.logic);
+        resources
+    }
+}
+
 /// Resources of a whole design.
 pub fn estimate(design: &Design, device: &Device) -> Resources {
     let mut total = Resources::default();
@@ -176,15 +210,21 @@ pub fn estimate(design: &Design, device: &Device) -> Resources {
 
 /// Resources of one module.
 pub fn estimate_module(module: &Module, device: &Device) -> Resources {
-    let mut total = Resources::default();
+    count_module(module, device).priced(device)
+}
+
+/// What one module takes before its logic is priced.
+pub fn count_module(module: &Module, device: &Device) -> Count {
+    let mut total = Count::default();
+    total.logic[Term::Module] += 1;
     for signal in &module.signals {
         let width = u64::from(signal.ty.width());
         match &signal.kind {
-            SignalKind::Register { .. } => total.ff += width,
-            SignalKind::Wire(value) => total += logic::expression(module, value, device),
+            SignalKind::Register { .. } => total.parts.ff += width,
+            SignalKind::Wire(value) => logic::expression(module, value, device, &mut total),
             SignalKind::Stage { value, .. } => {
-                total.ff += width;
-                total += logic::expression(module, value, device);
+                total.parts.ff += width;
+                logic::expression(module, value, device, &mut total);
             }
             SignalKind::InputValid
             | SignalKind::InputData
@@ -196,16 +236,16 @@ pub fn estimate_module(module: &Module, device: &Device) -> Resources {
         }
     }
     for pipeline in &module.pipelines {
-        total.ff += u64::from(pipeline.stages);
+        total.parts.ff += u64::from(pipeline.stages);
+        total.logic[Term::Stage] += u64::from(pipeline.stages);
     }
-    for statement in &module.statements {
-        total += logic::statement(module, statement, device);
-    }
+    logic::statements(module, device, &mut total);
+    let large_from = module.large_from(&device.family);
     for memory in &module.memories {
-        total += of_memory(memory, device);
+        total += of_memory(memory, large_from, device);
     }
     for engine in &module.engines {
-        total += engine::of_engine(engine, device);
+        total += engine::count_engine(&engine.shape, device);
     }
     total
 }

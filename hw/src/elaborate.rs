@@ -285,8 +285,11 @@ impl Elaboration<'_> {
     fn add(&mut self, mut module: Module, node: &str) -> ModuleId {
         node.clone_into(&mut module.node);
         // Blocks know no family; where its RAMs live is decided here, by the rule that prices them.
+        let family = &self.network.family;
+        let large_from = module.large_from(family);
         for memory in module.memories.iter_mut().filter(|memory| memory.contents.is_none()) {
-            memory.style = self.network.family.ram_style(u64::from(memory.word.width()), u64::from(memory.depth));
+            let [width, depth] = [memory.word.width(), memory.depth].map(u64::from);
+            memory.style = family.ram_style(width, depth, large_from);
         }
         self.design.modules.push(module);
         ModuleId(self.design.modules.len() as u32 - 1)

@@ -1,6 +1,7 @@
 //! FPGA families, from `families/*.toml`: what a look-up table, a memory and a multiplier are, and how they are
 //! asked for in synthesis. A device names its family.
 
+use crate::cost::Prices;
 use crate::rtl::MemoryStyle;
 use serde::Deserialize;
 use std::sync::{Arc, LazyLock};
@@ -30,21 +31,16 @@ pub struct Family {
     pub bram_per_tile: u64,
     /// The large RAM, if there is one.
     pub large_ram: Option<LargeRam>,
-    /// Memories live in the large RAM from so many thousandths of a block RAM on that they free per large RAM; none
-    /// does if nothing is said. No fact of the family, but a choice for one circuit.
+    /// Memories outside window blocks live in the large RAM from so many thousandths of a block RAM on that they free
+    /// per large RAM; none does if nothing is said. No fact of the family, but a choice for one circuit.
     #[serde(skip)]
     pub large_from: Option<u32>,
     /// Shapes of RAM in look-up tables, the shallowest first; none if the family has no such RAM.
     pub lut_ram: Vec<LutRam>,
     /// Banks of that RAM are joined by a multiplexer of one look-up table per bit and bank.
     pub lut_ram_selects: bool,
-    /// Ways that one look-up table adds to a multiplexer.
-    pub select_ways: u64,
-    /// Ways of a multiplexer that one look-up table holds where tables join in pairs.
-    pub pattern_ways: u64,
-    /// One look-up table masks a row of a product and adds it; otherwise masks take tables of their own, and so
-    /// does the correction of a shared multiplier's upper product.
-    pub masked_adders: bool,
+    /// What logic takes, fitted to synthesis by `scripts/fit-costs`.
+    pub luts: Prices,
     /// How memories are asked for.
     #[serde(default)]
     pub attributes: Attributes,
@@ -118,10 +114,11 @@ fn one() -> u64 {
 const REGISTER_BITS: u64 = 96;
 
 impl Family {
-    /// Where a RAM of so many bits per word and so many words lives.
-    pub fn ram_style(&self, width: u64, depth: u64) -> MemoryStyle {
+    /// Where a RAM of so many bits per word and so many words lives: in the large RAM from so many thousandths of a
+    /// block RAM on that it frees per large RAM.
+    pub fn ram_style(&self, width: u64, depth: u64, large_from: Option<u32>) -> MemoryStyle {
         match MemoryStyle::usual(width, depth) {
-            MemoryStyle::Block if self.prefers_large(width, depth) => MemoryStyle::Large,
+            MemoryStyle::Block if self.prefers_large(width, depth, large_from) => MemoryStyle::Large,
             MemoryStyle::Distributed if self.lut_ram.is_empty() => {
                 if width * depth <= REGISTER_BITS {
                     MemoryStyle::Registers
@@ -135,9 +132,8 @@ impl Family {
 }
 
 impl Family {
-    /// Whether a memory is better off in large RAMs than in block RAMs, as [`Family::large_from`] says.
-    pub fn prefers_large(&self, width: u64, depth: u64) -> bool {
-        let (Some(large), Some(from)) = (&self.large_ram, self.large_from) else { return false };
+    fn prefers_large(&self, width: u64, depth: u64, from: Option<u32>) -> bool {
+        let (Some(large), Some(from)) = (&self.large_ram, from) else { return false };
         1000 * self.block_rams(width, depth) >= u64::from(from) * large.count(width, depth)
     }
 
@@ -220,7 +216,6 @@ mod tests {
     fn family_files_are_sound() {
         for family in families() {
             assert!(family.lut_ram.iter().all(|shape| shape.width > 0 && shape.depth > 0), "{}", family.name);
-            assert!(family.select_ways > 0 && family.pattern_ways > 0, "{}", family.name);
             assert!(!family.source.is_empty() && family.synthesis.starts_with("synth_"), "{}", family.name);
             assert!(family.lut_ram.is_sorted_by_key(|shape| shape.depth), "{}", family.name);
             let large = family.large_ram.as_ref();
@@ -231,9 +226,9 @@ mod tests {
     #[test]
     fn small_memories_are_registers_where_tables_hold_none() {
         let (ice40, ecp5) = (find("ice40").unwrap(), find("ecp5").unwrap());
-        assert_eq!(ice40.ram_style(8, 8), MemoryStyle::Registers);
-        assert_eq!(ice40.ram_style(8, 64), MemoryStyle::Block);
-        assert_eq!(ecp5.ram_style(8, 64), MemoryStyle::Distributed);
-        assert_eq!(ecp5.ram_style(32, 256), ice40.ram_style(32, 256));
+        assert_eq!(ice40.ram_style(8, 8, None), MemoryStyle::Registers);
+        assert_eq!(ice40.ram_style(8, 64, None), MemoryStyle::Block);
+        assert_eq!(ecp5.ram_style(8, 64, None), MemoryStyle::Distributed);
+        assert_eq!(ecp5.ram_style(32, 256, None), ice40.ram_style(32, 256, None));
     }
 }

@@ -1,7 +1,6 @@
 //! The circuit for a device: the fastest whose estimate fits, or that of a given number of multipliers.
 
 mod outside;
-mod prices;
 mod refusal;
 
 pub use refusal::by_node;
@@ -66,7 +65,7 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     let fewest = fewest_multipliers(graph).max(1);
     let smallest = build(fewest)?;
     if smallest.resources.share(device) > 1.0 {
-        if let Some(fitted) = outside::fit(&planner, graph, device, fewest)? {
+        if let Some(fitted) = outside::fit(&planner, graph, device)? {
             return Ok(fitted);
         }
         let help = remedy(graph, device, &smallest);

@@ -14,7 +14,8 @@ use lutweave_ir::random::SplitMix64;
 use lutweave_ir::{Element, Graph, NodeId, Op, Requantize, Tensor, TensorType};
 use lutweave_snapshots::{full, stages};
 use lutweave_testing::tools;
-use std::process::Command;
+use lutweave_verilog::Artefacts;
+use lutweave_verilog::synthesis::Synthesis;
 
 /// Largest error of LUTs and flip-flops against Yosys 0.23 on the built-in model, as a share of
 /// what Yosys counts. Multipliers and block RAMs are counted exactly.
@@ -28,70 +29,9 @@ const HEAD_LUT_ERROR: f64 = 0.4;
 
 /// What Yosys makes of a design for a device.
 fn synthesise(fitted: &Fitted, device: &device::Device) -> Result<Resources, String> {
-    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let artefacts = lutweave_verilog::emit(&fitted.design);
-    for (name, content) in &artefacts.files {
-        std::fs::write(directory.path().join(name), content).map_err(|error| error.to_string())?;
-    }
-    let sources: Vec<&str> =
-        artefacts.files.iter().map(|(name, _)| &name[..]).filter(|name| name.ends_with(".v")).collect();
-    let synthesis = understood(&device.family.synthesis);
-    let script = format!(
-        "read_verilog {}; {synthesis} -top {}; select -assert-none t:$_DLATCH_*; tee -o stat.txt stat",
-        sources.join(" "),
-        artefacts.top
-    );
-    let output = Command::new("yosys")
-        .args(["-q", "-p", &script])
-        .current_dir(directory.path())
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    let stat = std::fs::read_to_string(directory.path().join("stat.txt")).map_err(|error| error.to_string())?;
-    Ok(count(&stat))
-}
-
-/// A synthesis command without the family where the installed Yosys knows no families of its maker.
-fn understood(synthesis: &str) -> String {
-    let command = synthesis.split(' ').next().unwrap_or_default();
-    if !synthesis.contains("-family") {
-        return synthesis.to_owned();
-    }
-    let help = Command::new("yosys").args(["-p", &format!("help {command}")]).output().expect("Yosys runs");
-    let knows = String::from_utf8_lossy(&help.stdout).contains("-family");
-    if knows { synthesis.to_owned() } else { command.to_owned() }
-}
-
-/// Cells of a `stat` in the units of [`Resources`].
-fn count(stat: &str) -> Resources {
-    let mut found = Resources::default();
-    for line in stat.lines() {
-        let mut fields = line.split_whitespace();
-        let (Some(cell), Some(number), None) = (fields.next(), fields.next(), fields.next()) else { continue };
-        let Ok(number) = number.parse::<u64>() else { continue };
-        match cell {
-            "LUT1" | "LUT2" | "LUT3" | "LUT4" | "LUT5" | "LUT6" | "SRL16E" | "SRLC32E" | "SB_LUT4" | "ALU" => {
-                found.lut += number;
-            }
-            "CCU2C" | "CCU2" | "WIDEFN9" => found.lut += 2 * number,
-            "RAM32M" | "RAM64M" => found.lut += 4 * number,
-            "RAM32X1D" | "RAM64X1D" => found.lut += 2 * number,
-            // Four LUTs of memory and two for its write port.
-            "TRELLIS_DPR16X4" | "DPR16X4" | "RAM16SDP4" => found.lut += 6 * number,
-            "TRELLIS_FF" | "FDRE" | "FDSE" | "FDCE" | "FDPE" => found.ff += number,
-            "MULT18X18D" | "DSP48E1" | "DSP48E2" | "SB_MAC16" | "MULT18X18" | "MULT9X9" => found.dsp += number,
-            "DP16KD" | "RAMB18E1" | "RAMB18E2" | "SB_RAM40_4K" | "PDPSC16K" => found.bram += number,
-            "SP" | "SPX9" | "SDPB" | "SDPX9B" | "DPX9" | "DPX9B" => found.bram += number,
-            "RAMB36E1" | "RAMB36E2" => found.bram += 2 * number,
-            "URAM288" => found.uram += number,
-            // Flip-flops of iCE40, Nexus and Gowin come in many kinds.
-            cell if ["SB_DFF", "FD1P3", "DFF"].iter().any(|kind| cell.starts_with(kind)) => found.ff += number,
-            _ => {}
-        }
-    }
-    found
+    let Artefacts { top, files, .. } = lutweave_verilog::emit(&fitted.design);
+    let synthesis = Synthesis { files: files.iter().map(|(name, text)| (&name[..], &text[..])).collect(), top: &top };
+    synthesis.yosys(&device.family).map_err(|error| error.to_string())
 }
 
 fn within(estimate: u64, found: u64, error: f64) -> bool {

@@ -10,6 +10,7 @@ mod printer;
 mod reserved;
 pub mod simulate;
 mod syntax;
+pub mod synthesis;
 mod testbench;
 mod top;
 mod unread;

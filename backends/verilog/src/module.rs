@@ -466,7 +466,7 @@ impl<'a> Emitter<'a> {
     ) {
         let (Some((write, port)), Some((read, address))) = (first_of(writes.to_vec()), first_of(reads)) else { return };
         let (width, depth) = (memory.word.width(), memory.depth);
-        let module = engine::memory::bank_of("ram", width, depth, Some(memory.style), files);
+        let module = engine::memory::bank_of("ram", width, depth, memory.style, files);
         self.comment(format!("{}: RAM of {depth} words of {}.", memory.name, memory.word));
         let port = self.lower.declare(&format!("{}_write_port", memory.name), false, port);
         let word = Declaration::wire(self.lower.namer.unique(&format!("{}_word", memory.name)), width);

@@ -236,6 +236,7 @@ fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
     };
     let (lo, hi) = word.bounds();
     let mut shape = EngineShape {
+        large_from: None,
         word,
         rows: image_rows,
         columns,

@@ -200,6 +200,7 @@ impl Window<'_> {
             parallel: self.folding.parallel,
             reduce,
             accumulator: self.accumulator,
+            large_from: self.folding.large_from,
         }
     }
 

@@ -1,60 +1,208 @@
-//! Logic of expressions and statements.
+//! Logic of expressions and statements, counted by kind.
+//!
+//! What is counted is what the generator wrote; what a kind takes is a figure of the family, fitted to synthesis
+//! (`scripts/fit-costs`).
 
-use super::Resources;
+use super::{Count, Resources};
 use crate::device::Device;
-use crate::rtl::{Expr, Module, Statement};
+use crate::rtl::{Expr, Module, Statement, Ty};
+use serde::Deserialize;
+use std::ops::{AddAssign, Index, IndexMut};
 
-fn luts(count: u64) -> Resources {
-    Resources { lut: count, ..Resources::default() }
+macro_rules! terms {
+    ($($(#[$doc:meta])* $term:ident $key:literal,)*) => {
+        /// A kind of logic.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Term { $($(#[$doc])* $term,)* }
+
+        impl Term {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$term,)*];
+
+            /// The key in family files.
+            pub fn key(self) -> &'static str {
+                match self { $(Self::$term => $key,)* }
+            }
+        }
+    };
 }
 
-/// Resources of an expression with all its parts.
-pub fn expression(module: &Module, value: &Expr, device: &Device) -> Resources {
-    let mut total = match value {
-        Expr::Const(_) | Expr::Signal(_) | Expr::Lane(..) | Expr::Slice { .. } => return Resources::default(),
-        Expr::Shl(..) | Expr::Shr(..) | Expr::Low(..) | Expr::Pack(..) | Expr::Join(_) | Expr::Rom(..) => {
-            Resources::default()
+terms! {
+    /// A module.
+    Module "module",
+    /// Bits of a sum or difference of two values.
+    Add "add",
+    /// Bits of a sum or difference with a constant.
+    AddConstant "add_constant",
+    /// Bits of a comparison of two values.
+    Compare "compare",
+    /// Bits of a comparison with a constant.
+    CompareConstant "compare_constant",
+    /// Bits of a choice between two values.
+    Mux "mux",
+    /// Bits of a choice between a value and a constant.
+    MuxConstant "mux_constant",
+    /// Bits of a value that is clamped.
+    Clamp "clamp",
+    /// Bits of a choice by number, for as many ways as one look-up table has.
+    Select "select",
+    /// Conjunctions and disjunctions.
+    Gate "gate",
+    /// Bits and stages of a shift by a value.
+    Shift "shift",
+    /// Bits of the sums of a product with a constant.
+    Multiple "multiple",
+    /// Bits of a ROM in logic, of as many words as one look-up table holds.
+    Rom "rom",
+    /// Block RAMs, the smallest that stand alone.
+    Bank "bank",
+    /// Branches of statements.
+    Branch "branch",
+    /// Registers that are set.
+    Set "set",
+    /// Bits of a register that is set to a constant other than zero.
+    SetConstant "set_constant",
+    /// Bits of a register for each value beyond the first that it is set to.
+    SetAgain "set_again",
+    /// Stages of a pipeline or an engine.
+    Stage "stage",
+    /// Engines.
+    Engine "engine",
+    /// Bits of the addresses of window memories.
+    Address "address",
+    /// Taps of a window.
+    Tap "tap",
+    /// Bits of the taps of a window.
+    Padding "padding",
+    /// Bits of adder trees.
+    Tree "tree",
+    /// Bits of accumulators.
+    Accumulator "accumulator",
+    /// Bits of the upper products of shared multipliers.
+    Paired "paired",
+    /// Bits of elements that are chosen by the position of a weight, for each position beyond the first.
+    Position "position",
+    /// Bits of masked rows of products in logic.
+    Mask "mask",
+    /// Bits of sums of rows of products in logic.
+    Rows "rows",
+    /// Bytes and banks of weights that are loaded.
+    Load "load",
+}
+
+/// How much there is of each kind of logic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logic([u64; Term::ALL.len()]);
+
+impl Default for Logic {
+    fn default() -> Self {
+        Self([0; Term::ALL.len()])
+    }
+}
+
+impl Index<Term> for Logic {
+    type Output = u64;
+
+    fn index(&self, term: Term) -> &u64 {
+        &self.0[term as usize]
+    }
+}
+
+impl IndexMut<Term> for Logic {
+    fn index_mut(&mut self, term: Term) -> &mut u64 {
+        &mut self.0[term as usize]
+    }
+}
+
+impl AddAssign for Logic {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
+    }
+}
+
+/// Thousandths of a look-up table for one of each kind of logic.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "std::collections::BTreeMap<String, u64>")]
+pub struct Prices(Logic);
+
+impl TryFrom<std::collections::BTreeMap<String, u64>> for Prices {
+    type Error = String;
+
+    fn try_from(given: std::collections::BTreeMap<String, u64>) -> Result<Self, String> {
+        let mut prices = Logic::default();
+        for (key, price) in given {
+            let term = Term::ALL.iter().find(|term| term.key() == key);
+            prices[*term.ok_or_else(|| format!("there is no kind of logic `{key}`"))?] = price;
         }
+        Ok(Self(prices))
+    }
+}
+
+impl Prices {
+    /// Look-up tables of so much logic.
+    pub fn luts(&self, logic: &Logic) -> u64 {
+        logic.0.iter().zip(self.0.0).map(|(amount, price)| amount * price).sum::<u64>().div_ceil(1000)
+    }
+}
+
+fn is_constant(value: &Expr) -> bool {
+    matches!(value, Expr::Const(_))
+}
+
+/// Counts an expression with all its parts.
+pub fn expression(module: &Module, value: &Expr, device: &Device, count: &mut Count) {
+    let logic = &mut count.logic;
+    let either = |a: &Expr, b: &Expr, plain: Term, constant: Term| {
+        if is_constant(a) || is_constant(b) { constant } else { plain }
+    };
+    match value {
+        Expr::Const(_) | Expr::Signal(_) | Expr::Lane(..) | Expr::Slice { .. } => return,
+        Expr::Shl(..) | Expr::Shr(..) | Expr::Low(..) | Expr::Pack(..) | Expr::Join(_) | Expr::Rom(..) => {}
         Expr::LaneAt(signal, _) => {
-            let ty = module.signal(*signal).ty;
-            luts(select(u64::from(ty.bits), u64::from(ty.lanes), device))
+            let Ty { bits, lanes, .. } = module.signal(*signal).ty;
+            logic[Term::Select] += select(bits.into(), lanes.into(), device);
         }
         Expr::SliceAt { signal, lanes, .. } => {
             let ty = module.signal(*signal).ty;
-            luts(select(u64::from(ty.bits * lanes), u64::from(ty.lanes / lanes), device))
+            logic[Term::Select] += select((ty.bits * lanes).into(), (ty.lanes / lanes).into(), device);
         }
-        Expr::Add(..) | Expr::Sub(..) => luts(u64::from(value.ty(module).bits)),
-        Expr::Mul(a, b) => product(module, a, b, device),
+        Expr::Add(a, b) | Expr::Sub(a, b) => {
+            logic[either(a, b, Term::Add, Term::AddConstant)] += u64::from(value.ty(module).bits);
+        }
+        Expr::Mul(a, b) => product(module, a, b, device, count),
         Expr::ShrBy(a, amount) => {
-            let stages = u64::from(amount.ty(module).bits.min(4));
-            luts(u64::from(a.ty(module).bits) * stages / 2)
+            logic[Term::Shift] += u64::from(a.ty(module).bits) * u64::from(amount.ty(module).bits.min(4));
         }
-        Expr::And(..) | Expr::Or(..) => luts(1),
-        Expr::Not(_) => Resources::default(),
+        Expr::And(..) | Expr::Or(..) => logic[Term::Gate] += 1,
+        Expr::Not(_) => {}
         Expr::Eq(a, b) | Expr::Lt(a, b) => {
-            let bits = u64::from(a.ty(module).bits.max(b.ty(module).bits));
-            luts(bits.div_ceil(if matches!(**b, Expr::Const(_)) { u64::from(device.family.lut_inputs) } else { 2 }))
+            let bits = a.ty(module).bits.max(b.ty(module).bits);
+            logic[either(a, b, Term::Compare, Term::CompareConstant)] += u64::from(bits);
         }
-        Expr::Mux(_, a, _) => luts(u64::from(a.ty(module).width()).div_ceil(2)),
-        Expr::Clamp(a, ..) => luts(u64::from(value.ty(module).bits) + u64::from(a.ty(module).bits) / 2),
-    };
-    value.for_each_operand(|part| total += expression(module, part, device));
-    total
+        Expr::Mux(_, a, b) => {
+            // Long chains hang on the second; their types are alike.
+            let width = |part: &Expr| if matches!(part, Expr::Mux(..)) { 0 } else { part.ty(module).width() };
+            logic[either(a, b, Term::Mux, Term::MuxConstant)] += u64::from(width(a).max(width(b)));
+        }
+        Expr::Clamp(a, ..) => logic[Term::Clamp] += u64::from(a.ty(module).bits),
+    }
+    value.for_each_operand(|part| expression(module, part, device, count));
 }
 
-/// Resources of a product.
-fn product(module: &Module, a: &Expr, b: &Expr, device: &Device) -> Resources {
+/// Counts a product.
+fn product(module: &Module, a: &Expr, b: &Expr, device: &Device, count: &mut Count) {
     let (a_ty, b_ty) = (a.ty(module), b.ty(module));
     for (constant, other) in [(a, b_ty), (b, a_ty)] {
         if let Expr::Const(value) = constant {
             // One adder for each non-zero digit after the first in canonical signed digits.
             let magnitude = value.unsigned_abs();
             let digits = u64::from((magnitude ^ (3 * magnitude)).count_ones());
-            return luts(digits.saturating_sub(1) * u64::from(other.bits + 8));
+            count.logic[Term::Multiple] += digits.saturating_sub(1) * u64::from(other.bits + 8);
+            return;
         }
     }
-    let signed = |ty: crate::rtl::Ty| u64::from(ty.bits + u32::from(!ty.signed));
-    Resources { dsp: dsps(signed(a_ty), signed(b_ty), device), ..Resources::default() }
+    let signed = |ty: Ty| u64::from(ty.bits + u32::from(!ty.signed));
+    count.parts.dsp += dsps(signed(a_ty), signed(b_ty), device);
 }
 
 /// Hardware multipliers of a signed product.
@@ -68,65 +216,64 @@ pub fn dsps(a: u64, b: u64, device: &Device) -> u64 {
     tiles(a, b).min(tiles(b, a))
 }
 
-/// LUTs of a multiplexer of `ways` words.
-pub fn select(width: u64, ways: u64, device: &Device) -> u64 {
-    if ways <= 1 {
-        return 0;
-    }
-    width * (ways - 1).div_ceil(device.family.select_ways)
+/// Bits of a multiplexer of words, for as many of them as one look-up table has ways.
+pub fn select(width: u64, words: u64, device: &Device) -> u64 {
+    let ways = if device.family.lut_inputs >= 6 { 4 } else { 2 };
+    if words > 1 { width * words.div_ceil(ways) } else { 0 }
 }
 
-/// Resources of the logic of a statement; a register set in several places has a multiplexer.
-pub fn statement(module: &Module, statement: &Statement, device: &Device) -> Resources {
+/// Bits of words, for each beyond the first.
+pub fn ways(width: u64, words: u64) -> u64 {
+    width * words.saturating_sub(1)
+}
+
+/// Counts the logic of a module's statements; a register that is set to several values has a multiplexer.
+pub fn statements(module: &Module, device: &Device, count: &mut Count) {
+    let mut set = vec![None; module.signals.len()];
+    for part in &module.statements {
+        statement(module, part, device, &mut set, count);
+    }
+    for (signal, values) in module.signals.iter().zip(&set) {
+        let Some(values) = *values else { continue };
+        count.logic[Term::Set] += 1;
+        count.logic[Term::SetAgain] += ways(u64::from(signal.ty.width()), values);
+    }
+}
+
+/// `set`: for each signal that is set, values that it is set to besides constants.
+fn statement(module: &Module, statement: &Statement, device: &Device, set: &mut [Option<u64>], count: &mut Count) {
+    let mut all = |parts: &[&Expr]| parts.iter().for_each(|part| expression(module, part, device, count));
     match statement {
         Statement::Set(register, value) => {
-            let mut total = expression(module, value, device);
-            total.lut += u64::from(module.signal(*register).ty.bits) / 4;
-            total
+            all(&[value]);
+            let values = set[register.0 as usize].get_or_insert(0);
+            match value {
+                Expr::Const(0) => {}
+                Expr::Const(_) => count.logic[Term::SetConstant] += u64::from(module.signal(*register).ty.width()),
+                _ => *values += 1,
+            }
         }
         Statement::If { condition, then, otherwise } => {
-            let mut total = expression(module, condition, device);
+            all(&[condition]);
+            count.logic[Term::Branch] += 1;
             for inner in then.iter().chain(otherwise) {
-                total += self::statement(module, inner, device);
+                self::statement(module, inner, device, set, count);
             }
-            total.lut += 1;
-            total
         }
-        Statement::Read { address, .. } => expression(module, address, device),
-        Statement::Write { address, data, .. } => {
-            let mut total = expression(module, address, device);
-            total += expression(module, data, device);
-            total
-        }
-        Statement::Launch { arguments, .. } => {
-            let mut total = Resources::default();
-            for argument in arguments {
-                total += expression(module, argument, device);
-            }
-            total
-        }
-        Statement::Fill { row, column, group, data, .. } => {
-            let mut total = Resources::default();
-            for part in [row, column, group, data] {
-                total += expression(module, part, device);
-            }
-            total
-        }
-        Statement::Load { address, part, data, .. } => {
-            let mut total = Resources::default();
-            for part in [address, part, data] {
-                total += expression(module, part, device);
-            }
-            total
-        }
+        Statement::Read { address, .. } => all(&[address]),
+        Statement::Write { address, data, .. } => all(&[address, data]),
+        Statement::Launch { arguments, .. } => all(&arguments.iter().collect::<Vec<_>>()),
+        Statement::Fill { row, column, group, data, .. } => all(&[row, column, group, data]),
+        Statement::Load { address, part, data, .. } => all(&[address, part, data]),
         Statement::Issue { step, .. } => {
-            let mut total = Resources::default();
-            for part in
-                [&step.ring, &step.row, &step.column, &step.group, &step.tap, &step.address, &step.first, &step.last]
-            {
-                total += expression(module, part, device);
-            }
-            total
+            all(&[&step.ring, &step.row, &step.column, &step.group, &step.tap, &step.address, &step.first, &step.last])
         }
+    }
+}
+
+/// Parts that are counted exactly.
+impl From<Resources> for Count {
+    fn from(parts: Resources) -> Self {
+        Self { parts, logic: Logic::default() }
     }
 }

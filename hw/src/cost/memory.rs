@@ -1,6 +1,7 @@
 //! Resources of memories, and what they are for.
 
-use super::{Resources, engine, logic};
+use super::logic::{Term, select};
+use super::{Count, Resources, engine};
 use crate::device::Device;
 use crate::rtl::{Memory, MemoryStyle, MemoryUse, Module};
 use serde::Serialize;
@@ -63,8 +64,12 @@ impl MemoryShares {
 /// What the memories of a module are used for.
 pub fn memory_shares(module: &Module, device: &Device) -> MemoryShares {
     let mut shares = MemoryShares::default();
+    let large_from = module.large_from(&device.family);
     for memory in &module.memories {
-        let held = Held::new(u64::from(memory.word.width()) * u64::from(memory.depth), of_memory(memory, device));
+        let held = Held::new(
+            u64::from(memory.word.width()) * u64::from(memory.depth),
+            of_memory(memory, large_from, device).priced(device),
+        );
         match memory.purpose {
             MemoryUse::Constants => shares.weights += held,
             MemoryUse::Buffer => shares.line_buffer += held,
@@ -79,53 +84,67 @@ pub fn memory_shares(module: &Module, device: &Device) -> MemoryShares {
     shares
 }
 
-pub(super) fn of_memory(memory: &Memory, device: &Device) -> Resources {
+pub(super) fn of_memory(memory: &Memory, large_from: Option<u32>, device: &Device) -> Count {
     let width = u64::from(memory.word.width());
     let depth = u64::from(memory.depth);
     match memory.contents {
         Some(_) => rom(width, depth, memory.style, device),
-        None => of_ram(width, depth, device),
+        None => ram(width, depth, device.family.ram_style(width, depth, large_from), device),
     }
 }
 
 /// A memory that is written, of so many bits per word and so many words, where the family has it.
-pub fn of_ram(width: u64, depth: u64, device: &Device) -> Resources {
-    ram(width, depth, device.family.ram_style(width, depth), device)
+pub fn of_ram(width: u64, depth: u64, large_from: Option<u32>, device: &Device) -> Resources {
+    ram(width, depth, device.family.ram_style(width, depth, large_from), device).priced(device)
+}
+
+/// A memory in block RAM.
+fn block(width: u64, depth: u64, device: &Device) -> Count {
+    let mut count = Count::default();
+    count.parts.bram += device.family.block_rams(width, depth);
+    count.logic[Term::Bank] += count.parts.bram;
+    count
 }
 
 /// A memory with contents.
-pub(super) fn rom(width: u64, depth: u64, style: MemoryStyle, device: &Device) -> Resources {
+pub(super) fn rom(width: u64, depth: u64, style: MemoryStyle, device: &Device) -> Count {
+    let mut count = Count::default();
     match style {
-        MemoryStyle::Block => Resources { bram: device.family.block_rams(width, depth), ..Resources::default() },
+        MemoryStyle::Block => return block(width, depth, device),
         MemoryStyle::Distributed | MemoryStyle::Registers | MemoryStyle::Large => {
-            Resources { lut: rom_luts(width, depth, device), ..Resources::default() }
+            // Contents that repeat cost less; the price is a mean.
+            let tables = depth.div_ceil(1 << device.family.lut_inputs);
+            count.logic[Term::Rom] += if depth > 1 { width * tables } else { 0 };
         }
     }
+    count
 }
 
 /// A memory that is written.
-pub(super) fn ram(width: u64, depth: u64, style: MemoryStyle, device: &Device) -> Resources {
+pub(super) fn ram(width: u64, depth: u64, style: MemoryStyle, device: &Device) -> Count {
+    let mut count = Count::default();
+    let Count { parts, logic } = &mut count;
     match style {
-        MemoryStyle::Block => Resources { bram: device.family.block_rams(width, depth), ..Resources::default() },
-        MemoryStyle::Registers => register_ram(width, depth, device),
-        MemoryStyle::Distributed => Resources { lut: ram_luts(width, depth, device), ..Resources::default() },
+        MemoryStyle::Block => return block(width, depth, device),
+        // Its words, the read multiplexer, and a decoder of the write address.
+        MemoryStyle::Registers => {
+            parts.ff += width * depth;
+            logic[Term::Select] += select(width, depth, device);
+            logic[Term::Gate] += depth;
+        }
+        MemoryStyle::Distributed => parts.lut += ram_luts(width, depth, device),
         MemoryStyle::Large => {
-            let Some(large) = &device.family.large_ram else { return Resources::default() };
+            let Some(large) = &device.family.large_ram else { return count };
+            parts.uram += large.count(width, depth);
             let abreast = large.words_abreast(width);
-            let lut = logic::select(width, abreast, device) + if abreast > 1 { abreast } else { 0 };
-            let ff = if abreast > 1 { abreast.ilog2().into() } else { 0 };
-            Resources { uram: large.count(width, depth), lut, ff, ..Resources::default() }
+            if abreast > 1 {
+                logic[Term::Select] += select(width, abreast, device);
+                logic[Term::Gate] += abreast;
+                parts.ff += u64::from(abreast.ilog2());
+            }
         }
     }
-}
-
-/// LUTs of a ROM in logic. Contents that repeat cost less; this is the fitted mean.
-fn rom_luts(width: u64, depth: u64, device: &Device) -> u64 {
-    if depth <= 1 {
-        return 0;
-    }
-    let per_lut = 1u64 << device.family.lut_inputs;
-    if depth <= per_lut { width * 4 / 5 } else { width * depth.div_ceil(per_lut) * 9 / 10 }
+    count
 }
 
 /// LUTs of a small dual-port RAM in the family's shapes: the shallowest that holds all words, or banks of the
@@ -137,9 +156,4 @@ fn ram_luts(width: u64, depth: u64, device: &Device) -> u64 {
     let banks = depth.div_ceil(shape.depth);
     let select = if family.lut_ram_selects { width * (banks - 1) } else { 0 };
     width.div_ceil(shape.width) * shape.luts * banks + select
-}
-
-/// A small dual-port RAM in flip-flops: its words, the read multiplexer, and a decoder of the write address.
-fn register_ram(width: u64, depth: u64, device: &Device) -> Resources {
-    Resources { ff: width * depth, lut: logic::select(width, depth, device) + depth, ..Resources::default() }
 }

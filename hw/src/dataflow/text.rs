@@ -64,6 +64,7 @@ pub fn print(graph: &Graph, network: &Network) -> String {
             source,
             tables_in_logic,
             pixel_by_pixel,
+            large_from,
         }) = folding
         {
             let _ = write!(text, ", taps {}, channels {lanes}", word(TAPS, parallel));
@@ -90,6 +91,9 @@ pub fn print(graph: &Graph, network: &Network) -> String {
                 if *tables_in_logic {
                     text.push_str(", tables logic");
                 }
+            }
+            if let Some(from) = large_from {
+                let _ = write!(text, ", large {from}");
             }
         }
         text.push('\n');
@@ -210,8 +214,9 @@ fn kernel(line: &str, graph: &Graph) -> Result<KernelNode, String> {
 /// A folding without products is that of a pool.
 fn folding(properties: &Properties) -> Result<Folding, String> {
     let (parallel, lanes) = (properties.one_of("taps", TAPS)?, properties.number("channels")?);
+    let large_from = properties.get("large").ok().map(number).transpose()?;
     if properties.get("products").is_err() {
-        return Ok(Folding::without_products(parallel, lanes));
+        return Ok(Folding { large_from, ..Folding::without_products(parallel, lanes) });
     }
     let pattern = match properties.get("pattern")? {
         "none" => None,
@@ -231,6 +236,7 @@ fn folding(properties: &Properties) -> Result<Folding, String> {
         source: source(properties)?,
         tables_in_logic: properties.get("tables") == Ok("logic"),
         pixel_by_pixel: properties.get("image") == Ok("pixels"),
+        large_from,
     })
 }
 

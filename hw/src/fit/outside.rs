@@ -1,91 +1,103 @@
 //! A circuit that is too large for its device with all weights and queues in block RAM: tables move to logic, large
 //! memories to the large RAM, if there is one, weights out of the chip, and then queues.
+//!
+//! For a number of cycles every stage has ways to keep to it: foldings, places of its memories, sources of its weights.
+//! Whether one way for each fits within all that is limited, bytes per frame among it, is a question for
+//! [`lutweave_solve`]; the fewest cycles are found by halving.
 
-use super::prices::{KINDS, Shares, within};
 use super::{Fitted, elaborated, limits};
 use crate::block::fork;
 use crate::cost::{Part, Resources, estimate_module};
 use crate::dataflow::{Network, SMALLEST_QUEUE};
 use crate::device::Device;
 use crate::kernel::Kernel;
-use crate::plan::{Choice, Planner, Stages, Way, assemble, conversion, conversion_through, lanes_between, network};
+use crate::plan::{Choice, Planner, Stages, Way, assemble, conversion_through, lanes_between, network};
 use lutweave_ir::{Diagnostics, Graph, NodeId};
+use lutweave_solve::{Alternative, Budget, Edge, Limits, Problem, Stage, minimise_cycles};
 use std::collections::BTreeMap;
 
-/// From so many thousandths of a block RAM on that it frees per large RAM, a memory moves there: all, to the largest.
-const LARGE_FROM: [u32; 4] = [16_000, 9_000, 5_000, 2_500];
+/// From so many elements on queues wait outside: none, few, then more.
+const QUEUES_FROM: [Option<u64>; 4] = [None, Some(32_768), Some(8_192), Some(3_072)];
 
-/// From so many elements on queues wait outside: few, then more.
-const QUEUES_FROM: [u64; 3] = [32_768, 8_192, 3_072];
+/// From so many thousandths of a block RAM on that it frees per large RAM, a queue moves there: none, or most.
+const LARGE_FROM: [Option<u32>; 2] = [None, Some(5_000)];
+
+/// Ways to fold a stage that are looked at for a number of cycles.
+const FOLDINGS: usize = 8;
 
 /// Times that ways are chosen anew because of what is between them.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 4;
+
+/// How much more cycles a circuit may take than one that was not found.
+const PRECISION: f64 = 1.02;
+
+/// How hard the choice is searched.
+const SEARCH: Limits = Limits { nodes: 80, total_nodes: 80, secondary: Some(TRAFFIC), report: false };
 
 /// Place of the memory outside among what is limited: behind the kinds of parts.
-const TRAFFIC: usize = KINDS - 1;
-
-/// A share that is never taken.
-const MANY: f64 = 1e6;
+const TRAFFIC: usize = Part::ALL.len();
 
 /// The fastest circuit that fits, as far as is found; `None` if none is.
-pub(super) fn fit(
-    planner: &Planner,
-    graph: &Graph,
-    device: &Device,
-    fewest: u32,
-) -> Result<Option<Fitted>, Diagnostics> {
+pub(super) fn fit(planner: &Planner, graph: &Graph, device: &Device) -> Result<Option<Fitted>, Diagnostics> {
     let kernels: Vec<(NodeId, Kernel)> = planner.stages().map(|(node, kernel, _)| (node, kernel.clone())).collect();
-    let large = LARGE_FROM.into_iter().map(Some).filter(|_| device.uram > 0);
-    let devices: Vec<Device> = std::iter::once(None).chain(large).map(|from| device.with_large_from(from)).collect();
-    let tiers = Tiers { graph, kernels: &kernels };
+    let large = LARGE_FROM.into_iter().filter(|from| from.is_none() || device.uram > 0);
+    let devices: Vec<Device> = large.map(|from| device.with_large_from(from)).collect();
+    let search = Search { graph, kernels: &kernels, planner };
     let mut stages = Stages::new(planner, graph, device);
-    let mut build = |multipliers: u32| tiers.fit(&mut stages, &devices, &planner.choose(multipliers)?);
-    // Few multipliers need few resources, but memories of narrow words, which large RAMs and beats hold badly: what
-    // fits need not be the smallest. So the range is walked down first.
-    let (mut low, mut high) = ((device.dsp as u32).max(fewest), (device.dsp as u32).max(fewest));
-    let mut best = loop {
-        match build(low)? {
-            Some(fitted) => break fitted,
-            None if low == fewest => return Ok(None),
-            None => {
-                high = low - 1;
-                low = (low / 2).max(fewest);
+    let cycles = planner.cycles();
+    // Nothing is faster than the multipliers allow.
+    let first = cycles
+        .partition_point(|&cycles| planner.fewest_multipliers(cycles).is_none_or(|fewest| fewest > 2 * device.dsp));
+    let mut best: Option<Fitted> = None;
+    // Too slow, as far as is found; the positions of cycles that fit are from `high` on.
+    let (mut low, mut high) = (first, cycles.len());
+    let mut step = 1.5;
+    while low < high {
+        let at = match &best {
+            None => cycles.partition_point(|&all| (all as f64) < cycles[low] as f64 * step).clamp(low, high - 1),
+            Some(_) => {
+                let middle = (cycles[low] as f64 * cycles[high - 1] as f64).sqrt();
+                cycles.partition_point(|&all| (all as f64) < middle).clamp(low, high - 1)
             }
-        }
-    };
-    while high - low > low / 8 {
-        let middle = low + (high - low).div_ceil(2);
-        match build(middle)? {
+        };
+        match search.at(&mut stages, &devices, cycles[at])? {
             Some(fitted) => {
-                low = middle;
-                best = fitted;
+                high = cycles.partition_point(|&all| all < fitted.network.bottleneck()).min(at);
+                best = Some(fitted);
             }
-            None => high = middle - 1,
+            None => low = at + 1,
+        }
+        if best.is_none() {
+            step *= 1.3;
+        }
+        if best.is_some() && low < high && cycles[high.min(cycles.len() - 1)] as f64 <= PRECISION * cycles[low] as f64 {
+            break;
         }
     }
-    Ok(Some(best))
+    Ok(best)
 }
 
-/// A graph whose memories are to find their places.
-struct Tiers<'a> {
+/// A graph whose stages are to find their ways.
+struct Search<'a> {
     graph: &'a Graph,
     kernels: &'a [(NodeId, Kernel)],
+    planner: &'a Planner<'a>,
 }
 
-impl Tiers<'_> {
-    /// The circuit that keeps most on the chip; `None` if none fits. `devices` is one with memories in ever more large
-    /// RAMs.
-    fn fit<'b>(
+impl Search<'_> {
+    /// A circuit of at most so many cycles, with as little from outside as is found; `None` if none fits. `devices` is
+    /// one with queues in ever more large RAMs.
+    fn at<'b>(
         &self,
         stages: &mut Stages<'b>,
         devices: &'b [Device],
-        choices: &BTreeMap<NodeId, Choice>,
+        cycles: u64,
     ) -> Result<Option<Fitted>, Diagnostics> {
+        let foldings = self.planner.within(cycles, FOLDINGS);
         for device in devices {
-            let ways = stages.ways(device, choices);
-            let queues = QUEUES_FROM.into_iter().map(Some).filter(|_| device.memory.is_some());
-            for queues_from in std::iter::once(None).chain(queues) {
-                if let Some(fitted) = self.placed(&device.with_queues_from(queues_from), &ways)? {
+            let ways = stages.ways(device, &foldings);
+            for queues_from in QUEUES_FROM.into_iter().filter(|from| from.is_none() || device.memory.is_some()) {
+                if let Some(fitted) = self.placed(&device.with_queues_from(queues_from), &ways, cycles)? {
                     return Ok(Some(fitted));
                 }
             }
@@ -94,42 +106,34 @@ impl Tiers<'_> {
     }
 
     /// The circuit of one way for each stage; `None` if none is found that fits.
-    fn placed(&self, device: &Device, ways: &[(NodeId, Vec<Way>)]) -> Result<Option<Fitted>, Diagnostics> {
-        let limits = limits(device);
-        let pace = ways.iter().map(|(_, ways)| ways[0].choice.cycles()).max().unwrap_or(1);
-        let available = device.bytes_per_cycle() * pace as f64;
-        let shares = |resources: &Resources, traffic: u64| -> Shares {
-            let mut shares = [0.0; KINDS];
-            let part = |part: Part| resources[part] as f64 / limits[part] as f64;
-            shares.iter_mut().zip(Part::ALL).for_each(|(share, kind)| *share = part(kind));
-            shares[TRAFFIC] = traffic as f64 / available;
-            // Nothing of what there is none of.
-            shares.map(|share| if share.is_nan() { 0.0 } else { share.min(MANY) })
-        };
-        let stages: Vec<Vec<Shares>> = ways
-            .iter()
-            .map(|(_, ways)| ways.iter().map(|way| shares(&way.choice.resources, way.traffic)).collect())
-            .collect();
-        // What is between the stages depends on their ways, and so does what is there for all of them.
+    fn placed(&self, device: &Device, ways: &[(NodeId, Vec<Way>)], cycles: u64) -> Result<Option<Fitted>, Diagnostics> {
+        let parts = limits(device);
+        let available = (device.bytes_per_cycle() * cycles as f64) as u64;
         let mut choices: BTreeMap<NodeId, Choice> = ways.iter().map(|(node, ways)| (*node, ways[0].choice)).collect();
-        let mut now = self.between(device, &choices);
+        let mut now = self.between(device, &choices, cycles);
+        // What the whole circuit takes beyond its parts.
         let mut more = Resources::default();
         for _ in 0..ROUNDS {
-            let mut all = now.between;
-            all += more;
-            let Some(taken) = within(&stages, shares(&all, now.queues), TRAFFIC) else { return Ok(None) };
+            let mut left = [0; TRAFFIC + 1];
+            let fixed = Part::ALL.map(|part| (parts[part], now.fixed[part] + more[part]));
+            for (left, (limit, taken)) in left.iter_mut().zip(fixed.into_iter().chain([(available, now.queues)])) {
+                let Some(rest) = u64::checked_sub(limit, taken) else { return Ok(None) };
+                *left = rest;
+            }
+            let Some(taken) = self.solved(device, ways, left, cycles) else { return Ok(None) };
             let taken = || ways.iter().zip(&taken).map(|((node, ways), &way)| (*node, ways[way]));
             choices = taken().map(|(node, way)| (node, way.choice)).collect();
             let mut total: Resources = more;
             choices.values().for_each(|choice| total += choice.resources);
-            now = self.between(device, &choices);
-            total += now.between;
+            now = self.between(device, &choices, cycles);
+            total += now.fixed;
+            total += now.converters;
             let traffic: u64 = taken().map(|(_, way)| way.traffic).sum();
-            if !total.fits(&limits) || (traffic + now.queues) as f64 > available {
+            if !total.fits(&parts) || traffic + now.queues > available {
                 continue;
             }
             let fitted = elaborated(self.graph, device, assemble(self.graph, &choices, device)?);
-            if fitted.resources.fits(&limits) {
+            if fitted.resources.fits(&parts) {
                 return Ok(Some(fitted));
             }
             more += Resources::of_each(|part| fitted.resources[part].saturating_sub(total[part]));
@@ -137,29 +141,75 @@ impl Tiers<'_> {
         Ok(None)
     }
 
+    /// One way for each stage within what is left of each limit, converters between them included.
+    fn solved(
+        &self,
+        device: &Device,
+        ways: &[(NodeId, Vec<Way>)],
+        left: [u64; TRAFFIC + 1],
+        cycles: u64,
+    ) -> Option<Vec<usize>> {
+        let uses = |resources: &Resources, traffic: u64| -> Vec<u64> {
+            Part::ALL.map(|part| resources[part]).into_iter().chain([traffic]).collect()
+        };
+        let alternative = |way: &Way| Alternative {
+            // All are fast enough.
+            cycles: 1,
+            uses: uses(&way.choice.resources, way.traffic),
+            input: way.choice.fold.input_lanes,
+            output: way.choice.fold.output_lanes,
+        };
+        let stage = |(node, ways): &(NodeId, Vec<Way>)| Stage {
+            name: self.graph.node(*node).name.clone(),
+            options: ways.iter().map(alternative).collect(),
+        };
+        let stages: Vec<Stage> = ways.iter().map(stage).collect();
+        let place = |node: NodeId| ways.iter().position(|(other, _)| *other == node);
+        let mut edges = Vec::new();
+        for (node, kernel) in self.kernels {
+            let operands = &self.graph.node(*node).operands;
+            for (number, operand) in kernel.streams(operands).iter().enumerate() {
+                let ends = (place(*operand), place(*node), kernel.fixed_lanes(number));
+                let (Some(from), Some(to), None) = ends else { continue };
+                let element = crate::elaborate::lane_type(self.graph.node(*operand).ty.element);
+                let needed = (self.graph.node(*operand).ty.count() as u64).div_ceil(cycles);
+                let price = |written: u32, read: u32| {
+                    let way = lanes_between(written, read, needed);
+                    Some(uses(&conversion_through(way, element, device), 0))
+                };
+                let passed = *kernel == Kernel::Reshape;
+                edges.push(Edge::priced(&stages, from, to, |written, read| price(written, read).filter(|_| !passed)));
+            }
+        }
+        let budget = |(name, limit): (&str, u64)| Budget { name: name.to_owned(), limit };
+        let names = Part::ALL.iter().map(|part| part.plural()).chain(["bytes"]);
+        let problem = Problem { stages, edges, budgets: names.zip(left).map(budget).collect() };
+        let outcome = minimise_cycles(&problem, &SEARCH).expect("invariant: the problem is well formed");
+        outcome.solution().map(|solution| solution.selection.clone())
+    }
+
     /// What is between the stages of some choices (without what reads and writes the memory outside).
-    fn between(&self, device: &Device, choices: &BTreeMap<NodeId, Choice>) -> Estimate {
+    fn between(&self, device: &Device, choices: &BTreeMap<NodeId, Choice>, cycles: u64) -> Between {
         let network = network(self.graph, self.kernels, choices, device);
-        let pace = network.bottleneck().max(1);
         let Network { kernels, edges, .. } = network;
-        let mut total = Estimate::default();
+        let mut total = Between::default();
         for kernel in &kernels {
             let written: Vec<_> = edges.iter().filter(|edge| edge.from == kernel.node).collect();
             let depths: Vec<u32> = written.iter().map(|edge| edge.depth_on_chip()).collect();
             if let (Some(edge), true) = (written.first(), depths[..] != [SMALLEST_QUEUE]) {
-                total.between += estimate_module(&fork::fork("", "", edge.element.by(edge.written), &depths), device);
+                total.fixed += estimate_module(&fork::fork("", "", edge.element.by(edge.written), &depths), device);
             }
             for edge in written {
                 let mut lanes = edge.written;
                 let frame = self.graph.node(edge.from).ty.count() as u64;
                 if let Some(queue) = edge.outside_queue() {
-                    total.between += conversion(lanes, queue.word.lanes, edge.element, device);
-                    total.between += estimate_module(&queue.module(""), device);
+                    total.fixed += conversion_through(lanes_between(lanes, queue.word.lanes, 1), edge.element, device);
+                    total.fixed += estimate_module(&queue.module(""), device);
                     total.queues += queue.traffic(frame);
                     lanes = queue.word.lanes;
                 }
-                let way = lanes_between(lanes, edge.read, frame.div_ceil(pace));
-                total.between += conversion_through(way, edge.element, device);
+                let way = lanes_between(lanes, edge.read, frame.div_ceil(cycles));
+                total.converters += conversion_through(way, edge.element, device);
             }
         }
         total
@@ -168,8 +218,11 @@ impl Tiers<'_> {
 
 /// What is between stages.
 #[derive(Default)]
-struct Estimate {
-    between: Resources,
+struct Between {
+    /// Queues.
+    fixed: Resources,
+    /// Converters of lanes.
+    converters: Resources,
     /// Bytes that queues outside write and read for a frame.
     queues: u64,
 }

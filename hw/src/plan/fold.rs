@@ -251,6 +251,7 @@ impl Convolution<'_> {
                         source,
                         tables_in_logic,
                         pixel_by_pixel: false,
+                        large_from: None,
                     };
                     table.push(Fold {
                         folding: Some(folding),

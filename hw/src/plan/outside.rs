@@ -11,7 +11,6 @@ use crate::device::Device;
 use crate::kernel::Kernel;
 use crate::rtl::MemoryStyle;
 use lutweave_ir::{Graph, NodeId};
-use std::collections::BTreeMap;
 
 /// A way to build a stage.
 #[derive(Clone, Copy, Debug)]
@@ -35,33 +34,51 @@ impl<'a> Stages<'a> {
         Self { planner, pricers: planner.stages().map(pricer).collect() }
     }
 
-    /// All ways to build each of the chosen stages, the first as chosen, with the prices of a device, which may have its
-    /// memories in other places. Weights are constants in block RAM or in logic, are loaded, or are streamed under blocks
-    /// of rows; tables are in block RAM or in logic.
-    pub fn ways(&mut self, device: &'a Device, choices: &BTreeMap<NodeId, Choice>) -> Vec<(NodeId, Vec<Way>)> {
+    /// All ways to build each stage that has foldings, with the prices of a device, which may have its memories in other
+    /// places. Weights are constants in block RAM or in logic, are loaded, or are streamed under blocks of rows; tables
+    /// are in block RAM or in logic.
+    pub fn ways(&mut self, device: &'a Device, foldings: &[(NodeId, Vec<Choice>)]) -> Vec<(NodeId, Vec<Way>)> {
         let stages = self.planner.stages().zip(&mut self.pricers);
         let ways = |((node, kernel, _), pricer): ((NodeId, &Kernel, &WeightForm), &mut Pricer<'a>)| {
             pricer.on(device);
-            Some((node, undominated(stage_ways(kernel, pricer, device, choices.get(&node)?))))
+            let (_, foldings) = foldings.iter().find(|(other, _)| *other == node)?;
+            let of = |choice: &Choice| undominated(stage_ways(kernel, pricer, device, choice));
+            Some((node, undominated(foldings.iter().flat_map(of).collect())))
         };
         stages.filter_map(ways).collect()
     }
 }
 
+/// From so many thousandths of a block RAM on that it frees per large RAM, a memory of a stage moves there: none, or all
+/// to the largest.
+const LARGE_FROM: [Option<u32>; 5] = [None, Some(16_000), Some(9_000), Some(5_000), Some(2_500)];
+
 fn stage_ways(kernel: &Kernel, pricer: &mut Pricer, device: &Device, now: &Choice) -> Vec<Way> {
-    let by_pixel = |folding: Folding| Folding { pixel_by_pixel: kernel.is_pointwise(folding.source), ..folding };
-    let now = &Choice { fold: Fold { folding: now.fold.folding.map(by_pixel), ..now.fold }, ..*now };
-    // A line buffer may have moved.
     let chosen = Choice { resources: pricer.price(&now.fold), ..*now };
-    let mut ways = vec![Way { choice: chosen, traffic: 0 }];
-    let (Kernel::Convolution { extent, .. }, Some(folding)) = (kernel, now.fold.folding) else {
-        return ways;
-    };
-    if folding.weight_memory == MemoryStyle::Block {
-        let folding = Folding { weight_memory: MemoryStyle::Distributed, ..folding };
-        let fold = Fold { folding: Some(folding), ..now.fold };
-        ways.push(Way { choice: Choice { fold, resources: pricer.price(&fold) }, traffic: 0 });
+    let Some(folding) = now.fold.folding else { return vec![Way { choice: chosen, traffic: 0 }] };
+    let folding = Folding { pixel_by_pixel: kernel.is_pointwise(folding.source), ..folding };
+    let levels = if device.uram > 0 { &LARGE_FROM[..] } else { &LARGE_FROM[..1] };
+    let mut ways = Vec::new();
+    for &large_from in levels {
+        ways.extend(placed_ways(kernel, pricer, device, now, Folding { large_from, ..folding }));
     }
+    ways
+}
+
+/// Ways with memories in block RAM or in the large RAM as a folding says.
+fn placed_ways(kernel: &Kernel, pricer: &mut Pricer, device: &Device, now: &Choice, folding: Folding) -> Vec<Way> {
+    let with = |folding: Folding| Fold { folding: Some(folding), ..now.fold };
+    let mut on_chip = |folding: Folding| {
+        let fold = with(folding);
+        Way { choice: Choice { fold, resources: pricer.price(&fold) }, traffic: 0 }
+    };
+    let chosen = on_chip(folding);
+    let Kernel::Convolution { extent, .. } = kernel else { return vec![chosen] };
+    let mut ways = vec![chosen];
+    if folding.weight_memory == MemoryStyle::Block {
+        ways.push(on_chip(Folding { weight_memory: MemoryStyle::Distributed, ..folding }));
+    }
+    let logic = on_chip(Folding { tables_in_logic: true, ..folding }).choice.resources;
     let sources = device.memory.iter().flat_map(|memory| {
         let bus = memory.bus();
         let streamed = rows_of_blocks(extent.output[0]).into_iter();
@@ -71,13 +88,13 @@ fn stage_ways(kernel: &Kernel, pricer: &mut Pricer, device: &Device, now: &Choic
     for source in sources.filter(|source| kernel.takes_weights(*source, folding.pattern).is_ok()) {
         let streamed = matches!(source, WeightSource::Streamed { .. });
         let folding = Folding { pixel_by_pixel: folding.pixel_by_pixel && !streamed, ..folding };
-        let supplied = pricer.supplied(&Fold { folding: Some(folding), ..now.fold }, source);
+        let supplied = pricer.supplied(&with(folding), source);
         ways.extend(supplied.map(|(choice, traffic)| Way { choice, traffic }));
     }
+    // What tables take does not depend on where the weights come from.
     let in_logic =
         |fold: Fold| Fold { folding: fold.folding.map(|folding| Folding { tables_in_logic: true, ..folding }), ..fold };
-    // What tables take does not depend on where the weights come from.
-    let [tables, logic] = [chosen.resources, pricer.price(&in_logic(now.fold))];
+    let tables = chosen.choice.resources;
     for Way { choice, traffic } in ways.clone() {
         let resources = Resources::of_each(|part| (choice.resources[part] + logic[part]).saturating_sub(tables[part]));
         ways.push(Way { choice: Choice { fold: in_logic(choice.fold), resources }, traffic });
@@ -85,7 +102,7 @@ fn stage_ways(kernel: &Kernel, pricer: &mut Pricer, device: &Device, now: &Choic
     ways
 }
 
-/// The ways that no other beats or equals in everything, the first always.
+/// The ways that no other of the same lanes beats or equals in everything.
 fn undominated(ways: Vec<Way>) -> Vec<Way> {
     let costs = |way: &Way| {
         let Resources { lut, ff, dsp, bram, uram } = way.choice.resources;
@@ -93,10 +110,12 @@ fn undominated(ways: Vec<Way>) -> Vec<Way> {
     };
     let mut kept: Vec<Way> = Vec::new();
     for (index, way) in ways.iter().enumerate() {
-        let beats = |other: &Way| costs(other).iter().zip(costs(way)).all(|(a, b)| *a <= b);
+        let lanes = |way: &Way| (way.choice.fold.input_lanes, way.choice.fold.output_lanes);
+        let beats =
+            |other: &Way| lanes(other) == lanes(way) && costs(other).iter().zip(costs(way)).all(|(a, b)| *a <= b);
         let equals = |other: &Way| costs(other) == costs(way);
         let beaten = ways.iter().enumerate().any(|(at, other)| beats(other) && (!equals(other) || at < index));
-        if index == 0 || !beaten {
+        if !beaten {
             kept.push(*way);
         }
     }

@@ -62,7 +62,8 @@ impl<'a> Pricer<'a> {
         let mut folding = Folding { source, ..fold.folding? };
         let shape = parts.window("", folding).engine_shape();
         let banks = shape.weight_banks();
-        folding.weight_memory = self.device.family.ram_style(banks.width.into(), banks.depth.into());
+        folding.weight_memory =
+            self.device.family.ram_style(banks.width.into(), banks.depth.into(), folding.large_from);
         let traffic = parts.window("", folding).traffic();
         let fold = Fold { folding: Some(folding), ..*fold };
         Some((Choice { fold, resources: self.price(&fold) }, traffic))
@@ -92,7 +93,10 @@ impl<'a> Pricer<'a> {
                 });
                 let mut total = around.fixed;
                 total += of_engine(&engine, device);
-                around.memories.iter().for_each(|&(width, depth)| total += of_ram(width, depth, device));
+                around
+                    .memories
+                    .iter()
+                    .for_each(|&(width, depth)| total += of_ram(width, depth, folding.large_from, device));
                 total
             }
             (_, _, _) => {

@@ -79,14 +79,8 @@ impl<'a> Planner<'a> {
                 .into());
         }
         // The fewest cycles whose cheapest choices fit the budget.
-        let mut targets: Vec<u64> =
-            self.stages.iter().flat_map(|stage| &stage.table).map(|choice| choice.cycles()).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        let feasible = |target: u64| {
-            let used: Option<u64> = self.stages.iter().map(|stage| stage.fewest_multipliers(target)).sum();
-            used.is_some_and(|used| used <= u64::from(multipliers))
-        };
+        let targets = self.cycles();
+        let feasible = |target: u64| self.fewest_multipliers(target).is_some_and(|used| used <= u64::from(multipliers));
         let first_feasible = targets.partition_point(|&target| !feasible(target));
         let target = targets.get(first_feasible).copied().unwrap_or(0);
 
@@ -113,6 +107,37 @@ impl<'a> Planner<'a> {
         }
         self.spill(&mut chosen, target, multipliers);
         Ok(chosen)
+    }
+
+    /// Cycles that stages may take, the fewest first.
+    pub(crate) fn cycles(&self) -> Vec<u64> {
+        let mut cycles: Vec<u64> = self.stages.iter().flat_map(|stage| &stage.table).map(Choice::cycles).collect();
+        cycles.sort_unstable();
+        cycles.dedup();
+        cycles
+    }
+
+    /// The fewest multipliers of all stages within so many cycles; `None` if a stage is not so fast.
+    pub(crate) fn fewest_multipliers(&self, cycles: u64) -> Option<u64> {
+        self.stages.iter().map(|stage| stage.fewest_multipliers(cycles)).sum()
+    }
+
+    /// Up to `most` ways to fold each stage within so many cycles: those of the fewest multipliers, and the cheapest of
+    /// them. Reshapes have one way for every number of lanes.
+    pub(crate) fn within(&self, cycles: u64, most: usize) -> Vec<(NodeId, Vec<Choice>)> {
+        let foldings = |stage: &Candidates| {
+            let fewest = stage.fewest_multipliers(cycles).unwrap_or(0);
+            let wanted =
+                |choice: &&Choice| choice.cycles() <= cycles && u64::from(choice.multipliers()) <= fewest + fewest / 4;
+            if stage.kernel == Kernel::Reshape {
+                return (stage.node, stage.table.clone());
+            }
+            let mut wanted: Vec<Choice> = stage.table.iter().filter(wanted).copied().collect();
+            wanted.sort_by_key(|choice| (choice.multipliers(), self.weigh(&choice.resources)));
+            wanted.truncate(most);
+            (stage.node, wanted)
+        };
+        self.stages.iter().map(foldings).filter(|(_, choices)| !choices.is_empty()).collect()
     }
 
     /// The stages, with the forms of their weights.

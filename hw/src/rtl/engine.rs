@@ -182,6 +182,9 @@ pub struct EngineShape {
     pub reduce: Reduce,
     /// Type of one accumulator, wide enough for every partial sum.
     pub accumulator: Ty,
+    /// The module's memories live in the large RAM from so many thousandths of a block RAM on that they free per large
+    /// RAM, see [`crate::family::Family::ram_style`].
+    pub large_from: Option<u32>,
 }
 
 /// A window memory with its reduction. Multiplication results, adder trees and accumulators are

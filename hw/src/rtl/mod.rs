@@ -435,6 +435,11 @@ pub struct Design {
 }
 
 impl Module {
+    /// From what on its memories live in the large RAM: as the folding of its window block says, else as the circuit's.
+    pub fn large_from(&self, family: &Family) -> Option<u32> {
+        self.engines.first().map_or(family.large_from, |engine| engine.shape.large_from)
+    }
+
     /// A signal.
     pub fn signal(&self, id: SignalId) -> &Signal {
         &self.signals[id.0 as usize]

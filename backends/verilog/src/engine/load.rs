@@ -7,8 +7,8 @@ use crate::syntax::{
     self, Connection, Declaration, Direction, Expr, Item, Kind, assign, concat, driven, drives, name, number, variable,
     when,
 };
-use lutweave_hw::rtl::Engine;
 use lutweave_hw::rtl::engine::WeightBanks;
+use lutweave_hw::rtl::{Engine, MemoryStyle};
 
 /// The connections of a weight memory that bring what is loaded.
 pub struct Loaded {
@@ -100,7 +100,7 @@ pub fn weights(engine: &Engine, owner: &str, files: &mut Files) -> WeightMemory 
     let output = Declaration { kind: Kind::Reg, ..Declaration::wire("weights", width) };
     let output = body.port(Direction::Output, output);
     let word = body.declare(Declaration::wire("word", width * side_by_side), None);
-    let style = engine.products().map(|products| products.memory);
+    let style = engine.products().map_or(MemoryStyle::Distributed, |products| products.memory);
     let bank = |width: u32, files: &mut Files| bank_of("weight_bank", width, depth, style, files);
     let instance = |memory: String, label: &str, write: Expr, data: Expr, read_data: Expr| {
         let mut connections = vec![

@@ -8,13 +8,13 @@ use lutweave_hw::rtl::{Engine, MemoryStyle, Multiplier, Reduce};
 
 /// A bank of a window memory: one write port, one read port with a registered word. Equal banks
 /// share one module; its name.
-pub fn bank(width: u32, depth: u32, files: &mut Files) -> String {
-    bank_of("window_bank", width, depth, None, files)
+pub fn bank(width: u32, depth: u32, large_from: Option<u32>, files: &mut Files) -> String {
+    let style = files.family.ram_style(width.into(), depth.into(), large_from);
+    bank_of("window_bank", width, depth, style, files)
 }
 
-/// A bank of that name, in the given kind of memory or in what suits its size.
-pub fn bank_of(kind: &str, width: u32, depth: u32, style: Option<MemoryStyle>, files: &mut Files) -> String {
-    let style = style.unwrap_or_else(|| files.family.ram_style(u64::from(width), u64::from(depth)));
+/// A bank of that name, in a kind of memory.
+pub fn bank_of(kind: &str, width: u32, depth: u32, style: MemoryStyle, files: &mut Files) -> String {
     let narrow = side_by_side(style, width, &files.family);
     let module_name = format!("{kind}_{depth}x{width}");
     let mut body = syntax::Module { name: module_name.clone(), ..Default::default() };

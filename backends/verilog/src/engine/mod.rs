@@ -306,7 +306,7 @@ fn banks(
     let (count, stride) = (geometry.banks(), geometry.stride);
     body.comment(format!("Window memory: {count} banks of {} words.", geometry.depth));
     let data = body.declare(Declaration::wire("bank_words", count * stride), None);
-    let memory = memory::bank(width, geometry.depth, files);
+    let memory = memory::bank(width, geometry.depth, geometry.engine.large_from, files);
     let index = variable("b");
     let of =
         |bus: &Expr, step: u32, width: u32| if count == 1 { bus.clone() } else { bus.element(&index, step, 0, width) };

@@ -86,6 +86,7 @@ impl Case {
         let mut b = Builder::new("engine", "engine under test");
         let input = b.input("in", word);
         let shape = EngineShape {
+            large_from: None,
             word,
             rows: ring_rows,
             columns,

@@ -32,6 +32,10 @@ pub struct Folding {
     /// Every pixel is taken for an image of its own, which needs no counters of rows: where windows are pixels.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pixel_by_pixel: bool,
+    /// Memories live in the large RAM from so many thousandths of a block RAM on that they free per large RAM; none does
+    /// if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large_from: Option<u32>,
 }
 
 /// Where the weights of a convolution come from.
@@ -113,6 +117,7 @@ impl Folding {
             source: WeightSource::Constant,
             tables_in_logic: false,
             pixel_by_pixel: false,
+            large_from: None,
         }
     }
 }

@@ -23,6 +23,7 @@ fn design() -> Design {
     b.next_stage(pipeline);
     let found = b.stage(pipeline, "found", Expr::Rom(rom, Box::new(parameters[0].into())));
     let shape = EngineShape {
+        large_from: None,
         word: Ty::signed(8),
         rows: 2,
         columns: 2,
@@ -227,6 +228,7 @@ fn weights_keep_to_their_pattern() {
         let pattern = Some(NofM { kept, of: 4 });
         let reduce = Reduce::Dense { outputs: 2, pattern, products };
         let shape = EngineShape {
+            large_from: None,
             word: Ty::signed(8).by(4),
             rows: 1,
             columns: 1,

@@ -181,10 +181,9 @@ impl AddAssign for Count {
 impl Count {
     /// The same so many times.
     fn times(self, number: u64) -> Self {
-        let mut total = Self::default();
-        total.parts = Resources::of_each(|part| number * self.parts[part]);
-        Term::ALL.iter().for_each(|&term| total.logic[term] = number * self.logic[term]);
-        total
+        let mut logic = self.logic;
+        Term::ALL.iter().for_each(|&term| logic[term] *= number);
+        Self { parts: Resources::of_each(|part| number * self.parts[part]), logic }
     }
 
     /// With the logic at the prices of a device's family.

@@ -56,15 +56,15 @@ fn prices(samples: &[&Sample]) -> Vec<f64> {
         .collect();
     // Coordinate descent: one price after the other.
     for _ in 0..PASSES {
-        for term in 0..prices.len() {
+        for (term, price) in prices.iter_mut().enumerate() {
             let amounts: Vec<f64> = samples.iter().map(|sample| amount(sample, term)).collect();
             let firmness = FIRMNESS * FIRMNESS;
             let slope: f64 = amounts.iter().zip(&rest).map(|(amount, rest)| amount * rest).sum();
             let bend: f64 = amounts.iter().map(|amount| amount * amount).sum::<f64>() + firmness;
-            let next = (prices[term] + (slope - firmness * (prices[term] - 0.5)) / bend).max(0.0);
-            let change = next - prices[term];
+            let next = (*price + (slope - firmness * (*price - 0.5)) / bend).max(0.0);
+            let change = next - *price;
             rest.iter_mut().zip(&amounts).for_each(|(rest, amount)| *rest -= change * amount);
-            prices[term] = next;
+            *price = next;
         }
     }
     let found: f64 = samples.iter().map(|sample| logic(sample)).sum();

@@ -244,7 +244,7 @@ pub fn count_module(module: &Module, device: &Device) -> Count {
         total += of_memory(memory, large_from, device);
     }
     for engine in &module.engines {
-        total += engine::count_engine(&engine.shape, device);
+        total += of_engine(&engine.shape, device);
     }
     total
 }

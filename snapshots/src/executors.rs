@@ -6,7 +6,7 @@ use lutweave_hw::dataflow::{Network, SMALLEST_QUEUE};
 use lutweave_hw::device::{self, Device};
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::kernel::{Kernel, kernel_of};
-use lutweave_hw::plan::{Choice, all_implementations, assemble, fewest_multipliers, form_of, plan};
+use lutweave_hw::plan::{Choice, all_implementations, assemble, divisors, fewest_multipliers, form_of, plan};
 use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
@@ -68,12 +68,13 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
     for (&id, choice) in &mut choices {
         let kernel = kernel_of(graph, id).map_err(|fault| fault.to_string())?;
         let (Some(folding), Kernel::Convolution { extent, .. }) = (&mut choice.fold.folding, &kernel) else { continue };
-        let rows = random.between(1, extent.output[0] as usize) as u32;
+        let blocks = divisors(extent.output[0]);
+        let [rows, few] = [blocks.len(), blocks.len().min(2)].map(|most| blocks[random.below(most)]);
         let source = random.pick(&[
             WeightSource::Constant,
             WeightSource::Loaded(bus),
             WeightSource::Streamed { bus, rows },
-            WeightSource::Streamed { bus, rows: rows.min(3) },
+            WeightSource::Streamed { bus, rows: few },
         ]);
         if kernel.takes_weights(source, folding.pattern).is_ok() {
             folding.source = source;
@@ -106,7 +107,10 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
 /// What the planner refuses, or what is wrong with the design.
 pub fn large_circuit(graph: &Graph) -> Result<Circuit, String> {
     let device = device::find("kv260").ok_or("a device is missing")?.with_large_from(Some(1));
-    let network = plan(graph, fewest_multipliers(graph).max(1), &device).map_err(|error| error.to_string())?;
+    let mut network = plan(graph, fewest_multipliers(graph).max(1), &device).map_err(|error| error.to_string())?;
+    network.kernels.iter_mut().filter_map(|kernel| kernel.folding.as_mut()).for_each(|folding| {
+        folding.large_from = Some(1);
+    });
     elaborated(graph, network)
 }
 

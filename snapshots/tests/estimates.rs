@@ -224,7 +224,9 @@ fn large_memories_are_exact() {
             let kernel = kernel_of(&graph, id).expect("there is hardware for it");
             let all = all_implementations(&graph, id, &kernel, &form_of(&graph, id, &kernel), &device);
             let suits = |choice: &&Choice| choice.fold.input_lanes == lanes || id == x;
-            (id, *all.iter().find(suits).expect("there is such an option"))
+            let mut choice = *all.iter().find(suits).expect("there is such an option");
+            choice.fold.folding.iter_mut().for_each(|folding| folding.large_from = Some(1));
+            (id, choice)
         };
         let fitted = realize(&graph, &device, &[x, y].map(choice).into()).expect("the choices are possible");
         let found = synthesise(&fitted, &device).expect("yosys takes the design");

@@ -33,7 +33,7 @@ fn supplied_circuits_agree() {
 #[test]
 fn cases_reach_every_source() {
     let (mut loaded, mut streamed, mut blocks, mut queues, mut pixels) = (0, 0, 0, 0, 0);
-    for seed in 0..100 {
+    for seed in 0..140 {
         let Ok(circuit) = supplied_circuit(&random(seed), seed, 64) else { continue };
         queues += circuit.network.edges.iter().filter(|edge| edge.outside.is_some()).count();
         let foldings = circuit.network.kernels.iter().filter_map(|kernel| kernel.folding);

@@ -319,7 +319,7 @@ fn parse_trace(design: &Design, frames: usize, text: &str) -> Result<Option<(Tra
                 return Ok(cycle.parse().ok().map(|cycles| (trace, cycles)));
             }
             ["stuck", cycle] => {
-                let patience = lutweave_hw::rtl::harness::patience(design);
+                let patience = lutweave_hw::rtl::harness::patience(design, &MemoryTiming::default());
                 return Err(SimulationError::Deadlock { cycle: cycle.parse().unwrap_or(0), patience });
             }
             _ => return Ok(None),

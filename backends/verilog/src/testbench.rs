@@ -6,7 +6,7 @@ use crate::namer::Namer;
 use crate::top::{TopStream, top_streams};
 use lutweave_hw::rtl::harness::{Stall, Stimulus, Trace, patience};
 use lutweave_hw::rtl::{Design, TopPort};
-use lutweave_hw::supply::{MODEL, MemoryTiming, Supply, closed};
+use lutweave_hw::supply::{MODEL, MemoryTiming, Supply};
 mod templates;
 
 use templates::{CORE, READER, SINK, SINK_CHECK, SOURCE, Section, WRAPPER, fill};
@@ -107,7 +107,7 @@ fn core_text(design: &Design, stimulus: &Stimulus, checked: bool, memory: &Memor
             ("frames", &stimulus.frames.len().to_string()),
             ("seed", &stimulus.stall_seed.to_string()),
             ("warm_up", &warm_up.to_string()),
-            ("patience", &patience(&closed(design, memory)).to_string()),
+            ("patience", &patience(design, memory).to_string()),
             ("declarations", &declarations),
             ("opening", &parts.opening),
             ("restart", &parts.restart),

@@ -43,6 +43,7 @@ pub fn emit(design: &Design) -> Vec<u8> {
 
 /// [`emit`] with options.
 pub fn emit_with(design: &Design, options: Options) -> Vec<u8> {
+    let patience = harness::patience(design, &options.memory);
     let design = &*closed(design, &options.memory);
     let mut image = Image::new();
     let layout = Layout::new(design, &mut image, options);
@@ -54,7 +55,7 @@ pub fn emit_with(design: &Design, options: Options) -> Vec<u8> {
     }
     code.function(&harness.run(design, &layout, sleep));
     code.function(&harness.reset(design, &layout));
-    let map = map(design, &layout, harness, &image);
+    let map = map(design, patience, &layout, harness, &image);
     assemble(design, &code, &image, &map)
 }
 
@@ -103,7 +104,7 @@ fn tick(design: &Design, layout: &Layout, number: usize, image: &mut Image, slee
     emitter.code.finish()
 }
 
-fn map(design: &Design, layout: &Layout, harness: Harness, image: &Image) -> Map {
+fn map(design: &Design, patience: u64, layout: &Layout, harness: Harness, image: &Image) -> Map {
     let channels = design
         .channels
         .iter()
@@ -146,7 +147,7 @@ fn map(design: &Design, layout: &Layout, harness: Harness, image: &Image) -> Map
         version: VERSION,
         name: design.name.clone(),
         memory_end: image.end(),
-        patience: harness::patience(design),
+        patience,
         control: harness.control,
         sources: harness.sources,
         sinks: harness.sinks,

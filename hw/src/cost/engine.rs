@@ -1,19 +1,14 @@
 //! Resources of an engine's expansion.
 
 use super::logic::{Term, dsps, select, ways};
-use super::{Count, Held, Resources, ram, rom};
+use super::{Count, Held, ram, rom};
 use crate::device::Device;
 use crate::rtl::engine::{EngineShape, Multiplier, WeightBanks};
 use crate::rtl::{MemoryStyle, Ty};
 
 /// Window memory, tap selection, weights, gathering, products, trees and accumulators. Weights
 /// themselves do not matter.
-pub fn of_engine(engine: &EngineShape, device: &Device) -> Resources {
-    count_engine(engine, device).priced(device)
-}
-
-/// Counts what [`of_engine`] prices.
-pub(super) fn count_engine(engine: &EngineShape, device: &Device) -> Count {
+pub fn of_engine(engine: &EngineShape, device: &Device) -> Count {
     let mut total = window_memory(engine, device);
     let Count { parts, logic } = &mut total;
     let word = u64::from(engine.word.width());

@@ -94,8 +94,8 @@ pub(super) fn of_memory(memory: &Memory, large_from: Option<u32>, device: &Devic
 }
 
 /// A memory that is written, of so many bits per word and so many words, where the family has it.
-pub fn of_ram(width: u64, depth: u64, large_from: Option<u32>, device: &Device) -> Resources {
-    ram(width, depth, device.family.ram_style(width, depth, large_from), device).priced(device)
+pub fn of_ram(width: u64, depth: u64, large_from: Option<u32>, device: &Device) -> Count {
+    ram(width, depth, device.family.ram_style(width, depth, large_from), device)
 }
 
 /// A memory in block RAM.

@@ -10,7 +10,7 @@ use super::fold::{Fold, Styles, folds, gcd};
 use super::form::WeightForm;
 use crate::block::width_converter;
 use crate::block::window::{Folding, WeightSource};
-use crate::cost::{Resources, estimate_module, of_engine, of_ram};
+use crate::cost::{Count, Resources, count_module, estimate_module, of_engine, of_ram};
 use crate::device::Device;
 use crate::elaborate::{Assumption, WindowParts, module};
 use crate::kernel::Kernel;
@@ -37,7 +37,7 @@ type Form = (ParallelTaps, u32, u32, u32, WeightSource, [bool; 2]);
 /// What surrounds an engine.
 struct Surroundings {
     /// Everything but the memories that are written.
-    fixed: Resources,
+    fixed: Count,
     /// Bits of a word and words of those.
     memories: Vec<(u64, u64)>,
 }
@@ -89,7 +89,7 @@ impl<'a> Pricer<'a> {
                     let shape = |memory: Memory| (u64::from(memory.word.width()), u64::from(memory.depth));
                     let memories = written.map(shape).collect();
                     module.engines.clear();
-                    Surroundings { fixed: estimate_module(&module, device), memories }
+                    Surroundings { fixed: count_module(&module, device), memories }
                 });
                 let mut total = around.fixed;
                 total += of_engine(&engine, device);
@@ -97,7 +97,7 @@ impl<'a> Pricer<'a> {
                     .memories
                     .iter()
                     .for_each(|&(width, depth)| total += of_ram(width, depth, folding.large_from, device));
-                total
+                total.priced(device)
             }
             (_, _, _) => {
                 let lanes = [fold.input_lanes, fold.output_lanes];

@@ -12,7 +12,8 @@
 //! * Each port has a random generator that steps once at each edge ([`Stall`]). Without a stall
 //!   seed nothing stalls.
 
-use super::{Design, MemoryUse};
+use super::Design;
+use crate::supply::{Client, MemoryTiming};
 
 /// What to feed to a design.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,12 +89,23 @@ impl Stall {
     }
 }
 
-/// Cycles, at most, for a beat from a memory outside.
-const OUTSIDE_BEAT: u64 = 64;
+/// Cycles, at most, until all that a frame reads of a memory outside has come. How often a stage reads its weights is
+/// not known here: for each row of its image at most.
+fn outside(design: &Design, timing: &MemoryTiming) -> u64 {
+    let Some(supply) = &design.supply else { return 0 };
+    let latency = u64::from(timing.latency) + (1 << timing.jitter_bits);
+    let burst = latency / u64::from(timing.outstanding.max(1)) + 4 * u64::from(supply.bus.burst);
+    let burst = burst * u64::from(timing.refresh_every) / u64::from(timing.refresh_every - timing.refresh).max(1);
+    let engines = design.modules.iter().flat_map(|module| &module.engines);
+    let rows =
+        engines.filter(|engine| engine.is_loaded()).map(|engine| u64::from(engine.image_rows)).max().unwrap_or(1);
+    let bursts = |client: &Client| u64::from(client.bursts) * if client.per_beat.is_some() { rows } else { 1 };
+    supply.clients.iter().map(bursts).sum::<u64>() * burst
+}
 
-/// Cycles without a transfer on any port of the design after which a simulator reports a
-/// deadlock.
-pub fn patience(design: &Design) -> u64 {
+/// Cycles without a transfer on any port of the design, beside a memory that answers so, after which a simulator
+/// reports a deadlock.
+pub fn patience(design: &Design, timing: &MemoryTiming) -> u64 {
     let beats: u64 = design.inputs.iter().chain(&design.outputs).map(|port| port.beats).sum();
     let buffered: u64 = design
         .modules
@@ -108,13 +120,10 @@ pub fn patience(design: &Design) -> u64 {
                         * u64::from(engine.image_rows)
                         * u64::from(engine.columns)
             });
-            // A stage may wait until all of its weights came, each burst after the latency.
-            let outside = module.memories.iter().filter(|memory| memory.purpose == MemoryUse::Outside);
-            let outside = outside.map(|memory| OUTSIDE_BEAT * u64::from(memory.depth));
-            memories.chain(engines).chain(outside).collect::<Vec<_>>()
+            memories.chain(engines).collect::<Vec<_>>()
         })
         .sum();
-    10_000 + 4 * (beats + buffered)
+    10_000 + 4 * (beats + buffered + outside(design, timing))
 }
 
 #[cfg(test)]

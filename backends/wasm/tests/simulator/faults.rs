@@ -5,6 +5,7 @@ use lutweave_hw::rtl::build::{Builder, set, when};
 use lutweave_hw::rtl::expr::{and, eq, lt, not};
 use lutweave_hw::rtl::harness::{Stimulus, patience};
 use lutweave_hw::rtl::{Design, Ty};
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_wasm::{ChannelState, SimulationError, Simulator, emit};
 use proptest::prelude::*;
 
@@ -34,7 +35,7 @@ fn a_deadlock_names_the_channels() {
     let stimulus = Stimulus { frames: frames(&design, 1, 3), ..Stimulus::default() };
     let error = simulator.run(&stimulus).unwrap_err();
     let SimulationError::Deadlock { since, cycle, channels } = error else { panic!("{error}") };
-    assert_eq!(cycle, since + patience(&design) + 1);
+    assert_eq!(cycle, since + patience(&design, &MemoryTiming::default()) + 1);
     let state = |name: &str, valid: bool, ready: bool| ChannelState { name: name.to_owned(), valid, ready };
     assert_eq!(channels, [state("channel_0", true, false), state("channel_1", false, true)]);
 }
@@ -44,7 +45,7 @@ fn a_run_can_be_stopped() {
     let design = tired(7);
     let mut simulator = Simulator::new(&design).unwrap();
     let stimulus = Stimulus { frames: frames(&design, 1, 3), reset_after: Some(1 << 20), ..Stimulus::default() };
-    let patience = patience(&design);
+    let patience = patience(&design, &MemoryTiming::default());
     let error = simulator.run_watched(&stimulus, &mut |_| false).unwrap_err();
     assert!(
         matches!(error, SimulationError::Interrupted { .. } | SimulationError::Deadlock { .. }) && patience > 0,

@@ -8,6 +8,7 @@ use lutweave_hw::rtl::{
     Design, Endpoint, Engine, EngineId, Expr, Module, ParallelTaps, PipelineId, Reduce, SignalId, SignalKind,
     Statement, Ty,
 };
+use lutweave_hw::supply::MemoryTiming;
 use std::collections::VecDeque;
 
 pub type Lanes = Vec<i64>;
@@ -141,7 +142,7 @@ impl<'d> Reference<'d> {
         self.begin(stimulus);
         while !self.done() {
             self.step();
-            if self.cycle - 1 - self.last_transfer >= patience(self.design) {
+            if self.cycle - 1 - self.last_transfer >= patience(self.design, &MemoryTiming::default()) {
                 return Err(self.cycle);
             }
         }

@@ -152,7 +152,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Moves the processing elements of some stages into logic until the rest fits the device's
-    /// multipliers: those first that free most of what is too much for their look-up tables. A stage keeps its
+    /// multipliers: those first that free most of them for their look-up tables. A stage keeps its
     /// hardware multipliers if logic would take it over the limit of both kinds.
     fn spill(&self, chosen: &mut BTreeMap<NodeId, Choice>, target: u64, multipliers: u32) {
         let dsps = |chosen: &BTreeMap<NodeId, Choice>| chosen.values().map(|choice| choice.resources.dsp).sum::<u64>();
@@ -160,8 +160,8 @@ impl<'a> Planner<'a> {
         if dsps(chosen) <= self.device.dsp {
             return;
         }
-        // Look-up tables, freed multipliers, node, and what replaces it.
-        let mut moves: Vec<(u64, u64, NodeId, Choice)> = Vec::new();
+        // Millionths of a look-up table for each freed multiplier, node, and what replaces it.
+        let mut moves: Vec<(u64, NodeId, Choice)> = Vec::new();
         for stage in &self.stages {
             let Some(now) = chosen.get(&stage.node).filter(|choice| choice.multipliers() > 0) else { continue };
             let logic = priced(self.graph, stage.node, &stage.kernel, &stage.form, self.device, Styles::All)
@@ -172,19 +172,15 @@ impl<'a> Planner<'a> {
             let Some(logic) = logic else { continue };
             let freed = now.resources.dsp.saturating_sub(logic.resources.dsp);
             let more = logic.resources.lut.saturating_sub(now.resources.lut);
-            if freed > 0 {
-                moves.push((more, freed, stage.node, logic));
+            if let Some(price) = (more * 1_000_000).checked_div(freed) {
+                moves.push((price, stage.node, logic));
             }
         }
-        loop {
-            let excess = dsps(chosen).saturating_sub(self.device.dsp);
-            let price = |&(more, freed, node, _): &(u64, u64, NodeId, Choice)| {
-                // Millionths of a look-up table for each multiplier that has to be freed.
-                (more * 1_000_000 / freed.min(excess).max(1), node)
-            };
-            let cheapest = (0..moves.len()).min_by_key(|&at| price(&moves[at]));
-            let (Some(at), true) = (cheapest, excess > 0) else { return };
-            let (_, _, node, logic) = moves.swap_remove(at);
+        moves.sort_by_key(|(price, node, _)| (*price, *node));
+        for (_, node, logic) in moves {
+            if dsps(chosen) <= self.device.dsp {
+                return;
+            }
             let before = chosen.insert(node, logic);
             if used(chosen) > multipliers
                 && let Some(before) = before

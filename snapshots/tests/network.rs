@@ -69,7 +69,9 @@ fn weights_from_nowhere_are_refused() {
     let (graph, network, node) = (0..20).find_map(convolution).expect("some graph has a convolution");
     let text = print(&graph, &network);
     let line = text.lines().find(|line| line.starts_with(&format!("kernel {node} "))).expect("it has a line");
-    for (source, fault) in [("streamed 4x8, under 0", "blocks of 0 rows do not divide"), ("loaded 0x0", "bursts of 0 beats")] {
+    for (source, fault) in
+        [("streamed 4x8, under 0", "blocks of 0 rows do not divide"), ("loaded 0x0", "bursts of 0 beats")]
+    {
         let wrong = text.replace(line, &format!("{line}, {source}"));
         let faults = parse(&wrong, &graph, &network.family).expect_err("they cannot come").to_string();
         assert!(faults.contains(fault), "{faults}");

@@ -48,29 +48,27 @@ pub(super) fn fit(planner: &Planner, graph: &Graph, device: &Device) -> Result<O
     // Nothing is faster than the multipliers allow.
     let first = cycles
         .partition_point(|&cycles| planner.fewest_multipliers(cycles).is_none_or(|fewest| fewest > 2 * device.dsp));
+    // Ever more cycles until something fits; then between what does not and what does, whose positions begin at `high`.
     let mut best: Option<Fitted> = None;
-    // Too slow, as far as is found; the positions of cycles that fit are from `high` on.
-    let (mut low, mut high) = (first, cycles.len());
-    let mut step = 1.5;
+    let (mut low, mut high, mut step) = (first, cycles.len(), 1.5);
     while low < high {
-        let at = match &best {
-            None => cycles.partition_point(|&all| (all as f64) < cycles[low] as f64 * step).clamp(low, high - 1),
-            Some(_) => {
-                let middle = (cycles[low] as f64 * cycles[high - 1] as f64).sqrt();
-                cycles.partition_point(|&all| (all as f64) < middle).clamp(low, high - 1)
-            }
+        let wanted = match &best {
+            None => cycles[low] as f64 * step,
+            Some(_) => (cycles[low] as f64 * cycles[high - 1] as f64).sqrt(),
         };
+        let at = cycles.partition_point(|&all| (all as f64) < wanted).clamp(low, high - 1);
         match search.at(&mut stages, &devices, cycles[at])? {
             Some(fitted) => {
                 high = cycles.partition_point(|&all| all < fitted.network.bottleneck()).min(at);
                 best = Some(fitted);
             }
-            None => low = at + 1,
+            None => {
+                low = at + 1;
+                step *= 1.3;
+            }
         }
-        if best.is_none() {
-            step *= 1.3;
-        }
-        if best.is_some() && low < high && cycles[high.min(cycles.len() - 1)] as f64 <= PRECISION * cycles[low] as f64 {
+        let found = best.as_ref().map(|fitted| fitted.network.bottleneck() as f64);
+        if found.zip(cycles.get(low)).is_some_and(|(found, &next)| found <= PRECISION * next as f64) {
             break;
         }
     }

@@ -171,6 +171,13 @@ pub struct Count {
     pub logic: Logic,
 }
 
+/// Parts that are counted exactly.
+impl From<Resources> for Count {
+    fn from(parts: Resources) -> Self {
+        Self { parts, logic: Logic::default() }
+    }
+}
+
 impl AddAssign for Count {
     fn add_assign(&mut self, other: Self) {
         self.parts += other.parts;

@@ -3,10 +3,11 @@
 //! What is counted is what the generator wrote; what a kind takes is a figure of the family, fitted to synthesis
 //! (`scripts/fit-costs`).
 
-use super::{Count, Resources};
+use super::Count;
 use crate::device::Device;
 use crate::rtl::{Expr, Module, Statement, Ty};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::ops::{AddAssign, Index, IndexMut};
 
 macro_rules! terms {
@@ -122,13 +123,16 @@ impl AddAssign for Logic {
 
 /// Thousandths of a look-up table for one of each kind of logic.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "std::collections::BTreeMap<String, u64>")]
+#[serde(try_from = "BTreeMap<String, u64>")]
 pub struct Prices(Logic);
 
-impl TryFrom<std::collections::BTreeMap<String, u64>> for Prices {
+impl TryFrom<BTreeMap<String, u64>> for Prices {
     type Error = String;
 
-    fn try_from(given: std::collections::BTreeMap<String, u64>) -> Result<Self, String> {
+    fn try_from(given: BTreeMap<String, u64>) -> Result<Self, String> {
+        if let Some(missing) = Term::ALL.iter().find(|term| !given.contains_key(term.key())) {
+            return Err(format!("`{}` has no price", missing.key()));
+        }
         let mut prices = Logic::default();
         for (key, price) in given {
             let term = Term::ALL.iter().find(|term| term.key() == key);
@@ -268,12 +272,5 @@ fn statement(module: &Module, statement: &Statement, device: &Device, set: &mut 
         Statement::Issue { step, .. } => {
             all(&[&step.ring, &step.row, &step.column, &step.group, &step.tap, &step.address, &step.first, &step.last])
         }
-    }
-}
-
-/// Parts that are counted exactly.
-impl From<Resources> for Count {
-    fn from(parts: Resources) -> Self {
-        Self { parts, logic: Logic::default() }
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn of_memory(memory: &Memory, large_from: Option<u32>, device: &Devic
     let depth = u64::from(memory.depth);
     match memory.contents {
         Some(_) => rom(width, depth, memory.style, device),
-        None => ram(width, depth, device.family.ram_style(width, depth, large_from), device),
+        None => of_ram(width, depth, large_from, device),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::block::fork;
 use crate::cost::{Part, Resources, estimate_module};
 use crate::dataflow::{Network, SMALLEST_QUEUE};
 use crate::device::Device;
+use crate::elaborate::lane_type;
 use crate::kernel::Kernel;
 use crate::plan::{Choice, Planner, Stages, Way, assemble, conversion_through, lanes_between, network};
 use lutweave_ir::{Diagnostics, Graph, NodeId};
@@ -169,7 +170,7 @@ impl Search<'_> {
             for (number, operand) in kernel.streams(operands).iter().enumerate() {
                 let ends = (place(*operand), place(*node), kernel.fixed_lanes(number));
                 let (Some(from), Some(to), None) = ends else { continue };
-                let element = crate::elaborate::lane_type(self.graph.node(*operand).ty.element);
+                let element = lane_type(self.graph.node(*operand).ty.element);
                 let needed = (self.graph.node(*operand).ty.count() as u64).div_ceil(cycles);
                 let price = |written: u32, read: u32| {
                     let way = lanes_between(written, read, needed);

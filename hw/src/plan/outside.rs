@@ -54,8 +54,9 @@ impl<'a> Stages<'a> {
 const LARGE_FROM: [Option<u32>; 5] = [None, Some(16_000), Some(9_000), Some(5_000), Some(2_500)];
 
 fn stage_ways(kernel: &Kernel, pricer: &mut Pricer, device: &Device, now: &Choice) -> Vec<Way> {
-    let chosen = Choice { resources: pricer.price(&now.fold), ..*now };
-    let Some(folding) = now.fold.folding else { return vec![Way { choice: chosen, traffic: 0 }] };
+    let Some(folding) = now.fold.folding else {
+        return vec![Way { choice: Choice { resources: pricer.price(&now.fold), ..*now }, traffic: 0 }];
+    };
     let folding = Folding { pixel_by_pixel: kernel.is_pointwise(folding.source), ..folding };
     let levels = if device.uram > 0 { &LARGE_FROM[..] } else { &LARGE_FROM[..1] };
     let mut ways = Vec::new();
@@ -108,9 +109,9 @@ fn undominated(ways: Vec<Way>) -> Vec<Way> {
         let Resources { lut, ff, dsp, bram, uram } = way.choice.resources;
         [lut, ff, dsp, bram, uram, way.traffic]
     };
+    let lanes = |way: &Way| (way.choice.fold.input_lanes, way.choice.fold.output_lanes);
     let mut kept: Vec<Way> = Vec::new();
     for (index, way) in ways.iter().enumerate() {
-        let lanes = |way: &Way| (way.choice.fold.input_lanes, way.choice.fold.output_lanes);
         let beats =
             |other: &Way| lanes(other) == lanes(way) && costs(other).iter().zip(costs(way)).all(|(a, b)| *a <= b);
         let equals = |other: &Way| costs(other) == costs(way);

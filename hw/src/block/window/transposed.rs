@@ -7,7 +7,7 @@
 //! Programming" 1, 1.3.3, exercise 12, on the transposition of a rectangular matrix).
 
 use crate::rtl::build::{Builder, Level, advance, set, when};
-use crate::rtl::expr::{Expr, add, eq, lt, mux, sub};
+use crate::rtl::expr::{Expr, add, and, eq, lt, mux, sub};
 use crate::rtl::{SignalId, Statement, Ty};
 
 /// The results of a block.
@@ -45,28 +45,25 @@ impl Transposed {
         let mut beat = Level::new(b, &of("beat"), beats);
         let mut number = Level::new(b, &of("number"), tiles * pixels);
         let last = i64::from((tiles * pixels - 1) * beats);
-        let base = b.register(&of("base"), Ty::holding(last as u64), 0);
-        let plain = tiles == 1 || pixels == 1;
-        let step: Expr = if plain {
-            i64::from(beats).into()
-        } else {
-            let ty = Ty::holding(last as u64);
-            let step = b.register(&of("step"), ty, i64::from(if leaving { pixels * beats } else { beats }));
-            let next_step = b.register(&of("next_step"), ty, 0);
-            let sum = b.wire(&of("sum"), add(base, step));
-            let next = b.wire(&of("next"), wrapped(sum, last));
-            let counted = number.counter.expect("invariant: there are several results");
-            number.on_step.push(when(eq(counted, i64::from(pixels) - 1), vec![set(next_step, next)]));
-            number.on_wrap.push(set(step, next_step));
-            number.on_step.push(set(base, next));
-            step.into()
+        let ty = Ty::holding(last as u64);
+        let base = b.register(&of("base"), ty, 0);
+        let next: Expr = match number.counter {
+            Some(counted) if tiles > 1 && pixels > 1 => {
+                let step = b.register(&of("step"), ty, i64::from(if leaving { pixels * beats } else { beats }));
+                let next_step = b.register(&of("next_step"), ty, 0);
+                let sum = b.wire(&of("sum"), add(base, step));
+                let next = b.wire(&of("next"), wrapped(sum, last));
+                number.on_step.push(when(eq(counted, i64::from(pixels) - 1), vec![set(next_step, next)]));
+                number.on_wrap.push(set(step, next_step));
+                next.into()
+            }
+            // Nothing changes places.
+            _ => add(base, i64::from(beats)),
         };
-        if plain {
-            number.on_step.push(set(base, add(base, step)));
-        }
+        number.on_step.push(set(base, next));
         number.on_wrap.push(set(base, 0));
         let result_end = beat.at_end();
-        let end = crate::rtl::expr::and(beat.at_end(), number.at_end());
+        let end = and(beat.at_end(), number.at_end());
         let place = if beats > 1 { add(base, beat.value()) } else { base.into() };
         beat.on_wrap.extend(advance(vec![number]));
         Walk { place, result_end, end, statements: advance(vec![beat]) }

@@ -394,7 +394,6 @@ impl<'a> Emitter<'a> {
                 ("group", &step.group),
                 ("tap", &step.tap),
                 ("address", &step.address),
-                ("first", &step.first),
                 ("last", &step.last),
             ];
             for (port, value) in arguments.into_iter().chain(load.into_iter().flatten()) {

@@ -123,9 +123,6 @@ impl Case {
         let address: Vec<i64> = (0..shape.groups).map(|group| i64::from(group * steps)).collect();
         let addressed = !matches!(shape.reduce, Reduce::Max | Reduce::Sum);
         let address = lutweave_hw::rtl::expr::add(by_counter(&group.value(), &address), tap.value());
-        let at = |level: &Level, last: bool| {
-            if last { level.at_end() } else { lutweave_hw::rtl::expr::eq(level.value(), 0) }
-        };
         let step = Step {
             ring: by_counter(&row.value(), &rings),
             row: corner(0, &row.value(), rows),
@@ -133,8 +130,7 @@ impl Case {
             group: group.value(),
             tap: tap.value(),
             address: if addressed { address } else { Expr::Const(0) },
-            first: and(at(&group, false), at(&tap, false)),
-            last: and(at(&group, true), at(&tap, true)),
+            last: and(group.at_end(), tap.at_end()),
         };
         let mut go = vec![Statement::Issue { engine, step }];
         go.extend(advance(vec![tap, group, column, row]));
@@ -248,8 +244,10 @@ fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
         parallel,
         reduce,
         accumulator,
+        steps: 1,
     };
     let depth = groups * shape.tap_steps();
+    shape.steps = depth;
     if let Reduce::Dense { products, .. } | Reduce::Depthwise { products } = &mut shape.reduce {
         products.addresses = depth;
         products.memory = random.one_of(&[MemoryStyle::Distributed, MemoryStyle::Block]);

@@ -78,6 +78,9 @@ impl Harness {
             for word in 0..state.flight.keep.len() as u32 {
                 code.op().i32_const(0).i64_const(0).i64_store(at(state.flight.address + 8 * word));
             }
+            for continues in state.windows.iter().filter_map(|window| window.continues) {
+                code.op().i32_const(0).i32_const(0).i32_store(at(continues));
+            }
             for check in state.windows.iter().filter_map(|window| window.check) {
                 check.reset(code.op());
             }

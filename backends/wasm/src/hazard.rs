@@ -76,7 +76,6 @@ impl Effects {
                     &step.group,
                     &step.tap,
                     &step.address,
-                    &step.first,
                     &step.last,
                 ];
                 for expr in exprs {

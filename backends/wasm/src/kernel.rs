@@ -6,7 +6,7 @@ use crate::emitter::Emitter;
 use crate::layout::{Image, lane_bytes};
 use crate::window::{Taps, WindowLayout};
 use lutweave_hw::rtl::engine::Step;
-use lutweave_hw::rtl::{Engine, EngineId, Expr, ParallelTaps, Reduce, Ty};
+use lutweave_hw::rtl::{Engine, EngineId, ParallelTaps, Reduce, Ty};
 use std::ops::Range;
 use wasm_encoder::ValType;
 
@@ -248,19 +248,15 @@ impl Emitter<'_> {
     pub fn reduce(&mut self, id: EngineId, step: &Step, taps: &Taps, weights: u32, slot: u32) {
         let engine = self.module.engine(id);
         let window = &self.layout.windows[id.0 as usize];
-        let mask = match step.first {
-            Expr::Const(1) => None,
-            _ if window.form == Form::Scalar => {
-                self.scalar(&step.first);
-                self.code.op().i32_const(1).i32_sub().i64_extend_i32_s();
-                Some(self.code.keep(ValType::I64))
+        let mask = window.continues.map(|continues| {
+            if window.form == Form::Scalar {
+                self.code.op().i32_const(0).i64_load32_s(at(continues));
+                self.code.keep(ValType::I64)
+            } else {
+                self.code.op().i32_const(0).v128_load32_splat(at(continues));
+                self.code.keep(ValType::V128)
             }
-            _ => {
-                self.scalar(&step.first);
-                self.code.op().i32_const(1).i32_sub().i32x4_splat();
-                Some(self.code.keep(ValType::V128))
-            }
-        };
+        });
         let context = Context { window, engine, step, taps, weights, slot, mask };
         match window.form {
             Form::Quad | Form::Planar => self.quads(&context),
@@ -268,6 +264,11 @@ impl Emitter<'_> {
             Form::Lanes => self.lanewise(&context),
             Form::Maximum => self.maximum(&context),
             Form::Scalar => self.scalars(&context),
+        }
+        if let Some(continues) = window.continues {
+            self.code.op().i32_const(0);
+            self.scalar(&step.last);
+            self.code.op().i32_const(1).i32_sub().i32_store(at(continues));
         }
     }
 

@@ -31,6 +31,8 @@ pub struct WindowLayout {
     pub margins: [u32; 2],
     /// Address of the accumulators.
     pub accumulators: u32,
+    /// Address of 32 bits, all ones while the accumulators hold steps of a result; `None` where each step is one.
+    pub continues: Option<u32>,
     /// Weights in the order in which the form reads them.
     pub weights: Option<Weights>,
     /// The check of what it reads, if asked for.
@@ -71,9 +73,10 @@ impl WindowLayout {
             image.data.push((memory + engine.rows * row_bytes, word.repeat((columns * engine.groups) as usize)));
         }
         let accumulators = image.reserve(form.accumulator_bytes(engine));
+        let continues = (engine.steps > 1).then(|| image.reserve(4));
         let weights = Weights::new(form, engine, image);
         let check = check.then(|| WindowCheck::new(engine, image));
-        Self { form, memory, column_bytes, group_bytes, row_bytes, margins, accumulators, weights, check }
+        Self { form, memory, column_bytes, group_bytes, row_bytes, margins, accumulators, continues, weights, check }
     }
 }
 

@@ -200,6 +200,7 @@ impl Window<'_> {
             parallel: self.folding.parallel,
             reduce,
             accumulator: self.accumulator,
+            steps: self.nest().steps(),
             large_from: self.folding.large_from,
         }
     }
@@ -442,7 +443,6 @@ impl Window<'_> {
                     group: word_value,
                     tap: tap.value(),
                     address: address_value,
-                    first: first_value.clone(),
                     last: last.into(),
                 };
                 (vec![tap], Statement::Issue { engine, step }, None)
@@ -455,7 +455,6 @@ impl Window<'_> {
                     ring,
                     group: word_value,
                     address: address_value,
-                    first: first_value.clone(),
                     last: last.into(),
                     freed: mux(row_end, freed.clone(), 0),
                 };

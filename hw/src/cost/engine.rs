@@ -43,8 +43,11 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Count {
     }
     let accumulator = u64::from(engine.accumulator.bits);
     parts.ff += outputs * (terms * product_bits * u64::from(engine.product_stages()) + accumulator);
-    parts.ff += u64::from(engine.latency()) * 3;
-    logic[Term::Accumulator] += outputs * accumulator;
+    parts.ff += u64::from(engine.latency()) * 2;
+    if engine.steps > 1 {
+        parts.ff += outputs * accumulator;
+        logic[Term::Accumulator] += outputs * accumulator;
+    }
     logic[Term::Stage] += u64::from(engine.latency());
 
     let Some(products) = engine.products() else { return total };

@@ -270,7 +270,7 @@ fn statement(module: &Module, statement: &Statement, device: &Device, set: &mut 
         Statement::Fill { row, column, group, data, .. } => all(&[row, column, group, data]),
         Statement::Load { address, part, data, .. } => all(&[address, part, data]),
         Statement::Issue { step, .. } => {
-            all(&[&step.ring, &step.row, &step.column, &step.group, &step.tap, &step.address, &step.first, &step.last])
+            all(&[&step.ring, &step.row, &step.column, &step.group, &step.tap, &step.address, &step.last])
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The memory is a ring of `rows` image rows. A word holds `lanes` neighbouring channels; a
 //! column holds `groups` words. One issued step reads the words of some taps of one window and
-//! one channel group and reduces them into accumulators; the steps from `first` to `last` form
-//! one result. Steps need not be issued in neighbouring cycles.
+//! one channel group and reduces them into accumulators; the steps up to a `last` one form one
+//! result. Steps need not be issued in neighbouring cycles.
 //!
 //! A word filled in cycle `t` is readable by steps issued from cycle `t + 1` on, and may be
 //! refilled from the cycle after the last step that reads it was issued. (In Verilog the fill is
@@ -182,6 +182,8 @@ pub struct EngineShape {
     pub reduce: Reduce,
     /// Type of one accumulator, wide enough for every partial sum.
     pub accumulator: Ty,
+    /// Steps of one result; with one, nothing is kept from step to step.
+    pub steps: u32,
     /// The module's memories live in the large RAM from so many thousandths of a block RAM on that they free per large
     /// RAM, see [`crate::family::Family::ram_style`].
     pub large_from: Option<u32>,
@@ -251,9 +253,8 @@ pub struct Step {
     pub tap: Expr,
     /// Weight address; 0 where there are no weights.
     pub address: Expr,
-    /// 1: the accumulators start from this step alone (sums from 0, maxima from the step).
-    pub first: Expr,
-    /// 1: the accumulators after this step are a result.
+    /// 1: the accumulators after this step are a result, and start anew with the next one (sums from 0, maxima from
+    /// that step).
     pub last: Expr,
 }
 

@@ -225,9 +225,9 @@ fn print_statements(module: &Module, statements: &[Statement], depth: usize, tex
                 format!("load {}[{}, {}] <- {}", engine(*id), expr(address), expr(part), expr(data))
             }
             Statement::Issue { engine: id, step } => {
-                let Step { ring, row, column, group, tap, address, first, last } = step;
+                let Step { ring, row, column, group, tap, address, last } = step;
                 format!(
-                    "issue {} ring {} row {} column {} group {} tap {} address {} first {} last {}",
+                    "issue {} ring {} row {} column {} group {} tap {} address {} last {}",
                     engine(*id),
                     expr(ring),
                     expr(row),
@@ -235,7 +235,6 @@ fn print_statements(module: &Module, statements: &[Statement], depth: usize, tex
                     expr(group),
                     expr(tap),
                     expr(address),
-                    expr(first),
                     expr(last)
                 )
             }

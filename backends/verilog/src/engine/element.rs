@@ -1,4 +1,7 @@
 //! A processing element: products, the tree that adds (or compares) them, one accumulator.
+//!
+//! What is accumulated is cleared with the last step of a result, not chosen against zero by the first one of the next:
+//! a register's own reset takes no look-up tables.
 
 use super::repeated;
 use crate::Files;
@@ -20,7 +23,7 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
     body.input("clk", 1);
     let (gather, stages) = (engine.gather_stages(), engine.product_stages());
     let enable = body.input("enable", gather + stages + levels + 1);
-    let first = body.input("first", 1);
+    let restart = (engine.steps > 1).then(|| body.input("restart", 1));
     let elements = body.input("elements", engine.elements() * term.bits);
     let weights = products.map(|_| body.input("weights", terms * engine.weight_field_bits()));
     let factors = match (engine.pattern(), weights) {
@@ -58,18 +61,29 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
         let (value, ty) = tree.emit(values, &enables[stages as usize..], &mut body);
         let total = total.bits(output as u32 * result.bits, result.bits);
         let value = extended(value, ty, result.bits);
-        let next = if maximum {
-            let (new, old) = if ty.signed {
-                (value.clone().into_signed(), total.clone().into_signed())
-            } else {
-                (value.clone(), total.clone())
-            };
-            first.clone().or(new.greater(old)).choose(value, total.clone())
-        } else {
-            first.clone().choose(number(0, result.bits), total.clone()).plus(value)
+        let enable = enables[(stages + levels) as usize].clone();
+        let Some(restart) = restart.clone() else {
+            body.comment("Result.");
+            body.clocked(vec![when(enable, vec![assign(total, value)])]);
+            continue;
         };
-        body.comment("Accumulator.");
-        body.clocked(vec![when(enables[(stages + levels) as usize].clone(), vec![assign(total, next)])]);
+        body.comment("Accumulator, and the result after the last step.");
+        let partial = body.reg(&format!("partial{name}"), result.bits);
+        let (next, start) = if maximum {
+            let (new, old) = if ty.signed {
+                (value.clone().into_signed(), partial.clone().into_signed())
+            } else {
+                (value.clone(), partial.clone())
+            };
+            (new.greater(old).choose(value, partial.clone()), ty.bounds().0)
+        } else {
+            (partial.clone().plus(value), 0)
+        };
+        let next = body.wire(&format!("next{name}"), next);
+        body.clocked(vec![
+            when(enable, vec![assign(total, next.clone()), assign(partial.clone(), next)]),
+            when(restart, vec![assign(partial, number(start, result.bits))]),
+        ]);
     }
     files.share(body)
 }
@@ -91,16 +105,17 @@ fn described(engine: &Engine, result: Ty) -> (String, String) {
             (
                 format!("dot_{terms}_{term}_i{weight_bits}{pattern}{suffix}"),
                 format!(
-                    "dot product of {terms} elements of {term}{picked} with {weight_bits}-bit weights, accumulated{how}."
+                    "dot product of {terms} elements of {term}{picked} with {weight_bits}-bit weights{how}"
                 ),
             )
         }
         (None, Reduce::Max) => {
-            (format!("max_{terms}_{term}"), format!("largest of {terms} elements of {term}, over several steps."))
+            (format!("max_{terms}_{term}"), format!("largest of {terms} elements of {term}"))
         }
-        (None, _) => (format!("sum_{terms}_{term}"), format!("sum of {terms} elements of {term}, accumulated.")),
+        (None, _) => (format!("sum_{terms}_{term}"), format!("sum of {terms} elements of {term}")),
     };
-    (format!("{kind}_{}", result.lane()), what)
+    let (suffix, steps) = if engine.steps > 1 { ("", ", over several steps") } else { ("_once", "") };
+    (format!("{kind}_{}{suffix}", result.lane()), format!("{what}{steps}."))
 }
 
 /// What is multiplied, or only added: buses of as many elements and weights.

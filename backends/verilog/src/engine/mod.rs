@@ -56,7 +56,6 @@ impl Interface {
         if engine.columns > 1 || may_leave(column, (engine.kernel[1] - 1) * engine.dilations[1], engine.columns) {
             ports.push(("column", column));
         }
-        ports.push(("first", Ty::BIT));
         ports.push(("last", Ty::BIT));
         if let Some(bytes) = engine.products().and_then(|products| products.loaded) {
             ports.push(("load", Ty::BIT));
@@ -149,12 +148,10 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
     let length = 3 + engine.gather_stages() + engine.product_stages() + levels;
     body.comment("Steps in flight: bit 0 is the step whose addresses are registered.");
     let valid = body.reg("valid_steps", length);
-    let first = body.reg("first_steps", length);
     let last = body.reg("last_steps", length);
     let shifted = |register: &Expr, input: &str| concat(vec![register.bits(0, length - 1), name(input, 1)]);
     body.clocked(vec![
         assign(valid.clone(), shifted(&valid, "issue")),
-        assign(first.clone(), shifted(&first, "first")),
         assign(last.clone(), shifted(&last, "last")),
         assign(result_valid.clone(), valid.bits(length - 1, 1).and(last.bits(length - 1, 1))),
         when(rst.clone(), vec![assign(valid.clone(), number(0, length)), assign(result_valid, number(0, 1))]),
@@ -174,7 +171,6 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
         _ => format!("Processing elements, one for {shared} accumulators."),
     });
     let element = element::emit(engine, result_ty, files);
-    let step_first = first.bits(length - 1, 1);
     let elements = engine.outputs() / shared;
     let index = variable("n");
     // Part of an element's share of a bus.
@@ -185,9 +181,12 @@ pub fn emit(engine: &Engine, interface: &Interface, module: &rtl::Module, owner:
     let mut connections = vec![
         drives("clk", clk),
         drives("enable", valid.bits(2, length - 2)),
-        drives("first", step_first),
         drives("elements", if lane_major { share(&taps) } else { taps }),
     ];
+    if engine.steps > 1 {
+        let end = valid.bits(length - 1, 1).and(last.bits(length - 1, 1));
+        connections.push(drives("restart", body.wire("restart", rst.or(end))));
+    }
     if let Some(words) = weights {
         let bits = engine.terms() * engine.weight_field_bits();
         connections.push(drives("weights", part(&words, 0, bits)));

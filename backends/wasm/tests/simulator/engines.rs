@@ -3,7 +3,7 @@
 use crate::support::{chain, compare};
 use lutweave_hw::rtl::build::{Builder, Level, advance, branch, set, when};
 use lutweave_hw::rtl::engine::Step;
-use lutweave_hw::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
+use lutweave_hw::rtl::expr::{Expr, add, all, and, lt, mux, not, or, sub};
 use lutweave_hw::rtl::{
     EngineId, EngineShape, MemoryStyle, Module, Multiplier, NofM, ParallelTaps, Products, Reduce, Statement, Ty,
 };
@@ -98,6 +98,7 @@ impl Case {
             parallel: self.parallel,
             reduce: self.reduce(groups * tap_steps),
             accumulator,
+            steps: tap_steps * if dense { groups } else { 1 },
         };
         let constant = if shape.is_loaded() { Vec::new() } else { self.weights(&shape) };
         let (engine, valid, result) = b.engine("engine", shape, constant);
@@ -134,13 +135,7 @@ impl Case {
         let ring = b.wire("ring", wrapped(wrapped(ring)));
         let address =
             b.wire("address", add(lutweave_hw::rtl::expr::mul(group.value(), i64::from(tap_steps)), tap.value()));
-        let zero = |level: &Level| eq(level.value(), 0);
-        let (first, last) = if dense {
-            (and(zero(&tap), zero(&group)), and(tap.at_end(), group.at_end()))
-        } else {
-            (zero(&tap), tap.at_end())
-        };
-        let constant = tap_steps == 1 && (!dense || groups == 1);
+        let last = if dense { and(tap.at_end(), group.at_end()) } else { tap.at_end() };
         let last = b.wire("last", last);
         let step = Step {
             ring: ring.into(),
@@ -149,8 +144,7 @@ impl Case {
             group: group.value(),
             tap: tap.value(),
             address: if self.kind < 2 { address.into() } else { 0.into() },
-            first: if constant { 1.into() } else { first },
-            last: if constant { 1.into() } else { last.into() },
+            last: last.into(),
         };
         let mut issued = vec![Statement::Issue { engine, step }, when(last, vec![set(waiting, 1)])];
         issued.extend(advance(vec![tap, group, column, row]));

@@ -24,7 +24,8 @@ struct EngineState {
     /// `[ring row][column][group][lane]`
     window: Vec<i64>,
     weights: Vec<i16>,
-    accumulators: Vec<i64>,
+    /// Of the steps since the last result.
+    accumulators: Vec<Option<i64>>,
     flight: VecDeque<(u64, Lanes)>,
 }
 
@@ -45,7 +46,7 @@ struct Update {
     launches: Vec<(PipelineId, Vec<Lanes>)>,
     fills: Vec<(EngineId, usize, Lanes)>,
     loads: Vec<(EngineId, u32, u32, Lanes)>,
-    issues: Vec<(EngineId, [i64; 8])>,
+    issues: Vec<(EngineId, [i64; 7])>,
 }
 
 pub struct Reference<'d> {
@@ -278,7 +279,7 @@ impl State {
                     } else {
                         engine.weights.clone()
                     },
-                    accumulators: vec![0; engine.outputs() as usize],
+                    accumulators: vec![None; engine.outputs() as usize],
                     flight: VecDeque::new(),
                 })
                 .collect(),
@@ -295,6 +296,7 @@ impl State {
             tokens.fill(false);
         }
         for engine in &mut self.engines {
+            engine.accumulators.fill(None);
             engine.flight.clear();
         }
     }
@@ -370,8 +372,8 @@ impl EngineState {
         }
     }
 
-    fn issue(&mut self, engine: &Engine, step: [i64; 8], cycle: u64) {
-        let [ring, row, column, group, tap, address, first, last] = step;
+    fn issue(&mut self, engine: &Engine, step: [i64; 7], cycle: u64) {
+        let [ring, row, column, group, tap, address, last] = step;
         let [height, width] = engine.kernel.map(i64::from);
         let taps: Vec<(i64, i64)> = match engine.parallel {
             ParallelTaps::One => vec![(tap / width, tap % width)],
@@ -411,14 +413,15 @@ impl EngineState {
                 Reduce::Max => lane().max().unwrap(),
                 Reduce::Sum => lane().sum(),
             };
-            *accumulator = match (first == 1, &engine.reduce) {
-                (true, _) => value,
-                (false, Reduce::Max) => value.max(*accumulator),
-                (false, _) => value + *accumulator,
-            };
+            *accumulator = Some(match (*accumulator, &engine.reduce) {
+                (None, _) => value,
+                (Some(before), Reduce::Max) => value.max(before),
+                (Some(before), _) => value + before,
+            });
         }
         if last == 1 {
-            self.flight.push_back((cycle + u64::from(engine.latency()), self.accumulators.clone()));
+            let result = self.accumulators.iter_mut().map(|accumulator| accumulator.take().unwrap()).collect();
+            self.flight.push_back((cycle + u64::from(engine.latency()), result));
         }
     }
 }
@@ -475,8 +478,8 @@ impl Evaluation<'_> {
                     update.loads.push((*engine, address, part, self.vector(data)));
                 }
                 Statement::Issue { engine, step } => {
-                    let Step { ring, row, column, group, tap, address, first, last } = step;
-                    let step = [ring, row, column, group, tap, address, first, last];
+                    let Step { ring, row, column, group, tap, address, last } = step;
+                    let step = [ring, row, column, group, tap, address, last];
                     update.issues.push((*engine, step.map(|expr| self.scalar(expr) as i64)));
                 }
             }

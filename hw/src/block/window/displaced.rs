@@ -44,8 +44,6 @@ pub struct Decision {
     pub group: Expr,
     /// Weight address.
     pub address: Expr,
-    /// 1: it starts a result.
-    pub first: Expr,
     /// 1: it ends a result.
     pub last: Expr,
     /// Rows that are not needed any more after it.
@@ -94,7 +92,7 @@ impl Displacer {
 
     /// Declares the pipeline that finds the tap of a decided step in a ring of so many rows.
     pub fn place(&self, b: &mut Builder, rows: u32, decision: Decision) -> Placement {
-        let Decision { top, left, base, ring, group, address, first, last, freed } = decision;
+        let Decision { top, left, base, ring, group, address, last, freed } = decision;
         let [down, right] = [0, 1].map(|axis| {
             let (first, last) = self.displacement.span[axis];
             (Ty::range(first.min(0), last.max(0)), self.moved(axis))
@@ -106,7 +104,7 @@ impl Displacer {
             arguments.push(signal.into());
         }
         // What is handed on as it is, unless it is constant.
-        let handed = [("group", group), ("address", address), ("first", first), ("last", last), ("freed", freed)];
+        let handed = [("group", group), ("address", address), ("last", last), ("freed", freed)];
         for (name, value) in &handed {
             if !matches!(value, Expr::Const(_)) {
                 parameters.push((name, b.ty(value)));
@@ -148,9 +146,9 @@ impl Displacer {
 
         let of =
             |wanted: &str| carried.iter().find(|(name, _)| *name == wanted).map(|(_, signal)| Expr::Signal(*signal));
-        let [group, address, first, last, freed] = handed.map(|(name, value)| of(name).unwrap_or(value));
+        let [group, address, last, freed] = handed.map(|(name, value)| of(name).unwrap_or(value));
         let [row, column] = ["row", "column"].map(|name| of(name).expect("invariant: both are carried"));
-        let step = Step { ring: place.into(), row, column, group, tap: Expr::Const(0), address, first, last };
+        let step = Step { ring: place.into(), row, column, group, tap: Expr::Const(0), address, last };
         let launch = Statement::Launch { pipeline, arguments };
         Placement { launch, valid: b.valid_of(pipeline), step, freed }
     }

@@ -125,7 +125,6 @@ impl Window<'_> {
             group: word_value,
             tap: tap.value(),
             address: address.into(),
-            first: first_value.clone(),
             last: last.into(),
         };
         column.on_step.push(set(left, add(left, i64::from(extent.strides[1]))));

@@ -179,9 +179,7 @@ impl Walk<'_, '_> {
                         for scalar in scalars {
                             self.checker.scalar(scalar, reader, &target.name);
                         }
-                        for bit in [&step.first, &step.last] {
-                            self.checker.bit(bit, reader, &target.name);
-                        }
+                        self.checker.bit(&step.last, reader, &target.name);
                     }
                     None => self.error(format!("engine {} does not exist", engine.0)),
                 }

@@ -35,6 +35,7 @@ fn design() -> Design {
         parallel: ParallelTaps::All,
         reduce: dense(1, 4),
         accumulator: Ty::signed(16),
+        steps: 1,
     };
     let (engine, valid, result) = b.engine("sum", shape, vec![1, -1, 2, 3]);
     let step = Step {
@@ -44,7 +45,6 @@ fn design() -> Design {
         group: Expr::Const(0),
         tap: Expr::Const(0),
         address: Expr::Const(0),
-        first: Expr::Const(1),
         last: Expr::Const(1),
     };
     let statements = vec![
@@ -240,6 +240,7 @@ fn weights_keep_to_their_pattern() {
             parallel: ParallelTaps::One,
             reduce,
             accumulator: Ty::signed(16),
+            steps: 1,
         };
         let mut b = Builder::new("engines", "");
         b.engine("engine", shape, vec![0, 5, 0, 0, 0, 0, 0, -3]);

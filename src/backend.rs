@@ -1,5 +1,6 @@
 //! The backends: each turns a compiled core or its circuit into files.
 
+use crate::executor;
 use crate::failure::Failure;
 use lutweave_cpu::{ObjectOptions, compile_object};
 use lutweave_hw::rtl::Design;
@@ -17,6 +18,8 @@ pub struct Circuit<'a> {
     pub stimulus: &'a Stimulus,
     /// What the circuit must answer.
     pub expected: &'a Trace,
+    /// How the memory on the board answers.
+    pub memory: MemoryTiming,
 }
 
 /// Files by their paths in the output directory.
@@ -43,12 +46,8 @@ struct Verilog;
 impl Backend for Verilog {
     fn emit(&self, circuit: &Circuit) -> Result<Written, Failure> {
         let modules = lutweave_verilog::emit(circuit.design).files.into_iter();
-        let bench = lutweave_verilog::emit_testbench(
-            circuit.design,
-            circuit.stimulus,
-            Some(circuit.expected),
-            &MemoryTiming::default(),
-        );
+        let bench =
+            lutweave_verilog::emit_testbench(circuit.design, circuit.stimulus, Some(circuit.expected), &circuit.memory);
         Ok(modules.chain(bench).map(|(name, content)| (format!("rtl/{name}"), content.into())).collect())
     }
 }
@@ -73,6 +72,6 @@ struct Wasm;
 
 impl Backend for Wasm {
     fn emit(&self, circuit: &Circuit) -> Result<Written, Failure> {
-        Ok(vec![(SIMULATOR.to_owned(), lutweave_wasm::emit(circuit.design))])
+        Ok(vec![(SIMULATOR.to_owned(), executor::simulator(circuit.design, circuit.memory))])
     }
 }

@@ -21,6 +21,7 @@ use lutweave_hw::device::Device;
 use lutweave_hw::fit::Fitted;
 use lutweave_hw::rtl::TopPort;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::split::host_ops;
 use lutweave_ir::{Diagnostic, Graph, NodeId, Tensor, text};
 use lutweave_quantize::head::RECORDS;
@@ -406,6 +407,7 @@ impl Made<'_> {
             design: &self.fitted.design,
             stimulus: &Stimulus { frames: frames(samples), ..Stimulus::default() },
             expected: &Trace { frames: frames(&reference.outputs), ..Trace::default() },
+            memory: MemoryTiming::of(self.device),
         };
         let mut files = Vec::new();
         for backend in BACKENDS {

@@ -176,6 +176,11 @@ fn tensors(core: &Graph, frame: Vec<Vec<i32>>) -> Result<Vec<Tensor>, String> {
 /// Simulated cycles after which the observer hears of it, and is asked whether to go on.
 const TOLD_EVERY: u64 = 1 << 14;
 
+/// The WebAssembly simulator of a circuit beside a memory on the board.
+pub fn simulator(design: &Design, memory: MemoryTiming) -> Vec<u8> {
+    lutweave_wasm::emit_with(design, lutweave_wasm::Options { memory, ..lutweave_wasm::Options::default() })
+}
+
 /// The WebAssembly simulator of a core.
 ///
 /// # Errors
@@ -201,15 +206,15 @@ pub fn wasm<'a>(module: &[u8], core: &'a Graph, context: &'a Context<'a>) -> Res
     Ok(Box::new(Circuit { kind: Kind::Wasm, core, context, simulate }))
 }
 
-/// A Verilog simulator of a core, beside a memory that answers in a way of its own or as usual. The Verilog is what the design emits; files of the directory `rtl` that
-/// differ from it are a failure.
+/// A Verilog simulator of a core beside a memory on the board. The Verilog is what the design emits; files of the
+/// directory `rtl` that differ from it are a failure.
 ///
 /// # Errors
 /// If the simulator is not installed or does not take the Verilog.
 pub fn verilog<'a>(
     simulator: lutweave_verilog::Simulator,
     design: &Design,
-    memory: Option<&MemoryTiming>,
+    memory: MemoryTiming,
     rtl: &Path,
     core: &'a Graph,
     context: &'a Context<'a>,
@@ -227,7 +232,6 @@ pub fn verilog<'a>(
     }
     let work: TempDir =
         tempfile::tempdir().map_err(|error| Failure::file(&std::env::temp_dir(), "make a directory", error))?;
-    let memory = memory.copied().unwrap_or_default();
     let options = lutweave_verilog::Options { memory, ..lutweave_verilog::Options::default() };
     let build = lutweave_verilog::Build::with_options(design, simulator, work.path(), &options);
     let build = build.map_err(simulation(kind))?;

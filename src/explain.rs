@@ -1,4 +1,4 @@
-//! Why a layer was built as it was, and what each other setting would have done.
+//! Why a layer was built as it was, and what each other setting would have done; what a circuit is limited by.
 
 use crate::artefact::Build;
 use crate::codesign::record::{Decision, Record};
@@ -8,9 +8,11 @@ use lutweave_codesign::sensitivity::{DISTORTION_ONE, real};
 use lutweave_codesign::{Budgets, DISTORTION, SOLVER_LIMITS, Space};
 use lutweave_hw::cost::Part;
 use lutweave_hw::device::Device;
+use lutweave_hw::fit::{self, Limit, MORE};
 use lutweave_ir::Diagnostic;
 use lutweave_quantize::compress::WeightConfig;
 use lutweave_solve::why_not;
+use serde::Serialize;
 
 /// Why a layer was built as it was.
 pub struct Explanation<'r> {
@@ -22,12 +24,102 @@ pub struct Explanation<'r> {
     pub settings: Vec<(WeightConfig, f64, String)>,
 }
 
+/// What a circuit takes of something that is limited.
+#[derive(Clone, Debug, Serialize)]
+pub struct Use {
+    /// What it is.
+    pub name: &'static str,
+    /// How much is taken.
+    pub used: u64,
+    /// How much may be taken.
+    pub limit: u64,
+    /// The fewest cycles that are not refuted with [`MORE`] percent more of it.
+    pub cycles_with_more: u64,
+}
+
+/// What limits a circuit whose settings were given.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limits {
+    /// Cycles as planned.
+    pub cycles: u64,
+    /// The fewest cycles that are not refuted, see [`fit::Bound`].
+    pub lower_bound: u64,
+    /// What keeps it from fewer cycles.
+    pub binding: Binding,
+    /// Cycles that one more megabyte per second from the memory on the board is worth.
+    pub cycles_per_megabyte_per_second: f64,
+    /// All that is limited.
+    pub limits: Vec<Use>,
+}
+
+/// What keeps a circuit from fewer cycles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Binding {
+    /// So many multipliers were asked for.
+    Asked(u32),
+    /// It fits without the memory on the board, and has as many multipliers as the device at most.
+    Hardware(u64),
+    /// What more of is worth most.
+    Limit(&'static str),
+    /// More of one thing alone is worth nothing.
+    Nothing,
+}
+
+/// What bytes from the memory on the board are called.
+const BYTES: &str = "bytes per frame";
+
+/// What limits a compiled model.
+///
+/// # Errors
+/// If its device is not known, or the plan does not fit the graph.
+pub fn limited(build: &Build) -> Result<Limits, Failure> {
+    let device = crate::device::find(&build.manifest.device)?;
+    let fitted = build.plan.build(&build.split.core, &device)?;
+    let bound = fit::bound(&build.split.core, &device)?;
+    let taken = build.manifest.memory.as_ref().map_or(0, |memory| memory.bytes_per_frame);
+    let cycles = fitted.cycles;
+    let name = |limit: &Limit| limit.part.map_or(BYTES, Part::plural);
+    let limits = bound.limits.iter().map(|limit| Use {
+        name: name(limit),
+        used: limit.part.map_or(taken, |part| fitted.resources[part]),
+        // A frame of more cycles brings more.
+        limit: limit.part.map_or((device.bytes_per_cycle() * cycles as f64) as u64, |_| limit.limit),
+        cycles_with_more: limit.cycles_with_more,
+    });
+    let price = |limit: &Limit| {
+        let more = device.bytes_per_cycle() * device.clock_mhz * MORE as f64 / 100.0;
+        (bound.cycles - limit.cycles_with_more) as f64 / more
+    };
+    let traffic = bound.limits.iter().find(|limit| limit.part.is_none());
+    let binding = match (build.manifest.multipliers, &build.manifest.memory) {
+        (Some(multipliers), _) => Binding::Asked(multipliers),
+        (None, None) if cycles > bound.cycles && fitted.resources.uram == 0 => Binding::Hardware(device.dsp),
+        (None, _) => bound.binding().map_or(Binding::Nothing, |limit| Binding::Limit(name(limit))),
+    };
+    Ok(Limits {
+        cycles,
+        lower_bound: bound.cycles,
+        binding,
+        cycles_per_megabyte_per_second: traffic.map_or(0.0, price),
+        limits: limits.collect(),
+    })
+}
+
+/// Whether settings of a compiled model were chosen.
+pub fn is_chosen(build: &Build) -> bool {
+    build.directory.join(RECORD).exists()
+}
+
+/// The file with what was chosen and why.
+const RECORD: &str = "codesign.json";
+
 /// The record of a compiled model's choice.
 ///
 /// # Errors
 /// If nothing was chosen, or the file is damaged.
 pub fn record(build: &Build) -> Result<Record, Failure> {
-    let path = build.directory.join("codesign.json");
+    let path = build.directory.join(RECORD);
     let bytes = std::fs::read(&path).map_err(|_| {
         Diagnostic::error("not-co-designed", "its settings were given, not chosen")
             .at(build.directory.display().to_string())

@@ -1,5 +1,6 @@
 //! The Pareto front of cycles, resources, bytes and accuracy, each point with a proof.
 
+pub mod bandwidth;
 mod plot;
 
 use crate::artefact::{self, Files};
@@ -18,8 +19,9 @@ use crate::verify::random_samples;
 use lutweave_codesign::deform::is_deformable;
 use lutweave_codesign::sensitivity::real;
 use lutweave_hw::cost::Resources;
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::Diagnostic;
-use plot::Mark;
+use plot::{Mark, Vertical};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Instant;
@@ -169,8 +171,8 @@ fn point(session: &Session, judge: &Judge, answer: &Answer) -> Result<Point, Fai
     let fitted = session.realize(design, &lowered)?;
     let core = &lowered.split.core;
     let samples = random_samples(core, FRAMES);
-    let circuit = executor::wasm(&lutweave_wasm::emit(&fitted.design), core, session.state.context)?
-        .run(&samples, Drive::default())?;
+    let simulator = executor::simulator(&fitted.design, MemoryTiming::of(&session.state.device));
+    let circuit = executor::wasm(&simulator, core, session.state.context)?.run(&samples, Drive::default())?;
     let Judged { value, drop: (drop, drop_standard_error), .. } = judge.judge(&lowered)?;
     let (weight_bytes, sparsity) = summary::weights(core, &fitted.network);
     let predicted = real(design.distortion);
@@ -285,5 +287,7 @@ fn drawing(front: &Front) -> String {
         ),
     };
     let title = format!("{} on {}", front.model, front.device);
-    plot::svg(&title, front.metric, front.float_value, &front.points.iter().map(mark).collect::<Vec<_>>())
+    let reference = Some((front.float_value, "float"));
+    let shown = Vertical { name: front.metric, reference, logarithmic: false };
+    plot::svg(&title, shown, &front.points.iter().map(mark).collect::<Vec<_>>())
 }

@@ -2,7 +2,7 @@
 
 use lutweave_hw::dataflow::{Edge, Sink};
 use lutweave_hw::device::Device;
-use lutweave_hw::elaborate::outside;
+use lutweave_hw::elaborate::{outside, traffic};
 use lutweave_hw::fit::Fitted;
 use lutweave_ir::Graph;
 use serde::{Deserialize, Serialize};
@@ -94,15 +94,13 @@ impl Outside {
                 bytes_per_frame: queue.traffic(core.node(from).ty.count() as u64),
             })
             .collect();
-        let weights: u64 = layers.iter().map(|layer| layer.bytes_per_frame).sum();
-        let waiting: u64 = queues.iter().map(|queue| queue.bytes_per_frame).sum();
         Some(Self {
             file: (!layers.is_empty()).then(|| WEIGHTS.to_owned()),
             beat_bytes: supply.bus.bytes,
             burst: supply.bus.burst,
             bytes: supply.image.len() as u64,
             reserved: supply.bytes(),
-            bytes_per_frame: weights + waiting,
+            bytes_per_frame: traffic(core, &fitted.network),
             layers,
             queues,
         })

@@ -14,6 +14,7 @@ use crate::reshape::variant_name;
 use crate::task::{Samples, Section, Task};
 use lutweave_codesign::deform::{Request, ReshapedLayer, Variant, is_deformable};
 use lutweave_hw::dataflow::KernelNode;
+use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::{Diagnostic, Graph, Tensor};
 use serde::Serialize;
 
@@ -164,7 +165,7 @@ impl Ladder<'_> {
         let inputs = &self.samples.inputs[..SIMULATED_SAMPLES.min(self.samples.inputs.len())];
         let inputs = eval::core_inputs(split, inputs)?;
         let inputs: Vec<Vec<Tensor>> = inputs.iter().cycle().take(SIMULATED_SAMPLES).cloned().collect();
-        let wasm = lutweave_wasm::emit(&fitted.design);
+        let wasm = executor::simulator(&fitted.design, MemoryTiming::of(&folded.device));
         let answer = executor::wasm(&wasm, &split.core, context)?.run(&inputs, Drive::default())?;
         let multipliers = fitted.network.multipliers();
         let circuit =

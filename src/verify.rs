@@ -86,18 +86,19 @@ pub fn executor<'a>(
             let module = build.bytes(SIMULATOR)?;
             let Some(&memory) = memory else { return executor::wasm(&module, core, context) };
             // What was written holds the usual memory.
-            let fitted = build.plan.build(core, &crate::device::find(&build.manifest.device)?)?;
-            if lutweave_wasm::emit(&fitted.design) != module {
+            let device = crate::device::find(&build.manifest.device)?;
+            let fitted = build.plan.build(core, &device)?;
+            if executor::simulator(&fitted.design, MemoryTiming::of(&device)) != module {
                 return Err(executor::changed(&build.directory.join(SIMULATOR)));
             }
-            let options = lutweave_wasm::Options { memory, ..lutweave_wasm::Options::default() };
-            return executor::wasm(&lutweave_wasm::emit_with(&fitted.design, options), core, context);
+            return executor::wasm(&executor::simulator(&fitted.design, memory), core, context);
         }
         Kind::Verilator => lutweave_verilog::Simulator::Verilator,
         Kind::Icarus => lutweave_verilog::Simulator::Icarus,
     };
     let device = crate::device::find(&build.manifest.device)?;
     let fitted = build.plan.build(core, &device)?;
+    let memory = memory.copied().unwrap_or_else(|| MemoryTiming::of(&device));
     executor::verilog(simulator, &fitted.design, memory, &build.directory.join("rtl"), core, context)
 }
 

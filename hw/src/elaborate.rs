@@ -62,6 +62,13 @@ pub fn outside(graph: &Graph, network: &Network) -> Vec<OutsideStage> {
     supplied(graph, network).map(stage).collect()
 }
 
+/// Bytes that go to and come from outside for every frame.
+pub fn traffic(graph: &Graph, network: &Network) -> u64 {
+    let weights: u64 = outside(graph, network).iter().map(|stage| stage.bytes_per_frame).sum();
+    let queues = network.edges.iter().filter_map(|edge| Some((edge, edge.outside_queue()?)));
+    weights + queues.map(|(edge, queue)| queue.traffic(graph.node(edge.from).ty.count() as u64)).sum::<u64>()
+}
+
 /// The window kernels whose weights come from outside, in order.
 fn supplied<'a>(
     graph: &'a Graph,

@@ -1,14 +1,16 @@
 //! The circuit for a device: the fastest whose estimate fits, or that of a given number of multipliers.
 
+mod bound;
 mod outside;
 mod refusal;
 
+pub use bound::{Bound, Limit, MORE, bound};
 pub use refusal::by_node;
 
 use crate::cost::{self, Part, Resources};
 use crate::dataflow::Network;
 use crate::device::Device;
-use crate::elaborate::elaborate;
+use crate::elaborate::{elaborate, traffic};
 use crate::plan::{Choice, Planner, assemble, fewest_multipliers};
 use crate::rtl::Design;
 use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
@@ -40,6 +42,9 @@ pub struct Fitted {
     pub design: Design,
     /// Its estimate.
     pub resources: Resources,
+    /// Cycles from frame to frame, as planned: of the slowest stage, or in which the memory on the board gives what a
+    /// frame takes.
+    pub cycles: u64,
     /// What the user should know about the fit.
     pub warnings: Vec<Diagnostic>,
 }
@@ -112,7 +117,10 @@ fn elaborated(graph: &Graph, device: &Device, network: Network) -> Fitted {
         let message = format!("{excess} of its multipliers exceed the device's {} and go into LUTs", device.dsp);
         warnings.push(Diagnostic::warning("multipliers-in-luts", message).at(&device.name));
     }
-    Fitted { network, design, resources, warnings }
+    let taken = traffic(graph, &network);
+    let supplied = if taken > 0 { (taken as f64 / device.bytes_per_cycle()).ceil() as u64 } else { 0 };
+    let cycles = network.bottleneck().max(supplied);
+    Fitted { network, design, resources, cycles, warnings }
 }
 
 fn warned(mut fitted: Fitted, device: &Device) -> Fitted {

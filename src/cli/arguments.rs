@@ -38,8 +38,10 @@ pub enum Command {
     /// What each step of reshaping deformable convolutions costs and saves, as a table.
     #[command(after_help = "Example:\n  lutweave variants --task task.toml --multipliers 240")]
     Variants(Variants),
-    /// Why a layer of a co-designed circuit was built as it was, and not otherwise.
-    #[command(after_help = "Example:\n  lutweave explain build/auto model/conv2d_2/Conv2D")]
+    /// What limits a circuit; why a layer of a co-designed one was built as it was, and not otherwise.
+    #[command(
+        after_help = "Examples:\n  lutweave explain build/mnist\n  lutweave explain build/auto model/conv2d_2/Conv2D"
+    )]
     Explain(Explain),
     /// Run all executors on the same samples and compare every output element, and cycles.
     #[command(after_help = "Examples:\n  \
@@ -271,6 +273,9 @@ pub struct Explore {
     /// Evaluation samples at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: Option<u32>,
+    /// Instead: cycles for each of these bandwidths of the memory on the board, in megabytes per second.
+    #[arg(long, value_name = "MB/S,...", value_delimiter = ',', value_parser = bandwidth, conflicts_with_all = ["points", "samples"])]
+    pub bandwidth: Vec<f64>,
     /// Directory to write; replaced if it is an earlier result.
     #[arg(short, long, value_name = "DIR", required_unless_present = "stop_after", conflicts_with = "stop_after")]
     pub output: Option<PathBuf>,
@@ -296,13 +301,22 @@ pub struct Variants {
 /// `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// What `compile --weights auto -o` wrote.
+    /// What `compile -o` wrote.
     pub directory: PathBuf,
-    /// A layer: its name or the end of it. Without one, all layers are listed.
+    /// A layer of a circuit whose settings were chosen (`--weights auto`): its name or the end of it. Without one, all are
+    /// listed; of other circuits, what limits them.
     pub layer: Option<String>,
     /// Output format.
     #[command(flatten)]
     pub format: Output,
+}
+
+/// Megabytes per second.
+fn bandwidth(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(bandwidth) if bandwidth > 0.0 && bandwidth.is_finite() => Ok(bandwidth),
+        _ => Err("numbers above 0 are needed".to_owned()),
+    }
 }
 
 /// A share: above 0 (or 0 itself) and at most 1.

@@ -1,4 +1,4 @@
-//! `explore`: the Pareto front of cycles, resources, bytes and accuracy.
+//! `explore`: the Pareto front of cycles, resources, bytes and accuracy; cycles against bandwidth.
 
 use super::arguments::Explore;
 use super::bars::Bars;
@@ -6,6 +6,7 @@ use super::passes;
 use super::render::Ending;
 use super::table::table;
 use lutweave::artefact;
+use lutweave::explore::bandwidth::{Sweep, sweep};
 use lutweave::explore::{Front, explore};
 use lutweave::model::Model;
 use lutweave::observer::Context;
@@ -25,6 +26,17 @@ pub fn command(arguments: &Explore, bars: &Bars) -> Result<(), Ending> {
     artefact::check_front(output)?;
     let context = Context::new(bars);
     let model = Model::load(source.model.as_deref(), source.task.as_deref())?;
+    if !arguments.bandwidth.is_empty() {
+        let sweep = sweep(&model, &options, &arguments.bandwidth, &context)?;
+        sweep.files().write_front(output, &context)?;
+        if arguments.format.json {
+            outln!("{}", json!(sweep));
+        } else {
+            print_sweep(&sweep);
+            outln!("written to {}", output.display());
+        }
+        return Ok(());
+    }
     let limit = arguments.samples.map_or(usize::MAX, |samples| samples as usize);
     let front = explore(&model, &options, arguments.points as usize, limit, &context)?;
     front.files().write_front(output, &context)?;
@@ -43,6 +55,25 @@ pub fn command(arguments: &Explore, bars: &Bars) -> Result<(), Ending> {
         }
     }
     Ok(())
+}
+
+fn print_sweep(sweep: &Sweep) {
+    let headings = ["MB/s", "cycles", "planned", "refuted below", "gap", "bytes per frame", "mult", "LUT", "BRAM"];
+    let mut rows = table(&headings, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    for point in &sweep.points {
+        rows.add_row([
+            point.megabytes_per_second.to_string(),
+            point.cycles_per_inference.to_string(),
+            point.planned_cycles.to_string(),
+            point.lower_bound.to_string(),
+            format!("{:.1} %", 100.0 * point.gap),
+            point.bytes_per_frame.to_string(),
+            point.multipliers.to_string(),
+            point.resources.lut.to_string(),
+            point.resources.bram.to_string(),
+        ]);
+    }
+    outln!("{rows}");
 }
 
 fn print(front: &Front) {

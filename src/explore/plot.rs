@@ -1,4 +1,4 @@
-//! The Pareto front as an SVG drawing: cycles against accuracy, with what is proven of each point.
+//! Circuits as an SVG drawing: cycles against another number, with what is proven of each point.
 
 use crate::report::escape;
 use std::fmt::Write;
@@ -10,9 +10,9 @@ pub struct Mark {
     pub cycles: u64,
     /// Cycles below which nothing within the same budgets can go.
     pub bound: u64,
-    /// The metric, in the direction of the axis.
+    /// The other number, in the direction of the axis.
     pub value: f64,
-    /// No other point is both faster and more accurate.
+    /// It is on the line that is drawn.
     pub on_front: bool,
     /// What the pointer shows.
     pub label: String,
@@ -25,10 +25,22 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 58.0;
 
-/// Draws marks. `metric` names the vertical axis, `reference` is the float model's value.
-pub fn svg(title: &str, metric: &str, reference: f64, marks: &[Mark]) -> String {
+/// The vertical axis.
+#[derive(Clone, Copy, Debug)]
+pub struct Vertical<'a> {
+    /// What it shows.
+    pub name: &'a str,
+    /// A line across, with its name.
+    pub reference: Option<(f64, &'a str)>,
+    /// Its logarithm is shown.
+    pub logarithmic: bool,
+}
+
+/// Draws marks.
+pub fn svg(title: &str, shown: Vertical, marks: &[Mark]) -> String {
     let horizontal = Axis::logarithmic(marks.iter().flat_map(|mark| [mark.bound as f64, mark.cycles as f64]));
-    let vertical = Axis::linear(marks.iter().map(|mark| mark.value).chain([reference]));
+    let values = marks.iter().map(|mark| mark.value).chain(shown.reference.map(|(value, _)| value));
+    let vertical = if shown.logarithmic { Axis::logarithmic(values) } else { Axis::linear(values) };
     let x = |cycles: f64| LEFT + horizontal.place(cycles) * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - vertical.place(value) * (HEIGHT - TOP - BOTTOM);
     let mut svg = format!(
@@ -72,16 +84,19 @@ pub fn svg(title: &str, metric: &str, reference: f64, marks: &[Mark]) -> String 
          <text class=\"axis\" text-anchor=\"middle\" transform=\"translate(18 {middle}) rotate(-90)\">{}</text>",
         (WIDTH - LEFT - RIGHT) / 2.0 + LEFT,
         HEIGHT - 16.0,
-        escape(metric)
+        escape(shown.name)
     );
-    let at = y(reference);
-    let _ = writeln!(
-        svg,
-        "<line class=\"float\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{}\" y2=\"{at:.1}\"/>\n<text class=\"tick\" text-anchor=\"end\" x=\"{}\" y=\"{:.1}\">float</text>",
-        WIDTH - RIGHT,
-        WIDTH - RIGHT,
-        at - 5.0
-    );
+    if let Some((reference, name)) = shown.reference {
+        let at = y(reference);
+        let _ = writeln!(
+            svg,
+            "<line class=\"float\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{}\" y2=\"{at:.1}\"/>\n<text class=\"tick\" text-anchor=\"end\" x=\"{}\" y=\"{:.1}\">{}</text>",
+            WIDTH - RIGHT,
+            WIDTH - RIGHT,
+            at - 5.0,
+            escape(name)
+        );
+    }
     let mut front: Vec<&Mark> = marks.iter().filter(|mark| mark.on_front).collect();
     front.sort_by(|a, b| a.cycles.cmp(&b.cycles).then(a.value.total_cmp(&b.value)));
     let path: Vec<String> =
@@ -152,6 +167,9 @@ impl Axis {
     }
 
     fn show(&self, value: f64) -> String {
+        if self.logarithmic {
+            return thousands(value);
+        }
         let decimals = (-self.step().log10().floor()).clamp(0.0, 6.0) as usize;
         format!("{value:.decimals$}")
     }
@@ -187,7 +205,8 @@ mod tests {
     #[test]
     fn every_mark_lies_inside_the_frame() {
         let marks = [mark(1_000, 0.5), mark(49_152, 0.93), mark(98_304, 0.935)];
-        let drawing = svg("a & b", "top1", 0.94, &marks);
+        let drawing =
+            svg("a & b", Vertical { name: "top1", reference: Some((0.94, "float")), logarithmic: false }, &marks);
         let positions: Vec<(f64, f64)> = drawing
             .lines()
             .filter_map(|line| {
@@ -207,7 +226,8 @@ mod tests {
     #[test]
     fn one_mark_and_none_can_be_drawn() {
         for marks in [vec![], vec![mark(7, 0.0)]] {
-            let drawing = svg("t", "mse", 0.0, &marks);
+            let shown = Vertical { name: "mse", reference: None, logarithmic: true };
+            let drawing = svg("t", shown, &marks);
             assert!(["NaN", "\"inf", "\"-inf", ">inf"].iter().all(|text| !drawing.contains(text)), "{drawing}");
         }
     }

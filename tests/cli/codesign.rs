@@ -118,7 +118,7 @@ fn contradicting_or_senseless_wishes_are_refused() {
     refused(&["explore", &model, "-o", &target], 2, "needs a task");
     assert!(!Path::new(&target).exists(), "nothing is written");
     assert_eq!(run(&["compile", "mnist", "--no-verify", "-o", &target]).code, Some(0));
-    refused(&["explain", &target], 1, "given, not chosen");
+    refused(&["explain", &target, "conv"], 1, "given, not chosen");
     refused(&["explore", "mnist", "-o", &target], 1, "not of an earlier run");
 }
 

@@ -66,6 +66,61 @@ fn weights_come_from_a_memory_on_the_board() {
     refused(&["verify", mnist(), "--memory", "slow"], 2, "--memory");
 }
 
+#[test]
+fn what_limits_a_circuit_is_explained() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let path = |name: &str| text(&folder.path().join(name));
+    write(&folder.path().join("tiny.toml"), BESIDE_A_MEMORY);
+    let compiled = json(&["compile", "mnist", "--device", &path("tiny.toml"), "--no-verify", "-o", &path("out")]);
+    let answer = json(&["explain", &path("out")]);
+    let number = |value: &Value| value.as_u64().expect("a number");
+    assert!(number(&answer["lower_bound"]) <= number(&answer["cycles"]), "{answer}");
+    assert!(number(&answer["cycles"]) <= number(&compiled["cycles_per_inference"]), "{answer}");
+    let limits = answer["limits"].as_array().expect("a list");
+    let named = |name: &str| limits.iter().find(|limit| limit["name"] == name).expect("it is limited");
+    assert_eq!(named("bytes per frame")["used"], compiled["outside"]["bytes_per_frame"]);
+    for limit in limits {
+        assert!(number(&limit["used"]) <= number(&limit["limit"]), "{limit}");
+        assert!(number(&limit["cycles_with_more"]) <= number(&answer["lower_bound"]), "{limit}");
+    }
+    // What binds is worth most; where nothing does, nothing is worth anything.
+    let least = limits.iter().map(|limit| number(&limit["cycles_with_more"])).min().expect("there are limits");
+    match answer["binding"]["limit"].as_str() {
+        Some(binding) => assert_eq!(number(&named(binding)["cycles_with_more"]), least),
+        None => assert_eq!((&answer["binding"], number(&answer["lower_bound"])), (&"nothing".into(), least)),
+    }
+
+    assert_eq!(json(&["explain", mnist()])["binding"]["hardware"], 156);
+    let target = path("asked");
+    json(&["compile", "mnist", "--multipliers", "20", "--no-verify", "-o", &target]);
+    assert_eq!(json(&["explain", &target])["binding"]["asked"], 20);
+}
+
+#[test]
+fn cycles_fall_as_the_bandwidth_rises() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let path = |name: &str| text(&folder.path().join(name));
+    write(&folder.path().join("tiny.toml"), BESIDE_A_MEMORY);
+    let sweep = ["explore", "mnist", "--device", &path("tiny.toml"), "--bandwidth", "40,0.5,400", "-o", &path("front")];
+    let front = json(&sweep);
+    let points = front["points"].as_array().expect("a list");
+    let numbers = |key: &str| points.iter().map(|point| point[key].as_f64().expect("a number")).collect::<Vec<_>>();
+    assert_eq!(numbers("megabytes_per_second"), [0.5, 40.0, 400.0]);
+    let (cycles, planned, bounds) =
+        (numbers("cycles_per_inference"), numbers("planned_cycles"), numbers("lower_bound"));
+    assert!(cycles.is_sorted_by(|a, b| a >= b) && planned.is_sorted_by(|a, b| a >= b), "{front}");
+    assert!(cycles[0] > cycles[2], "{front}");
+    for ((cycles, planned), bound) in cycles.iter().zip(&planned).zip(&bounds) {
+        assert!(bound <= planned && *cycles <= 1.02 * planned + 64.0, "{front}");
+    }
+    let drawing = std::fs::read_to_string(folder.path().join("front/front.svg")).expect("it is drawn");
+    assert_eq!(drawing.matches("<circle").count(), 3);
+
+    refused(&["explore", "mnist", "--bandwidth", "0", "-o", &path("no")], 2, "above 0");
+    let without = ["explore", "mnist", "--device", "ice40up5k", "--bandwidth", "10", "-o", &path("no")];
+    refused(&without, 1, "no memory that is known");
+}
+
 /// A layer whose channels are scaled by a function of their means over the image: it waits for a whole frame.
 fn gated_model() -> Vec<u8> {
     let mut random = SplitMix64::new(7);

@@ -69,15 +69,7 @@ impl Effects {
             }
             Statement::Issue { engine, step } => {
                 self.reads.insert(State::Engine(*engine));
-                let exprs = [
-                    &step.ring,
-                    &step.row,
-                    &step.column,
-                    &step.group,
-                    &step.tap,
-                    &step.address,
-                    &step.last,
-                ];
+                let exprs = [&step.ring, &step.row, &step.column, &step.group, &step.tap, &step.address, &step.last];
                 for expr in exprs {
                     self.read(module, expr);
                 }

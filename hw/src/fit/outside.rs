@@ -14,7 +14,7 @@ use crate::elaborate::lane_type;
 use crate::kernel::Kernel;
 use crate::plan::{Choice, Planner, Stages, Way, assemble, conversion_through, lanes_between, network};
 use lutweave_ir::{Diagnostics, Graph, NodeId};
-use lutweave_solve::{Alternative, Budget, Edge, Limits, Problem, Stage, minimise_cycles};
+use lutweave_solve::{Alternative, Budget, Edge, Limits, Outcome, Problem, Stage, minimise_cycles};
 use std::collections::BTreeMap;
 
 /// From so many elements on queues wait outside: none, few, then more.
@@ -27,16 +27,29 @@ const LARGE_FROM: [Option<u32>; 2] = [None, Some(5_000)];
 const FOLDINGS: usize = 8;
 
 /// Times that ways are chosen anew because of what is between them.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 
 /// How much more cycles a circuit may take than one that was not found.
 const PRECISION: f64 = 1.02;
 
+/// How often a circuit may be slower by that than its slowest stage: the memory on the board then limits it.
+const SLOWER: i32 = 300;
+
 /// How hard the choice is searched.
 const SEARCH: Limits = Limits { nodes: 80, total_nodes: 80, secondary: Some(TRAFFIC), report: false };
 
-/// Place of the memory outside among what is limited: behind the kinds of parts.
-const TRAFFIC: usize = Part::ALL.len();
+/// Place of bytes per frame among what is limited: behind the kinds of parts.
+pub(super) const TRAFFIC: usize = Part::ALL.len();
+
+/// An amount of each kind of part, and of bytes per frame.
+pub(super) type Amounts = [u64; TRAFFIC + 1];
+
+/// What a circuit of so many cycles may take.
+pub(super) fn available(device: &Device, cycles: u64) -> Amounts {
+    let mut amounts = [(device.bytes_per_cycle() * cycles as f64) as u64; TRAFFIC + 1];
+    amounts[..TRAFFIC].copy_from_slice(&Part::ALL.map(|part| limits(device)[part]));
+    amounts
+}
 
 /// The fastest circuit that fits, as far as is found; `None` if none is.
 pub(super) fn fit(planner: &Planner, graph: &Graph, device: &Device) -> Result<Option<Fitted>, Diagnostics> {
@@ -45,7 +58,7 @@ pub(super) fn fit(planner: &Planner, graph: &Graph, device: &Device) -> Result<O
     let devices: Vec<Device> = large.map(|from| device.with_large_from(from)).collect();
     let search = Search { graph, kernels: &kernels, planner };
     let mut stages = Stages::new(planner, graph, device);
-    let cycles = planner.cycles();
+    let cycles = counts(planner, device);
     // Nothing is faster than the multipliers allow.
     let first = cycles
         .partition_point(|&cycles| planner.fewest_multipliers(cycles).is_none_or(|fewest| fewest > 2 * device.dsp));
@@ -60,7 +73,7 @@ pub(super) fn fit(planner: &Planner, graph: &Graph, device: &Device) -> Result<O
         let at = cycles.partition_point(|&all| (all as f64) < wanted).clamp(low, high - 1);
         match search.at(&mut stages, &devices, cycles[at])? {
             Some(fitted) => {
-                high = cycles.partition_point(|&all| all < fitted.network.bottleneck()).min(at);
+                high = cycles.partition_point(|&all| all < fitted.cycles).min(at);
                 best = Some(fitted);
             }
             None => {
@@ -68,7 +81,7 @@ pub(super) fn fit(planner: &Planner, graph: &Graph, device: &Device) -> Result<O
                 step *= 1.3;
             }
         }
-        let found = best.as_ref().map(|fitted| fitted.network.bottleneck() as f64);
+        let found = best.as_ref().map(|fitted| fitted.cycles as f64);
         if found.zip(cycles.get(low)).is_some_and(|(found, &next)| found <= PRECISION * next as f64) {
             break;
         }
@@ -76,11 +89,26 @@ pub(super) fn fit(planner: &Planner, graph: &Graph, device: &Device) -> Result<O
     Ok(best)
 }
 
+/// Cycles that a circuit may take, the fewest first: those of the stages, and more in which a memory on the board gives
+/// more.
+pub(super) fn counts(planner: &Planner, device: &Device) -> Vec<u64> {
+    let mut counts = planner.cycles();
+    let slowest = counts.last().map_or(0.0, |&slowest| slowest as f64);
+    if device.memory.is_some() {
+        counts.extend((1..=SLOWER).map(|times| (slowest * f64::powi(PRECISION, times)).ceil() as u64));
+        counts.dedup();
+    }
+    counts
+}
+
 /// A graph whose stages are to find their ways.
-struct Search<'a> {
-    graph: &'a Graph,
-    kernels: &'a [(NodeId, Kernel)],
-    planner: &'a Planner<'a>,
+pub(super) struct Search<'a> {
+    /// Integers, as it is built.
+    pub graph: &'a Graph,
+    /// What its nodes are to the hardware.
+    pub kernels: &'a [(NodeId, Kernel)],
+    /// Its foldings.
+    pub planner: &'a Planner<'a>,
 }
 
 impl Search<'_> {
@@ -107,47 +135,50 @@ impl Search<'_> {
     /// The circuit of one way for each stage; `None` if none is found that fits.
     fn placed(&self, device: &Device, ways: &[(NodeId, Vec<Way>)], cycles: u64) -> Result<Option<Fitted>, Diagnostics> {
         let parts = limits(device);
-        let available = (device.bytes_per_cycle() * cycles as f64) as u64;
-        let mut choices: BTreeMap<NodeId, Choice> = ways.iter().map(|(node, ways)| (*node, ways[0].choice)).collect();
-        let mut now = self.between(device, &choices, cycles);
-        // What the whole circuit takes beyond its parts.
-        let mut more = Resources::default();
+        let available = available(device, cycles);
+        // What is kept for all but the stages and their converters: as much as any circuit so far wanted.
+        let mut reserved = Amounts::default();
         for _ in 0..ROUNDS {
-            let mut left = [0; TRAFFIC + 1];
-            let fixed = Part::ALL.map(|part| (parts[part], now.fixed[part] + more[part]));
-            for (left, (limit, taken)) in left.iter_mut().zip(fixed.into_iter().chain([(available, now.queues)])) {
-                let Some(rest) = u64::checked_sub(limit, taken) else { return Ok(None) };
+            let mut left = available;
+            for (left, reserved) in left.iter_mut().zip(reserved) {
+                let Some(rest) = left.checked_sub(reserved) else { return Ok(None) };
                 *left = rest;
             }
             let Some(taken) = self.solved(device, ways, left, cycles) else { return Ok(None) };
             let taken = || ways.iter().zip(&taken).map(|((node, ways), &way)| (*node, ways[way]));
-            choices = taken().map(|(node, way)| (node, way.choice)).collect();
-            let mut total: Resources = more;
-            choices.values().for_each(|choice| total += choice.resources);
-            now = self.between(device, &choices, cycles);
-            total += now.fixed;
-            total += now.converters;
+            let choices: BTreeMap<NodeId, Choice> = taken().map(|(node, way)| (node, way.choice)).collect();
+            let mut stages = Resources::default();
+            choices.values().for_each(|choice| stages += choice.resources);
+            let Between { mut fixed, converters, queues } = self.between(device, &choices, cycles);
+            stages += converters;
+            let mut total = stages;
+            total += fixed;
             let traffic: u64 = taken().map(|(_, way)| way.traffic).sum();
-            if !total.fits(&parts) || traffic + now.queues > available {
-                continue;
+            if total.fits(&parts) && traffic + queues <= available[TRAFFIC] {
+                let fitted = elaborated(self.graph, device, assemble(self.graph, &choices, device)?);
+                if fitted.resources.fits(&parts) {
+                    return Ok(Some(fitted));
+                }
+                fixed = Resources::of_each(|part| fitted.resources[part].saturating_sub(stages[part]));
             }
-            let fitted = elaborated(self.graph, device, assemble(self.graph, &choices, device)?);
-            if fitted.resources.fits(&parts) {
-                return Ok(Some(fitted));
-            }
-            more += Resources::of_each(|part| fitted.resources[part].saturating_sub(total[part]));
+            let wanted = Part::ALL.map(|part| fixed[part]).into_iter().chain([queues]);
+            reserved.iter_mut().zip(wanted).for_each(|(reserved, wanted)| *reserved = wanted.max(*reserved));
         }
         Ok(None)
     }
 
     /// One way for each stage within what is left of each limit, converters between them included.
-    fn solved(
-        &self,
-        device: &Device,
-        ways: &[(NodeId, Vec<Way>)],
-        left: [u64; TRAFFIC + 1],
-        cycles: u64,
-    ) -> Option<Vec<usize>> {
+    fn solved(&self, device: &Device, ways: &[(NodeId, Vec<Way>)], left: Amounts, cycles: u64) -> Option<Vec<usize>> {
+        let outcome = self.decided(device, ways, left, cycles);
+        outcome.solution().map(|solution| solution.selection.clone())
+    }
+
+    /// Whether it is proven that no choice of ways stays within limits.
+    pub fn refutes(&self, device: &Device, ways: &[(NodeId, Vec<Way>)], left: Amounts, cycles: u64) -> bool {
+        matches!(self.decided(device, ways, left, cycles), Outcome::Infeasible { .. })
+    }
+
+    fn decided(&self, device: &Device, ways: &[(NodeId, Vec<Way>)], left: Amounts, cycles: u64) -> Outcome {
         let uses = |resources: &Resources, traffic: u64| -> Vec<u64> {
             Part::ALL.map(|part| resources[part]).into_iter().chain([traffic]).collect()
         };
@@ -183,8 +214,7 @@ impl Search<'_> {
         let budget = |(name, limit): (&str, u64)| Budget { name: name.to_owned(), limit };
         let names = Part::ALL.iter().map(|part| part.plural()).chain(["bytes"]);
         let problem = Problem { stages, edges, budgets: names.zip(left).map(budget).collect() };
-        let outcome = minimise_cycles(&problem, &SEARCH).expect("invariant: the problem is well formed");
-        outcome.solution().map(|solution| solution.selection.clone())
+        minimise_cycles(&problem, &SEARCH).expect("invariant: the problem is well formed")
     }
 
     /// What is between the stages of some choices (without what reads and writes the memory outside).

@@ -46,11 +46,23 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Every node that has no hardware.
     pub fn new(graph: &'a Graph, device: &'a Device) -> Result<Self, Diagnostics> {
+        Self::of(graph, device, Styles::Usual)
+    }
+
+    /// With every style of multipliers and memories, those in logic too.
+    ///
+    /// # Errors
+    /// As [`Planner::new`].
+    pub(crate) fn of_all_styles(graph: &'a Graph, device: &'a Device) -> Result<Self, Diagnostics> {
+        Self::of(graph, device, Styles::All)
+    }
+
+    fn of(graph: &'a Graph, device: &'a Device, styles: Styles) -> Result<Self, Diagnostics> {
         let stages = kernels(graph)?
             .into_iter()
             .map(|(node, kernel)| {
                 let form = form_of(graph, node, &kernel);
-                let table = priced(graph, node, &kernel, &form, device, Styles::Usual);
+                let table = priced(graph, node, &kernel, &form, device, styles);
                 Candidates { node, kernel, form, table }
             })
             .collect();

@@ -1,6 +1,7 @@
 //! A memory outside the chip, for simulation: one module for the simulator and for the Verilog test bench.
 
 use super::Supply;
+use crate::device::Device;
 use crate::rtl::build::{self, Builder, Level, add_modulo, advance, branch, set, when};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mul, not, or, sub};
 use crate::rtl::{Channel, Design, Endpoint, MemoryId, Module, ModuleId, SignalId, Statement, Ty};
@@ -32,6 +33,19 @@ impl MemoryTiming {
     /// A memory that is far away and shared with others.
     pub const SLOW: Self =
         Self { latency: 120, jitter_bits: 6, seed: 0x2F6B, refresh_every: 1950, refresh: 90, outstanding: 8 };
+
+    /// The memory on a device's board: as fast, but where it gives less than its port carries, it pauses.
+    pub fn of(device: &Device) -> Self {
+        /// Cycles in which it gives beats, and then pauses.
+        const PERIOD: u32 = 256;
+        let Some(memory) = &device.memory else { return Self::FAST };
+        let beats_per_cycle = memory.megabytes_per_second / (f64::from(memory.beat_bytes) * device.clock_mhz);
+        if beats_per_cycle >= 1.0 {
+            return Self::FAST;
+        }
+        let given = (beats_per_cycle * f64::from(PERIOD)).floor().max(1.0) as u32;
+        Self { refresh_every: PERIOD, refresh: PERIOD - given, ..Self::FAST }
+    }
 
     /// What the text of a TOML file describes.
     ///

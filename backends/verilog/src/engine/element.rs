@@ -104,14 +104,10 @@ fn described(engine: &Engine, result: Ty) -> (String, String) {
             };
             (
                 format!("dot_{terms}_{term}_i{weight_bits}{pattern}{suffix}"),
-                format!(
-                    "dot product of {terms} elements of {term}{picked} with {weight_bits}-bit weights{how}"
-                ),
+                format!("dot product of {terms} elements of {term}{picked} with {weight_bits}-bit weights{how}"),
             )
         }
-        (None, Reduce::Max) => {
-            (format!("max_{terms}_{term}"), format!("largest of {terms} elements of {term}"))
-        }
+        (None, Reduce::Max) => (format!("max_{terms}_{term}"), format!("largest of {terms} elements of {term}")),
         (None, _) => (format!("sum_{terms}_{term}"), format!("sum of {terms} elements of {term}")),
     };
     let (suffix, steps) = if engine.steps > 1 { ("", ", over several steps") } else { ("_once", "") };

@@ -184,6 +184,8 @@ pub struct Options {
     pub method: Option<Method>,
     /// Pick and rank a detector's peaks on the chip, as the task says; the same boxes.
     pub head: bool,
+    /// Load weights from outside the chip instead of keeping them in block RAM, unless the circuit is slower so.
+    pub load_weights: bool,
     /// Clock in MHz for the time figures; by default the device's.
     pub clock: Option<f64>,
     /// Skip the comparison of executors and the accuracy.
@@ -212,6 +214,7 @@ impl Default for Options {
             pattern: None,
             method: None,
             head: false,
+            load_weights: false,
             clock: None,
             no_verify: false,
             strict: false,
@@ -253,6 +256,7 @@ impl Options {
             // What the circuit may take, and how much a choice may cost: asked of measurements.
             device: neutral.device,
             multipliers: None,
+            load_weights: false,
             max_drop: None,
             // The samples themselves are a part of the key.
             calibration: None,
@@ -312,6 +316,12 @@ impl Options {
             return refuse(
                 "--method says how layers' shares of single weights are chosen, and whole channels are pruned",
                 "leave --method out, or choose --pattern free",
+            );
+        }
+        if self.load_weights && (self.multipliers.is_some() || self.width() == Weights::Auto) {
+            return refuse(
+                "--load-weights makes a choice of its own, and --multipliers and --weights auto make others",
+                "leave one of them out",
             );
         }
         if self.no_verify && self.strict {

@@ -1,5 +1,6 @@
 //! Weights that come from a memory on the board, and queues that wait there.
 
+use lutweave_hw::block::window::Port;
 use lutweave_hw::dataflow::{Edge, Sink};
 use lutweave_hw::device::Device;
 use lutweave_hw::elaborate::{outside, traffic};
@@ -13,10 +14,13 @@ pub const WEIGHTS: &str = "weights.bin";
 /// What a circuit takes from the memory on the board.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outside {
-    /// The file that has to lie in that memory, from the address on that `memory_base` says; `None` if all weights are
-    /// on the chip.
+    /// The file that has to lie in that memory, from the address on that `memory_base` says, or that the stream brings;
+    /// `None` if all weights are on the chip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// Who brings it: the circuit reads a memory, or a stream brings all of it once after each reset.
+    #[serde(default, skip_serializing_if = "Port::is_memory")]
+    pub port: Port,
     /// Bytes of a beat.
     pub beat_bytes: u32,
     /// Beats of a burst.
@@ -96,6 +100,7 @@ impl Outside {
             .collect();
         Some(Self {
             file: (!layers.is_empty()).then(|| WEIGHTS.to_owned()),
+            port: supply.bus.port,
             beat_bytes: supply.bus.bytes,
             burst: supply.bus.burst,
             bytes: supply.image.len() as u64,
@@ -123,7 +128,11 @@ impl Outside {
                 self.bytes_per_frame
             ));
         }
-        parts.extend(count(loaded, "once after each reset, weights of layers:"));
+        let when = match self.port {
+            Port::Memory => "once after each reset, weights of layers:",
+            Port::Stream => "as a stream once after each reset, weights of layers:",
+        };
+        parts.extend(count(loaded, when));
         parts.join("; ")
     }
 }

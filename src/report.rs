@@ -127,7 +127,7 @@ pub fn figures(summary: &Summary, device: &Device) -> Vec<(&'static str, String)
         ("on the host", if summary.host_ops.is_empty() { "nothing".to_owned() } else { summary.host_ops.join(", ") }),
     ];
     if let Some(outside) = &summary.outside {
-        figures.push(("from memory", outside.line(device, summary.cycles_per_inference)));
+        figures.push(("from outside", outside.line(device, summary.cycles_per_inference)));
     }
     figures.extend(summary.faster.map(|faster| ("could be faster", faster.text())));
     if let Some(reshaping) = &summary.deform {

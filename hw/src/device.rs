@@ -56,7 +56,7 @@ pub struct ExternalMemory {
 impl ExternalMemory {
     /// How bursts go and come.
     pub fn bus(&self) -> Bus {
-        Bus { bytes: self.beat_bytes, burst: self.burst }
+        Bus::memory(self.beat_bytes, self.burst)
     }
 }
 
@@ -153,6 +153,15 @@ impl Device {
         self.memory.as_ref().map_or(0.0, |memory| {
             memory.derating * f64::from(memory.beat_bytes).min(memory.megabytes_per_second / self.clock_mhz)
         })
+    }
+
+    /// How weights come from outside: from the memory on the board, or as a stream where there is a large RAM that has
+    /// to be loaded.
+    pub fn bus(&self) -> Option<Bus> {
+        /// Bytes of a beat of that stream.
+        const BEAT: u32 = 4;
+        let memory = self.memory.as_ref().map(ExternalMemory::bus);
+        memory.or((self.uram > 0).then(|| Bus::stream(BEAT)))
     }
 
     /// What there is of each kind of part.

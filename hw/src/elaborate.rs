@@ -145,13 +145,15 @@ impl Elaboration<'_> {
         let (sinks, queues): (Vec<Sink>, Vec<OutsideQueue>) =
             edges.filter_map(|edge| Some((edge.to, edge.outside_queue()?))).unzip();
         let Some(supply) = Supply::new(&stages, &queues) else { return };
-        let name = self.unique("memory_reader");
+        let name = self.unique(if supply.is_stream() { "loader" } else { "memory_reader" });
         let reader = self.add(supply.reader(&name), MEMORY_PORT);
         self.channel(&name, Stream { from: Endpoint::Supply(READ), ty: supply.beat() }, Endpoint::Port(reader, 0));
-        let numbers = Stream { from: Endpoint::Port(reader, 0), ty: supply.number() };
-        self.channel("memory", numbers, Endpoint::Supply(READ));
+        if !supply.is_stream() {
+            let numbers = Stream { from: Endpoint::Port(reader, 0), ty: supply.number() };
+            self.channel("memory", numbers, Endpoint::Supply(READ));
+        }
         let (mut told, mut nodes, mut sinks) = (0, nodes.into_iter(), (0..).zip(sinks));
-        for (port, client) in (1..).zip(&supply.clients) {
+        for (port, client) in (u32::from(!supply.is_stream())..).zip(&supply.clients) {
             let stream = Stream { from: Endpoint::Port(reader, port), ty: supply.beat() };
             let says = client.per_beat.map(|_| {
                 told += 1;

@@ -46,7 +46,7 @@ pub struct Family {
     pub attributes: Attributes,
 }
 
-/// A large RAM: one port writes and one reads, at one clock; without contents at the start.
+/// A large RAM: one port writes and one reads, at one clock, or one does both; without contents at the start.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LargeRam {
@@ -58,6 +58,9 @@ pub struct LargeRam {
     pub depth: u64,
     /// Bits that are written alone: narrow words lie side by side.
     pub byte: u64,
+    /// One port writes or reads: it holds weights that are loaded once, and nothing else.
+    #[serde(default)]
+    pub single_port: bool,
 }
 
 /// A shape of RAM in look-up tables.
@@ -115,8 +118,14 @@ const REGISTER_BITS: u64 = 96;
 
 impl Family {
     /// Where a RAM of so many bits per word and so many words lives: in the large RAM from so many thousandths of a
-    /// block RAM on that it frees per large RAM.
+    /// block RAM on that it frees per large RAM, if that can be written and read at once.
     pub fn ram_style(&self, width: u64, depth: u64, large_from: Option<u32>) -> MemoryStyle {
+        let single = self.large_ram.as_ref().is_some_and(|large| large.single_port);
+        self.loaded_style(width, depth, large_from.filter(|_| !single))
+    }
+
+    /// Where a RAM lives that is written only before it is read; as [`Family::ram_style`].
+    pub fn loaded_style(&self, width: u64, depth: u64, large_from: Option<u32>) -> MemoryStyle {
         match MemoryStyle::usual(width, depth) {
             MemoryStyle::Block if self.prefers_large(width, depth, large_from) => MemoryStyle::Large,
             MemoryStyle::Distributed if self.lut_ram.is_empty() => {

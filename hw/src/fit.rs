@@ -18,14 +18,16 @@ use refusal::{overflow, remedy};
 use std::collections::BTreeMap;
 
 /// Share of the LUTs, flip-flops and multipliers that a fitted design may take; the rest is for
-/// routing and for the error of the estimate. Block RAMs are counted, and may all be taken.
+/// routing and for the error of the estimate. Block RAMs are counted, and may all be taken; of multipliers, which are
+/// counted too, a begun one is taken.
 pub const HEADROOM: f64 = 0.9;
 
 /// What a fitted design may take of a device.
 pub fn limits(device: &Device) -> Resources {
     let parts = device.parts();
     Resources::of_each(|part| match part {
-        Part::Lut | Part::Ff | Part::Dsp => (parts[part] as f64 * HEADROOM) as u64,
+        Part::Lut | Part::Ff => (parts[part] as f64 * HEADROOM) as u64,
+        Part::Dsp => (parts[part] as f64 * HEADROOM).ceil() as u64,
         Part::Bram | Part::Uram => parts[part],
     })
 }
@@ -70,7 +72,7 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     let fewest = fewest_multipliers(graph).max(1);
     let smallest = build(fewest)?;
     if smallest.resources.share(device) > 1.0 {
-        if let Some(fitted) = outside::fit(&planner, graph, device)? {
+        if let Some(fitted) = outside::fit(&planner, graph, device, false)? {
             return Ok(fitted);
         }
         let help = remedy(graph, device, &smallest);
@@ -91,6 +93,19 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     Ok(best)
 }
 
+/// As [`fit`] without a number of multipliers, but without weights in block RAM, also where the circuit fits with them: if
+/// it is not slower so.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_loaded(graph: &Graph, device: &Device) -> Result<Fitted, Diagnostics> {
+    let Some(loaded) = outside::fit(&Planner::of_all_styles(graph, device)?, graph, device, true)? else {
+        return fit(graph, device, None);
+    };
+    let resident = fit(graph, device, None)?;
+    Ok(if loaded.cycles <= resident.cycles { loaded } else { resident })
+}
+
 /// The circuit of the fewest multipliers, whether or not the device is full.
 fn smallest(graph: &Graph, device: &Device) -> Result<Fitted, Diagnostics> {
     let network = Planner::new(graph, device)?.plan(fewest_multipliers(graph).max(1))?;
@@ -107,11 +122,9 @@ pub fn realize(graph: &Graph, device: &Device, choices: &BTreeMap<NodeId, Choice
 
 fn elaborated(graph: &Graph, device: &Device, network: Network) -> Fitted {
     let design = elaborate(graph, &network);
-    let mut resources = cost::estimate(&design, device);
-    // What the plan could not move into logic, synthesis will.
+    let resources = cost::estimate(&design, device);
     let excess = resources.dsp.saturating_sub(device.dsp);
-    resources.dsp -= excess;
-    resources.lut += excess * LUTS_PER_MULTIPLIER;
+    let resources = spilled(resources, device);
     let mut warnings = Vec::new();
     if excess > 0 {
         let message = format!("{excess} of its multipliers exceed the device's {} and go into LUTs", device.dsp);
@@ -121,6 +134,14 @@ fn elaborated(graph: &Graph, device: &Device, network: Network) -> Fitted {
     let supplied = if taken > 0 { (taken as f64 / device.bytes_per_cycle()).ceil() as u64 } else { 0 };
     let cycles = network.bottleneck().max(supplied);
     Fitted { network, design, resources, cycles, warnings }
+}
+
+/// Multipliers that a device does not have are in logic: what the plan could not move there, synthesis will.
+fn spilled(mut resources: Resources, device: &Device) -> Resources {
+    let excess = resources.dsp.saturating_sub(device.dsp);
+    resources.dsp -= excess;
+    resources.lut += excess * LUTS_PER_MULTIPLIER;
+    resources
 }
 
 fn warned(mut fitted: Fitted, device: &Device) -> Fitted {

@@ -303,6 +303,9 @@ impl Kernel {
         };
         match source {
             _ if pattern.is_some() => Err("weights in a pattern are not loaded".to_owned()),
+            WeightSource::Streamed { .. } if !bus.port.is_memory() => {
+                Err("weights that a stream brings once cannot come again".to_owned())
+            }
             WeightSource::Streamed { .. } if extent.is_depthwise(*groups) || extent.displacement.is_some() => {
                 Err("weights of depthwise and of deformable convolutions are not streamed".to_owned())
             }

@@ -1,4 +1,5 @@
-//! What is between the circuit and a memory outside the chip: weights come from there, and long queues wait there.
+//! What is between the circuit and a memory outside the chip: weights come from there, and long queues wait there. Or
+//! between it and a stream that brings weights once after each reset.
 //!
 //! ```text
 //! reader ── numbers of bursts ──> memory ── beats ──> reader ──> clients: stages with weights, queues
@@ -12,6 +13,7 @@
 //! that is written does not wait for the queue either. Nothing that the data do can stop the memory, so it cannot be
 //! part of a deadlock; and a queue outside takes and gives as one on the chip does ([`crate::block::outside_queue`]).
 
+mod loader;
 mod model;
 mod reader;
 mod turn;
@@ -20,7 +22,7 @@ mod writer;
 pub use model::{MODEL, MemoryTiming, closed};
 
 use crate::block::outside_queue::{AHEAD, OutsideQueue};
-use crate::block::window::{Bus, WeightSupply};
+use crate::block::window::{Bus, Port, WeightSupply};
 use crate::rtl::build::add_modulo;
 use crate::rtl::expr::{Expr, add, lt, mux};
 use crate::rtl::{Module, SignalId, Ty};
@@ -95,6 +97,11 @@ impl Supply {
         self.queues().next().is_some()
     }
 
+    /// Whether it is no memory, but a stream that brings all of it once after each reset.
+    pub fn is_stream(&self) -> bool {
+        self.bus.port == Port::Stream
+    }
+
     /// Bytes that the memory holds.
     pub fn bytes(&self) -> u64 {
         u64::from(self.bursts) * u64::from(self.bus.burst_bytes())
@@ -115,7 +122,7 @@ impl Supply {
         let writes = self.is_written();
         match (port, source) {
             (READ, true) => Some(self.beat()),
-            (READ, false) => Some(self.number()),
+            (READ, false) if !self.is_stream() => Some(self.number()),
             (WRITE, true) if writes => Some(Ty::BIT),
             (WRITE, false) if writes => Some(self.number()),
             (WRITE_DATA, false) if writes => Some(self.beat()),
@@ -124,9 +131,9 @@ impl Supply {
     }
 
     /// The module that reads: inputs `data`, and for the clients that say for what they have room `more0` and so on;
-    /// outputs `request`, and `out0` and so on for the clients.
+    /// outputs `request` (not of a stream), and `out0` and so on for the clients.
     pub fn reader(&self, name: &str) -> Module {
-        reader::reader(name, self)
+        if self.is_stream() { loader::loader(name, self) } else { reader::reader(name, self) }
     }
 
     /// The module that writes what waits in queues: inputs `done`, and `in0` and so on for the queues; outputs

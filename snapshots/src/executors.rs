@@ -64,7 +64,7 @@ pub fn random_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, St
 pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, String> {
     let (mut choices, device) = random_choices(graph, seed, most)?;
     let mut random = SplitMix64::new(seed ^ 0x5EED);
-    let bus = Bus { bytes: random.pick(&[4, 4, 8, 16]), burst: random.pick(&[1, 2, 4, 16]) };
+    let bus = Bus::memory(random.pick(&[4, 4, 8, 16]), random.pick(&[1, 2, 4, 16]));
     for (&id, choice) in &mut choices {
         let kernel = kernel_of(graph, id).map_err(|fault| fault.to_string())?;
         let (Some(folding), Kernel::Convolution { extent, .. }) = (&mut choice.fold.folding, &kernel) else { continue };

@@ -58,7 +58,7 @@ fn a_line_buffer_of_other_rows_is_refused() {
 
 #[test]
 fn weights_from_nowhere_are_refused() {
-    let anywhere = WeightSource::Streamed { bus: Bus { bytes: 8, burst: 4 }, rows: 1 };
+    let anywhere = WeightSource::Streamed { bus: Bus::memory(8, 4), rows: 1 };
     let convolution = |seed: u64| {
         let graph = random(seed);
         let network = circuit(&graph, 0.3, 80).expect("it has a circuit").network;

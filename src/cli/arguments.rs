@@ -206,6 +206,9 @@ pub struct Compile {
     /// Pick and rank a detector's peaks on the chip, as the task's [decode] says; the same boxes.
     #[arg(long)]
     pub head: bool,
+    /// Load weights from outside the chip instead of keeping them in block RAM, unless the circuit is slower so.
+    #[arg(long)]
+    pub load_weights: bool,
     /// Clock in MHz for the time figures; by default the device's.
     #[arg(long, value_name = "MHZ", allow_negative_numbers = true, value_parser = megahertz)]
     pub clock: Option<f64>,
@@ -253,6 +256,7 @@ impl Compile {
             pattern: self.pattern,
             method: self.method,
             head: self.head,
+            load_weights: self.load_weights,
             clock: self.clock,
             no_verify: self.no_verify,
             strict: self.strict,

@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::failure::Failure;
-use lutweave_hw::fit::{Fitted, fit, realize};
+use lutweave_hw::fit::{Fitted, fit, fit_loaded, realize};
 use lutweave_hw::rtl::validate::validate;
 use lutweave_ir::{Diagnostic, Diagnostics};
 
@@ -13,6 +13,15 @@ pub(super) fn fold(state: &mut State) -> Result<(), Failure> {
         Some(foldings) => {
             let named = core.ids().filter_map(|id| Some((id, *foldings.get(&core.node(id).name)?)));
             realize(core, &state.device, &named.collect())?
+        }
+        None if state.options.load_weights => {
+            if state.device.bus().is_none() {
+                let message =
+                    "--load-weights has no effect: the device has neither large RAMs nor a memory on its board";
+                let warning = Diagnostic::warning("no-effect", message).at(&state.device.name);
+                state.context.warn(warning.help("leave it out, or choose another device"));
+            }
+            fit_loaded(core, &state.device)?
         }
         None => fit(core, &state.device, state.options.multipliers)?,
     };

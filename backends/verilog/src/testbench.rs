@@ -3,6 +3,7 @@
 use crate::emit_module;
 use crate::memory::hex_file;
 use crate::namer::Namer;
+use crate::top::memory::LOAD;
 use crate::top::{TopStream, top_streams};
 use lutweave_hw::rtl::harness::{Stall, Stimulus, Trace, patience};
 use lutweave_hw::rtl::{Design, TopPort};
@@ -32,7 +33,7 @@ pub fn emit_testbench(
         (format!("{core}.v"), core_text(design, stimulus, expected.is_some(), memory)),
         (format!("{wrapper}.v"), wrapper_text(&core, &wrapper)),
     ];
-    files.extend(design.supply.iter().flat_map(|supply| emit_module(&supply.model(MODEL, memory))));
+    files.extend(design.supply.iter().flat_map(|supply| emit_module(&supply.outside(MODEL, memory))));
     files.extend(stimulus_files(design, stimulus));
     if let Some(trace) = expected {
         for (number, (port, file)) in design.outputs.iter().zip(port_files(&design.outputs, "expected")).enumerate() {
@@ -123,6 +124,10 @@ fn core_text(design: &Design, stimulus: &Stimulus, checked: bool, memory: &Memor
 /// The memory outside, and the connections of the design to it.
 fn outside(supply: &Supply) -> (String, Vec<String>) {
     let (data, number) = (8 * supply.bus.bytes, supply.number().width());
+    if supply.is_stream() {
+        let text = fill(templates::LOAD, &[("model", MODEL), ("data_high", &(data - 1).to_string())]);
+        return (text, LOAD.map(|port| format!(".{port}({port})")).into());
+    }
     let base = 0x0030_0000;
     let shift = supply.bus.burst_bytes().trailing_zeros();
     let mut writes = ["", ""];

@@ -31,6 +31,7 @@ pub fn top_streams(design: &Design) -> (Vec<TopStream>, Vec<TopStream>, Namer) {
         namer.unique(fixed);
     }
     memory::PORTS.iter().for_each(|port| drop(namer.unique(&memory::axi(port))));
+    memory::LOAD.iter().for_each(|port| drop(namer.unique(port)));
     let mut stream = |port: &TopPort| {
         let mut part = |suffix: &str| namer.unique(&format!("{}_{suffix}", port.name));
         let width = port.ty.width().next_multiple_of(8);
@@ -131,7 +132,10 @@ fn channels(
                 let data = name(&stream.data, stream.width).bits(0, width);
                 Wires { data, valid: name(&stream.valid, 1), ready: name(&stream.ready, 1) }
             }
-            Endpoint::Supply(port) => memory::source(port, width),
+            Endpoint::Supply(port) => {
+                let supply = design.supply.as_ref().expect("invariant: a validated design has what it reads from");
+                memory::source(supply, port, width)
+            }
             Endpoint::Port(..) => {
                 let mut wire = |suffix: &str, width: u32| {
                     let declaration = Declaration::wire(namer.unique(&format!("{}_{suffix}", channel.name)), width);

@@ -27,7 +27,7 @@ use crate::rtl::engine::{EngineShape, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{Module, SignalId, Statement, Ty};
 use displaced::{Decision, Displacer, Placement, wrapped};
-pub use folding::{Bus, Folding, WeightSource};
+pub use folding::{Bus, Folding, Port, WeightSource};
 pub use geometry::{Displacement, WindowGeometry};
 use load::Loader;
 pub use outside::WeightSupply;

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{Edge, KernelNode, Network, Sink};
-use crate::block::window::{Bus, Folding, WeightSource};
+use crate::block::window::{Bus, Folding, Port, WeightSource};
 use crate::elaborate::lane_type;
 use crate::family::Family;
 use crate::kernel::kernel_of;
@@ -79,10 +79,10 @@ pub fn print(graph: &Graph, network: &Network) -> String {
                 match source {
                     WeightSource::Constant => {}
                     WeightSource::Loaded(bus) => {
-                        let _ = write!(text, ", loaded {}x{}", bus.burst, bus.bytes);
+                        let _ = write!(text, ", loaded {}", bus_text(*bus));
                     }
                     WeightSource::Streamed { bus, rows } => {
-                        let _ = write!(text, ", streamed {}x{}, under {rows}", bus.burst, bus.bytes);
+                        let _ = write!(text, ", streamed {}, under {rows}", bus_text(*bus));
                     }
                 }
                 if *pixel_by_pixel {
@@ -105,6 +105,15 @@ pub fn print(graph: &Graph, network: &Network) -> String {
     text
 }
 
+/// `BEATSxBYTES` of a memory's bursts, `BYTES` of a stream's beats.
+fn bus_text(bus: Bus) -> String {
+    let Bus { bytes, burst, port } = bus;
+    match port {
+        Port::Memory => format!("{burst}x{bytes}"),
+        Port::Stream => bytes.to_string(),
+    }
+}
+
 /// A stream's line.
 pub(super) fn stream(edge: &Edge) -> String {
     let Edge { from, to, element, written, read, depth, outside } = edge;
@@ -112,7 +121,7 @@ pub(super) fn stream(edge: &Edge) -> String {
         Sink::Kernel(node, stream) => format!("{node}.{stream}"),
         Sink::Output(output) => format!("output {output}"),
     };
-    let outside = outside.map_or(String::new(), |bus| format!(", outside {}x{}", bus.burst, bus.bytes));
+    let outside = outside.map_or(String::new(), |bus| format!(", outside {}", bus_text(bus)));
     format!("stream {from} to {to}: {element}, lanes {written} to {read}, depth {depth}{outside}")
 }
 
@@ -240,10 +249,12 @@ fn folding(properties: &Properties) -> Result<Folding, String> {
     })
 }
 
-/// How bursts go and come.
+/// What [`bus_text`] wrote.
 fn bus(text: &str) -> Result<Bus, String> {
-    let (burst, bytes) = text.split_once('x').ok_or_else(|| format!("`{text}` is not `BEATSxBYTES`"))?;
-    Ok(Bus { bytes: number(bytes)?, burst: number(burst)? })
+    match text.split_once('x') {
+        Some((burst, bytes)) => Ok(Bus::memory(number(bytes)?, number(burst)?)),
+        None => Ok(Bus::stream(number(text)?)),
+    }
 }
 
 /// Weights are constants where nothing is said.

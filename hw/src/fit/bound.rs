@@ -49,7 +49,7 @@ impl Bound {
 pub fn bound(graph: &Graph, device: &Device) -> Result<Bound, Diagnostics> {
     let planner = Planner::of_all_styles(graph, device)?;
     let kernels: Vec<(NodeId, Kernel)> = planner.stages().map(|(node, kernel, _)| (node, kernel.clone())).collect();
-    let search = Search { graph, kernels: &kernels, planner: &planner };
+    let search = Search { graph, kernels: &kernels, planner: &planner, loaded: false };
     let counts = counts(&planner, device);
     let mut ways =
         Ways { search: &search, stages: Stages::new(&planner, graph, device), device, known: BTreeMap::new() };

@@ -5,7 +5,7 @@
 //! Whether one way for each fits within all that is limited, bytes per frame among it, is a question for
 //! [`lutweave_solve`]; the fewest cycles are found by halving.
 
-use super::{Fitted, elaborated, limits};
+use super::{Fitted, LUTS_PER_MULTIPLIER, elaborated, limits, spilled};
 use crate::block::fork;
 use crate::cost::{Part, Resources, estimate_module};
 use crate::dataflow::{Network, SMALLEST_QUEUE};
@@ -13,6 +13,7 @@ use crate::device::Device;
 use crate::elaborate::lane_type;
 use crate::kernel::Kernel;
 use crate::plan::{Choice, Planner, Stages, Way, assemble, conversion_through, lanes_between, network};
+use crate::rtl::MemoryStyle;
 use lutweave_ir::{Diagnostics, Graph, NodeId};
 use lutweave_solve::{Alternative, Budget, Edge, Limits, Outcome, Problem, Stage, minimise_cycles};
 use std::collections::BTreeMap;
@@ -52,11 +53,18 @@ pub(super) fn available(device: &Device, cycles: u64) -> Amounts {
 }
 
 /// The fastest circuit that fits, as far as is found; `None` if none is.
-pub(super) fn fit(planner: &Planner, graph: &Graph, device: &Device) -> Result<Option<Fitted>, Diagnostics> {
+///
+/// `loaded`: weights are not in block RAM, unless they cannot be elsewhere.
+pub(super) fn fit(
+    planner: &Planner,
+    graph: &Graph,
+    device: &Device,
+    loaded: bool,
+) -> Result<Option<Fitted>, Diagnostics> {
     let kernels: Vec<(NodeId, Kernel)> = planner.stages().map(|(node, kernel, _)| (node, kernel.clone())).collect();
     let large = LARGE_FROM.into_iter().filter(|from| from.is_none() || device.uram > 0);
     let devices: Vec<Device> = large.map(|from| device.with_large_from(from)).collect();
-    let search = Search { graph, kernels: &kernels, planner };
+    let search = Search { graph, kernels: &kernels, planner, loaded };
     let mut stages = Stages::new(planner, graph, device);
     let cycles = counts(planner, device);
     // Nothing is faster than the multipliers allow.
@@ -109,6 +117,8 @@ pub(super) struct Search<'a> {
     pub kernels: &'a [(NodeId, Kernel)],
     /// Its foldings.
     pub planner: &'a Planner<'a>,
+    /// Weights are not in block RAM, unless they cannot be elsewhere.
+    pub loaded: bool,
 }
 
 impl Search<'_> {
@@ -122,7 +132,10 @@ impl Search<'_> {
     ) -> Result<Option<Fitted>, Diagnostics> {
         let foldings = self.planner.within(cycles, FOLDINGS);
         for device in devices {
-            let ways = stages.ways(device, &foldings);
+            let mut ways = stages.ways(device, &foldings);
+            if self.loaded {
+                ways.iter_mut().for_each(|(_, ways)| leave_block_ram(ways));
+            }
             for queues_from in QUEUES_FROM.into_iter().filter(|from| from.is_none() || device.memory.is_some()) {
                 if let Some(fitted) = self.placed(&device.with_queues_from(queues_from), &ways, cycles)? {
                     return Ok(Some(fitted));
@@ -154,11 +167,12 @@ impl Search<'_> {
             let mut total = stages;
             total += fixed;
             let traffic: u64 = taken().map(|(_, way)| way.traffic).sum();
-            if total.fits(&parts) && traffic + queues <= available[TRAFFIC] {
+            if spilled(total, device).fits(&parts) && traffic + queues <= available[TRAFFIC] {
                 let fitted = elaborated(self.graph, device, assemble(self.graph, &choices, device)?);
                 if fitted.resources.fits(&parts) {
                     return Ok(Some(fitted));
                 }
+                let stages = spilled(stages, device);
                 fixed = Resources::of_each(|part| fitted.resources[part].saturating_sub(stages[part]));
             }
             let wanted = Part::ALL.map(|part| fixed[part]).into_iter().chain([queues]);
@@ -193,7 +207,7 @@ impl Search<'_> {
             name: self.graph.node(*node).name.clone(),
             options: ways.iter().map(alternative).collect(),
         };
-        let stages: Vec<Stage> = ways.iter().map(stage).collect();
+        let mut stages: Vec<Stage> = ways.iter().map(stage).collect();
         let place = |node: NodeId| ways.iter().position(|(other, _)| *other == node);
         let mut edges = Vec::new();
         for (node, kernel) in self.kernels {
@@ -210,6 +224,14 @@ impl Search<'_> {
                 let passed = *kernel == Kernel::Reshape;
                 edges.push(Edge::priced(&stages, from, to, |written, read| price(written, read).filter(|_| !passed)));
             }
+        }
+        // The order of the stages is that of the ways: what is added comes last.
+        let mut left = left;
+        let least = |stage: &Stage| stage.options.iter().map(|option| option.uses[DSP]).min();
+        let excess = stages.iter().filter_map(least).sum::<u64>().saturating_sub(left[DSP]);
+        if excess > 0 {
+            stages.push(multipliers_in_logic(excess));
+            left[DSP] += excess + MORE_IN_LOGIC;
         }
         let budget = |(name, limit): (&str, u64)| Budget { name: name.to_owned(), limit };
         let names = Part::ALL.iter().map(|part| part.plural()).chain(["bytes"]);
@@ -242,6 +264,36 @@ impl Search<'_> {
             }
         }
         total
+    }
+}
+
+/// Multipliers in logic beyond those that have to be there, at most.
+const MORE_IN_LOGIC: u64 = 8;
+
+/// Place of hardware multipliers among what is limited.
+const DSP: usize = Part::Dsp as usize;
+
+/// A choice of how many multipliers are in logic where there are too few in hardware: at least `excess`. With all that
+/// it may move there added to their limit, it takes as many as it does not move.
+fn multipliers_in_logic(excess: u64) -> Stage {
+    let option = |more: u64| {
+        let mut uses = [0; TRAFFIC + 1];
+        uses[DSP] = MORE_IN_LOGIC - more;
+        uses[Part::Lut as usize] = (excess + more) * LUTS_PER_MULTIPLIER;
+        Alternative { cycles: 1, uses: uses.into(), input: 1, output: 1 }
+    };
+    Stage { name: "multipliers in logic".to_owned(), options: (0..=MORE_IN_LOGIC).map(option).collect() }
+}
+
+/// Drops the ways with constant weights in block RAM, if there are others.
+fn leave_block_ram(ways: &mut Vec<Way>) {
+    let stays = |way: &Way| {
+        way.choice.fold.folding.is_some_and(|folding| {
+            folding.source.is_constant() && folding.weight_memory == MemoryStyle::Block && way.choice.multipliers() > 0
+        })
+    };
+    if !ways.iter().all(stays) {
+        ways.retain(|way| !stays(way));
     }
 }
 

@@ -80,8 +80,7 @@ fn placed_ways(kernel: &Kernel, pricer: &mut Pricer, device: &Device, now: &Choi
         ways.push(on_chip(Folding { weight_memory: MemoryStyle::Distributed, ..folding }));
     }
     let logic = on_chip(Folding { tables_in_logic: true, ..folding }).choice.resources;
-    let sources = device.memory.iter().flat_map(|memory| {
-        let bus = memory.bus();
+    let sources = device.bus().into_iter().flat_map(|bus| {
         let streamed = rows_of_blocks(extent.output[0]).into_iter();
         let streamed = streamed.map(move |rows| WeightSource::Streamed { bus, rows });
         std::iter::once(WeightSource::Loaded(bus)).chain(streamed)

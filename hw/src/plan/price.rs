@@ -62,8 +62,12 @@ impl<'a> Pricer<'a> {
         let mut folding = Folding { source, ..fold.folding? };
         let shape = parts.window("", folding).engine_shape();
         let banks = shape.weight_banks();
-        folding.weight_memory =
-            self.device.family.ram_style(banks.width.into(), banks.depth.into(), folding.large_from);
+        let [width, depth] = [banks.width, banks.depth].map(u64::from);
+        let family = &self.device.family;
+        folding.weight_memory = match source {
+            WeightSource::Streamed { .. } => family.ram_style(width, depth, folding.large_from),
+            WeightSource::Constant | WeightSource::Loaded(_) => family.loaded_style(width, depth, folding.large_from),
+        };
         let traffic = parts.window("", folding).traffic();
         let fold = Fold { folding: Some(folding), ..*fold };
         Some((Choice { fold, resources: self.price(&fold) }, traffic))

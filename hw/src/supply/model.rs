@@ -77,9 +77,35 @@ impl Default for MemoryTiming {
 }
 
 impl Supply {
+    /// What stands for the outside in simulation: the memory, or what brings the stream.
+    pub fn outside(&self, name: &str, timing: &MemoryTiming) -> Module {
+        if self.is_stream() { self.bringer(name, timing) } else { self.model(name, timing) }
+    }
+
+    /// Brings its contents, but for pauses: output `data`.
+    fn bringer(&self, name: &str, timing: &MemoryTiming) -> Module {
+        let mut b = Builder::new(name, "Brings what is loaded: a model for simulation.");
+        let output = b.output("data", self.beat());
+        let tick = Level::new(&mut b, "tick", timing.refresh_every);
+        let words = self.image.iter().map(|&byte| i64::from(byte)).collect();
+        let contents = b.outside("contents", self.beat(), words);
+        let beat = b.register("beat", Ty::holding(self.bursts.into()), 0);
+        let awake = not(lt(tick.value(), i64::from(timing.refresh)));
+        let free = or(not(output.valid), output.ready);
+        let give = b.wire("give", all([lt(beat, i64::from(self.bursts)), awake, free]));
+        let given = vec![
+            Statement::Read { memory: contents, address: beat.into(), into: output.data },
+            set(output.valid, 1),
+            set(beat, add(beat, 1)),
+        ];
+        let mut statements = vec![branch(give, given, vec![when(output.ready, vec![set(output.valid, 0)])])];
+        statements.extend(advance(vec![tick]));
+        b.finish(statements)
+    }
+
     /// The memory with its contents: inputs `request`, `write` and `write_data`, outputs `data` and `written`; those
     /// of writes only where something is written. It does one burst at a time.
-    pub fn model(&self, name: &str, timing: &MemoryTiming) -> Module {
+    fn model(&self, name: &str, timing: &MemoryTiming) -> Module {
         let (beat, number, burst) = (self.beat(), self.number(), self.bus.burst);
         let MemoryTiming { seed, refresh_every, refresh, .. } = *timing;
         let mut b = Builder::new(name, "A memory outside the chip: a model for simulation.");
@@ -256,7 +282,7 @@ pub fn closed<'a>(design: &'a Design, timing: &MemoryTiming) -> Cow<'a, Design> 
     let Some(supply) = &design.supply else { return Cow::Borrowed(design) };
     let mut closed = Design { supply: None, ..design.clone() };
     let id = ModuleId(closed.modules.len() as u32);
-    closed.modules.push(supply.model(MODEL, timing));
+    closed.modules.push(supply.outside(MODEL, timing));
     let moved = |endpoint: Endpoint| match endpoint {
         Endpoint::Supply(port) => Endpoint::Port(id, port),
         other => other,

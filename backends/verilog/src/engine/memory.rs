@@ -16,6 +16,9 @@ pub fn bank(width: u32, depth: u32, large_from: Option<u32>, files: &mut Files) 
 /// A bank of that name, in a kind of memory.
 pub fn bank_of(kind: &str, width: u32, depth: u32, style: MemoryStyle, files: &mut Files) -> String {
     let narrow = side_by_side(style, width, &files.family);
+    if files.family.large_ram.as_ref().is_some_and(|large| large.single_port && style == MemoryStyle::Large) {
+        return single_port(kind, width, depth, narrow.unwrap_or([1, width]), files);
+    }
     let module_name = format!("{kind}_{depth}x{width}");
     let mut body = syntax::Module { name: module_name.clone(), ..Default::default() };
     body.comment.push(format!("{module_name}: {depth} words of {width} bits, one write and one read port."));
@@ -59,6 +62,52 @@ pub fn bank_of(kind: &str, width: u32, depth: u32, style: MemoryStyle, files: &m
     };
     body.clocked(vec![when(write, vec![assign(written, write_data)])]);
     body.clocked(vec![when(read, vec![assign(read_data, word)])]);
+    files.share(body)
+}
+
+/// A bank of that name in a large RAM whose one port writes or reads, so many words side by side.
+fn single_port(kind: &str, width: u32, depth: u32, [abreast, lane]: [u32; 2], files: &mut Files) -> String {
+    let module_name = format!("{kind}_{depth}x{width}");
+    let mut body = syntax::Module { name: module_name.clone(), ..Default::default() };
+    body.comment.push(format!("{module_name}: {depth} words of {width} bits, one port, {abreast} words side by side."));
+    body.comment.push("It is not read while it is written.".to_owned());
+    body.input("clk", 1);
+    let bits = address_bits(depth);
+    let write = body.input("write", 1);
+    let write_address = body.input("write_address", bits);
+    let write_data = body.input("write_data", width);
+    let read = body.input("read", 1);
+    let read_address = body.input("read_address", bits);
+    let output = body.port(Direction::Output, Declaration::wire("read_data", width));
+    let attributes = ram_attributes(MemoryStyle::Large, &files.family);
+    let (low, depth) = (abreast.trailing_zeros(), depth.div_ceil(abreast));
+    let high = address_bits(depth);
+    body.items.push(Item::Memory { attributes, width: abreast * lane, depth, name: "words".to_owned() });
+    let of = |address: &Expr| if depth > 1 { address.bits(low, high) } else { integer(0) };
+    let address = body.wire("address", write.clone().choose(write_address.clone(), read_address.clone()));
+    let row = body.reg("row", abreast * lane);
+    let mut statements = Vec::new();
+    for place in 0..abreast {
+        let target = Expr::word_bits("words", of(&address), place * lane, width);
+        let written = assign(target, write_data.clone());
+        statements.push(if low == 0 {
+            when(write.clone(), vec![written])
+        } else {
+            let here = write_address.bits(0, low).equals(number(i64::from(place), low));
+            when(write.clone().and(here), vec![written])
+        });
+    }
+    let word = Expr::word("words", of(&address), abreast * lane);
+    statements.push(when(write.not().and(read.clone()), vec![assign(row.clone(), word)]));
+    body.clocked(statements);
+    let value = if low == 0 {
+        row
+    } else {
+        let place = body.reg("place", low);
+        body.clocked(vec![when(read, vec![assign(place.clone(), read_address.bits(0, low))])]);
+        row.element(&place, lane, 0, width)
+    };
+    body.items.push(Item::Assign(output, value));
     files.share(body)
 }
 

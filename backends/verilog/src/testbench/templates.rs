@@ -144,6 +144,20 @@ pub const OUTSIDE: &str = "
     );
 ";
 
+/// What brings weights.
+pub const LOAD: &str = "
+    wire [@data_high@:0] load_tdata;
+    wire load_tvalid;
+    wire load_tready;
+    @model@ load_model (
+        .clk(clk),
+        .rst(rst),
+        .data_tdata(load_tdata),
+        .data_tvalid(load_tvalid),
+        .data_tready(load_tready)
+    );
+";
+
 /// Its ports of writes.
 pub const OUTSIDE_WRITES: &str = "    \
     wire [31:0] m_axi_awaddr;

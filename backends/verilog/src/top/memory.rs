@@ -1,4 +1,5 @@
-//! The AXI4 master that is the memory outside: bursts of one length, one ID, addresses that count up.
+//! The AXI4 master that is the memory outside: bursts of one length, one ID, addresses that count up. Or the AXI4-Stream
+//! that brings weights.
 
 use super::Wires;
 use crate::namer::Namer;
@@ -19,6 +20,9 @@ pub const PORTS: [&str; 22] = [
     "awsize", "awburst", "awvalid", "awready", "wdata", "wstrb", "wlast", "wvalid", "wready", "bvalid", "bready",
 ];
 
+/// The ports of the stream that brings weights.
+pub const LOAD: [&str; 3] = ["load_tdata", "load_tvalid", "load_tready"];
+
 /// The name of a port.
 pub fn axi(port: &str) -> String {
     format!("m_axi_{port}")
@@ -26,7 +30,16 @@ pub fn axi(port: &str) -> String {
 
 /// Declares the ports, and gives those that are constant.
 pub fn ports(supply: &Supply, namer: &mut Namer, top: &mut Module) {
-    let Bus { bytes, burst } = supply.bus;
+    let Bus { bytes, burst, .. } = supply.bus;
+    if supply.is_stream() {
+        let beats = supply.bursts;
+        let [data, valid, ready] = LOAD;
+        top.comment.push(format!("{data}: {beats} beats of {bytes} bytes, the weights, once after each reset."));
+        top.input(data, 8 * bytes);
+        top.input(valid, 1);
+        top.port(Direction::Output, Declaration::wire(ready, 1));
+        return;
+    }
     let writes = supply.is_written();
     let what = if writes { "reads and writes" } else { "reads" };
     top.comment.push(format!(
@@ -71,7 +84,7 @@ fn output(top: &mut Module, port: &str, width: u32) {
 }
 
 /// The channel of read or write addresses.
-fn address_ports(channel: &str, Bus { bytes, burst }: Bus, top: &mut Module) {
+fn address_ports(channel: &str, Bus { bytes, burst, .. }: Bus, top: &mut Module) {
     for (port, width) in [("addr", ADDRESS), ("len", 8), ("size", 3), ("burst", 2), ("valid", 1)] {
         output(top, &format!("{channel}{port}"), width);
     }
@@ -84,7 +97,11 @@ fn address_ports(channel: &str, Bus { bytes, burst }: Bus, top: &mut Module) {
 }
 
 /// What comes from a port of the memory.
-pub(super) fn source(port: u32, width: u32) -> Wires {
+pub(super) fn source(supply: &Supply, port: u32, width: u32) -> Wires {
+    if supply.is_stream() {
+        let [data, valid, ready] = LOAD;
+        return Wires { data: name(data, width), valid: name(valid, 1), ready: name(ready, 1) };
+    }
     if port == READ {
         return Wires { data: name(axi("rdata"), width), valid: name(axi("rvalid"), 1), ready: name(axi("rready"), 1) };
     }

@@ -63,9 +63,40 @@ pub struct Bus {
     pub bytes: u32,
     /// Beats of a burst.
     pub burst: u32,
+    /// Who brings them.
+    #[serde(default, skip_serializing_if = "Port::is_memory")]
+    pub port: Port,
+}
+
+/// Who brings what comes from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Port {
+    /// The circuit reads a memory.
+    #[default]
+    Memory,
+    /// A stream brings all of it once after each reset.
+    Stream,
+}
+
+impl Port {
+    /// Whether the circuit reads a memory.
+    pub fn is_memory(&self) -> bool {
+        *self == Self::Memory
+    }
 }
 
 impl Bus {
+    /// Bursts of a memory.
+    pub fn memory(bytes: u32, burst: u32) -> Self {
+        Self { bytes, burst, port: Port::Memory }
+    }
+
+    /// Beats of a stream.
+    pub fn stream(bytes: u32) -> Self {
+        Self { bytes, burst: 1, port: Port::Stream }
+    }
+
     /// Bytes of a burst.
     pub fn burst_bytes(self) -> u32 {
         self.bytes.saturating_mul(self.burst)
@@ -76,7 +107,7 @@ impl Bus {
     /// # Errors
     /// What is wrong with it.
     pub fn check(self) -> Result<(), String> {
-        let Self { bytes, burst } = self;
+        let Self { bytes, burst, .. } = self;
         let powers = bytes.is_power_of_two() && burst.is_power_of_two();
         if powers && (4..=128).contains(&bytes) && burst <= 256 && self.burst_bytes() <= 4096 {
             return Ok(());

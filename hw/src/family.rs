@@ -22,6 +22,9 @@ pub struct Family {
     pub lut_inputs: u32,
     /// Signed operand widths of a multiplier in bits, the wider first.
     pub multiplier: [u32; 2],
+    /// Multipliers take unsigned operands of the same widths.
+    #[serde(default)]
+    pub unsigned: bool,
     /// Bits of the smallest block RAM that stands alone.
     pub bram_bits: u64,
     /// Its widest word in bits, at its smallest depth.

@@ -1,7 +1,7 @@
 //! The requantizer: bias, multiplication, rounding shift, zero point and clamp, one stage each.
 
 use crate::rtl::build::Builder;
-use crate::rtl::expr::{Expr, add, mul};
+use crate::rtl::expr::{Expr, add, mul, mux, sub};
 use crate::rtl::{PipelineId, SignalId, Statement, Ty};
 use lutweave_ir::Requantize;
 
@@ -103,7 +103,7 @@ impl Requantizer {
 
         // A sum that is wider than a hardware multiplier is split into an unsigned low part and
         // a signed high part.
-        let low_bits = wide - 1;
+        let low_bits = if wide <= UNSIGNED_UP_TO { wide } else { wide - 1 };
         let split = ty.bits > wide && table.multipliers.iter().any(|&multiplier| multiplier.count_ones() > 1);
         builder.next_stage(pipeline);
         let products = |builder: &Builder, part: &dyn Fn(Expr) -> Expr| {
@@ -113,7 +113,14 @@ impl Requantizer {
             vector(builder, values)
         };
         let mut product = if split {
-            let high = products(builder, &|sum| Expr::Shr(Box::new(sum), low_bits));
+            let high_bits = ty.bits - low_bits;
+            let high = if wide <= UNSIGNED_UP_TO && high_bits <= ROWS {
+                let row =
+                    |index: u32| rows(lane(builder, sums, index), low_bits..ty.bits, &multipliers[index as usize]);
+                vector(builder, (0..lanes).map(row).collect())
+            } else {
+                products(builder, &|sum| Expr::Shr(Box::new(sum), low_bits))
+            };
             let high = builder.stage(pipeline, "product_high", high);
             // low = sum - (high << low_bits), an unsigned number of low_bits bits.
             let low_values = (0..lanes)
@@ -145,7 +152,7 @@ impl Requantizer {
                     let common = Expr::Shr(Box::new(lane(builder, product, index)), (least - 1) as u32);
                     let amount = match &shifts[index as usize] {
                         Expr::Const(shift) => Expr::Const(shift - least),
-                        shift => Expr::Low(Box::new(crate::rtl::expr::sub(shift.clone(), least)), 6),
+                        shift => Expr::Low(Box::new(sub(shift.clone(), least)), 6),
                     };
                     Expr::ShrBy(Box::new(common), Box::new(amount))
                 })
@@ -193,6 +200,33 @@ impl Requantizer {
     pub fn is_addressed(&self) -> bool {
         self.addressed
     }
+}
+
+/// Hardware multipliers up to this width take unsigned operands of all their bits.
+const UNSIGNED_UP_TO: u32 = 16;
+
+/// Bits of a factor up to which its product is a sum of rows in logic, where multipliers are that narrow, and few.
+const ROWS: u32 = 8;
+
+/// The product of some of the upper bits of a signed value, its sign among them, and an unsigned factor: a row for each
+/// bit, added in pairs.
+fn rows(value: Expr, bits: std::ops::Range<u32>, factor: &Expr) -> Expr {
+    let (first, last) = (bits.start, bits.end - 1);
+    let row = |bit: u32| {
+        let picked = Expr::Low(Box::new(Expr::Shr(Box::new(value.clone()), bit)), 1);
+        mux(picked, Expr::Shl(Box::new(factor.clone()), bit - first), 0)
+    };
+    let mut sums: Vec<Expr> = (first..last).map(row).collect();
+    while sums.len() > 1 {
+        let mut pairs = std::mem::take(&mut sums).into_iter();
+        while let Some(one) = pairs.next() {
+            sums.push(match pairs.next() {
+                Some(other) => add(one, other),
+                None => one,
+            });
+        }
+    }
+    sub(sums.pop().unwrap_or(Expr::Const(0)), row(last))
 }
 
 /// The constants of all channels, with shifts of at least 1.

@@ -205,7 +205,9 @@ fn product(module: &Module, a: &Expr, b: &Expr, device: &Device, count: &mut Cou
             return;
         }
     }
-    let signed = |ty: Ty| u64::from(ty.bits + u32::from(!ty.signed));
+    // Multipliers take unsigned operands of all their bits, if both are unsigned.
+    let sign = u32::from(a_ty.signed || b_ty.signed || !device.family.unsigned);
+    let signed = |ty: Ty| u64::from(ty.bits + if ty.signed { 0 } else { sign });
     count.parts.dsp += dsps(signed(a_ty), signed(b_ty), device);
 }
 

@@ -184,7 +184,7 @@ pub struct Options {
     pub method: Option<Method>,
     /// Pick and rank a detector's peaks on the chip, as the task says; the same boxes.
     pub head: bool,
-    /// Load weights from outside the chip instead of keeping them in block RAM, unless the circuit is slower so.
+    /// Load weights from outside the chip to leave block RAMs free, unless the circuit is slower so.
     pub load_weights: bool,
     /// Clock in MHz for the time figures; by default the device's.
     pub clock: Option<f64>,

@@ -193,10 +193,12 @@ impl Count {
         Self { parts: Resources::of_each(|part| number * self.parts[part]), logic }
     }
 
-    /// With the logic at the prices of a device's family.
+    /// With the logic at the prices of a device's family. Where a flip-flop without a look-up table takes the place of
+    /// one, it counts as one.
     pub fn priced(&self, device: &Device) -> Resources {
         let mut resources = self.parts;
         resources.lut += device.family.luts.luts(&self.logic);
+        resources.lut += resources.ff * device.family.lone_flip_flops / 1000;
         resources
     }
 }

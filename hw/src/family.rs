@@ -20,6 +20,10 @@ pub struct Family {
     pub synthesis: String,
     /// Inputs of a look-up table.
     pub lut_inputs: u32,
+    /// Thousandths of a flip-flop that takes the place of a look-up table, where its input comes from one alone: the
+    /// share that has no look-up table before it.
+    #[serde(default)]
+    pub lone_flip_flops: u64,
     /// Signed operand widths of a multiplier in bits, the wider first.
     pub multiplier: [u32; 2],
     /// Multipliers take unsigned operands of the same widths.

@@ -93,8 +93,8 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     Ok(best)
 }
 
-/// As [`fit`] without a number of multipliers, but without weights in block RAM, also where the circuit fits with them: if
-/// it is not slower so.
+/// As [`fit`] without a number of multipliers, but weights may be loaded, to leave block RAMs free, also where the circuit
+/// fits without: if it is not slower so.
 ///
 /// # Errors
 /// As [`fit`].

@@ -206,7 +206,7 @@ pub struct Compile {
     /// Pick and rank a detector's peaks on the chip, as the task's [decode] says; the same boxes.
     #[arg(long)]
     pub head: bool,
-    /// Load weights from outside the chip instead of keeping them in block RAM, unless the circuit is slower so.
+    /// Load weights from outside the chip to leave block RAMs free, unless the circuit is slower so.
     #[arg(long)]
     pub load_weights: bool,
     /// Clock in MHz for the time figures; by default the device's.

@@ -1,4 +1,4 @@
-//! The requantizer: bias, multiplication, rounding shift, zero point and clamp, one stage each.
+//! The requantizer: bias, multiplication, rounding shift with the zero point, and clamp, one stage each.
 
 use crate::rtl::build::Builder;
 use crate::rtl::expr::{Expr, add, mul, mux, sub};
@@ -143,9 +143,10 @@ impl Requantizer {
         };
         carry(builder, "shift_3", &mut shifts);
 
-        // ((p >> (s-1)) + 1) >> 1 equals (p + 2^(s-1)) >> s, and shifts by one amount a lane.
+        // ((p >> (s-1)) + 1) >> 1 equals (p + 2^(s-1)) >> s, and shifts by one amount a lane. What is left to shift by is
+        // the same for all channels. The zero point is added twice before the last bit falls.
         let least = *table.shifts.iter().min().expect("a channel");
-        if table.shifts.iter().any(|&shift| shift != least) {
+        let left = if table.shifts.iter().any(|&shift| shift != least) {
             builder.next_stage(pipeline);
             let values = (0..lanes)
                 .map(|index| {
@@ -159,26 +160,24 @@ impl Requantizer {
                 .collect();
             let value = vector(builder, values);
             product = builder.stage(pipeline, "aligned", value);
+            0
         } else {
-            builder.next_stage(pipeline);
-            let values = (0..lanes)
-                .map(|index| Expr::Shr(Box::new(lane(builder, product, index)), (least - 1) as u32))
-                .collect();
-            let value = vector(builder, values);
-            product = builder.stage(pipeline, "aligned", value);
-        }
+            least - 1
+        };
 
         let requantize = parameters.requantize;
         builder.next_stage(pipeline);
-        let values = (0..lanes).map(|index| Expr::Shr(Box::new(add(lane(builder, product, index), 1)), 1)).collect();
+        let half = |index: u32| Expr::Shr(Box::new(lane(builder, product, index)), left as u32);
+        let offset = 2 * i64::from(requantize.zero_point) + 1;
+        let values = (0..lanes).map(|index| Expr::Shr(Box::new(add(half(index), offset)), 1)).collect();
         let value = vector(builder, values);
         let rounded = builder.stage(pipeline, "rounded", value);
 
         builder.next_stage(pipeline);
         let values = (0..lanes)
             .map(|index| {
-                let sum = add(lane(builder, rounded, index), i64::from(requantize.zero_point));
-                Expr::Clamp(Box::new(sum), i64::from(requantize.lo), i64::from(requantize.hi))
+                let value = Box::new(lane(builder, rounded, index));
+                Expr::Clamp(value, i64::from(requantize.lo), i64::from(requantize.hi))
             })
             .collect();
         let value = vector(builder, values);

@@ -1,5 +1,6 @@
 //! What limits a circuit: how few cycles are refuted on its device, and on one that had more of something.
 
+use super::limits;
 use super::outside::{Search, available, counts};
 use crate::cost::Part;
 use crate::device::Device;
@@ -49,13 +50,13 @@ impl Bound {
 pub fn bound(graph: &Graph, device: &Device) -> Result<Bound, Diagnostics> {
     let planner = Planner::of_all_styles(graph, device)?;
     let kernels: Vec<(NodeId, Kernel)> = planner.stages().map(|(node, kernel, _)| (node, kernel.clone())).collect();
-    let search = Search { graph, kernels: &kernels, planner: &planner, loaded: false };
+    let search = Search { graph, kernels: &kernels, planner: &planner, parts: limits(device), loaded: false };
     let counts = counts(&planner, device);
     let mut ways =
         Ways { search: &search, stages: Stages::new(&planner, graph, device), device, known: BTreeMap::new() };
     let cycles = fewest(&counts, |cycles| ways.refuted(cycles, None));
     let below = &counts[..counts.partition_point(|&count| count < cycles)];
-    let limits = available(device, cycles)
+    let limits = available(device, &search.parts, cycles)
         .into_iter()
         .enumerate()
         .filter(|(_, limit)| *limit > 0)
@@ -89,7 +90,7 @@ impl Ways<'_, '_> {
         }
         let ways =
             known.entry(cycles).or_insert_with(|| stages.ways(device, &search.planner.within(cycles, usize::MAX)));
-        let mut limits = available(device, cycles);
+        let mut limits = available(device, &search.parts, cycles);
         if let Some(kind) = raised {
             limits[kind] += limits[kind] * MORE / 100;
         }

@@ -13,7 +13,6 @@ use crate::device::Device;
 use crate::elaborate::lane_type;
 use crate::kernel::Kernel;
 use crate::plan::{Choice, Planner, Stages, Way, assemble, conversion_through, lanes_between, network};
-use crate::rtl::MemoryStyle;
 use lutweave_ir::{Diagnostics, Graph, NodeId};
 use lutweave_solve::{Alternative, Budget, Edge, Limits, Outcome, Problem, Stage, minimise_cycles};
 use std::collections::BTreeMap;
@@ -36,8 +35,10 @@ const PRECISION: f64 = 1.02;
 /// How often a circuit may be slower by that than its slowest stage: the memory on the board then limits it.
 const SLOWER: i32 = 300;
 
-/// How hard the choice is searched.
-const SEARCH: Limits = Limits { nodes: 80, total_nodes: 80, secondary: Some(TRAFFIC), report: false };
+/// How hard the choice is searched, and what is to be low besides.
+fn search(secondary: usize) -> Limits {
+    Limits { nodes: 80, total_nodes: 80, secondary: Some(secondary), report: false }
+}
 
 /// Place of bytes per frame among what is limited: behind the kinds of parts.
 pub(super) const TRAFFIC: usize = Part::ALL.len();
@@ -45,17 +46,31 @@ pub(super) const TRAFFIC: usize = Part::ALL.len();
 /// An amount of each kind of part, and of bytes per frame.
 pub(super) type Amounts = [u64; TRAFFIC + 1];
 
-/// What a circuit of so many cycles may take.
-pub(super) fn available(device: &Device, cycles: u64) -> Amounts {
+/// What a circuit of so many cycles may take, with so much of each kind of part.
+pub(super) fn available(device: &Device, parts: &Resources, cycles: u64) -> Amounts {
     let mut amounts = [(device.bytes_per_cycle() * cycles as f64) as u64; TRAFFIC + 1];
-    amounts[..TRAFFIC].copy_from_slice(&Part::ALL.map(|part| limits(device)[part]));
+    amounts[..TRAFFIC].copy_from_slice(&Part::ALL.map(|part| parts[part]));
     amounts
 }
 
-/// The fastest circuit that fits, as far as is found; `None` if none is.
+/// The fastest circuit that fits, as far as is found; `None` if none is. If none keeps to what fitted designs may take of
+/// a device, it may take all.
 ///
-/// `loaded`: weights are not in block RAM, unless they cannot be elsewhere.
+/// `loaded`: it has as few block RAMs as is found, rather than as little from outside.
 pub(super) fn fit(
+    planner: &Planner,
+    graph: &Graph,
+    device: &Device,
+    loaded: bool,
+) -> Result<Option<Fitted>, Diagnostics> {
+    Ok(match fit_within(limits(device), planner, graph, device, loaded)? {
+        None => fit_within(device.parts(), planner, graph, device, loaded)?,
+        found => found,
+    })
+}
+
+fn fit_within(
+    parts: Resources,
     planner: &Planner,
     graph: &Graph,
     device: &Device,
@@ -64,7 +79,7 @@ pub(super) fn fit(
     let kernels: Vec<(NodeId, Kernel)> = planner.stages().map(|(node, kernel, _)| (node, kernel.clone())).collect();
     let large = LARGE_FROM.into_iter().filter(|from| from.is_none() || device.uram > 0);
     let devices: Vec<Device> = large.map(|from| device.with_large_from(from)).collect();
-    let search = Search { graph, kernels: &kernels, planner, loaded };
+    let search = Search { graph, kernels: &kernels, planner, parts, loaded };
     let mut stages = Stages::new(planner, graph, device);
     let cycles = counts(planner, device);
     // Nothing is faster than the multipliers allow.
@@ -117,7 +132,9 @@ pub(super) struct Search<'a> {
     pub kernels: &'a [(NodeId, Kernel)],
     /// Its foldings.
     pub planner: &'a Planner<'a>,
-    /// Weights are not in block RAM, unless they cannot be elsewhere.
+    /// What it may take.
+    pub parts: Resources,
+    /// It has few block RAMs, rather than little from outside.
     pub loaded: bool,
 }
 
@@ -132,10 +149,7 @@ impl Search<'_> {
     ) -> Result<Option<Fitted>, Diagnostics> {
         let foldings = self.planner.within(cycles, FOLDINGS);
         for device in devices {
-            let mut ways = stages.ways(device, &foldings);
-            if self.loaded {
-                ways.iter_mut().for_each(|(_, ways)| leave_block_ram(ways));
-            }
+            let ways = stages.ways(device, &foldings);
             for queues_from in QUEUES_FROM.into_iter().filter(|from| from.is_none() || device.memory.is_some()) {
                 if let Some(fitted) = self.placed(&device.with_queues_from(queues_from), &ways, cycles)? {
                     return Ok(Some(fitted));
@@ -147,8 +161,8 @@ impl Search<'_> {
 
     /// The circuit of one way for each stage; `None` if none is found that fits.
     fn placed(&self, device: &Device, ways: &[(NodeId, Vec<Way>)], cycles: u64) -> Result<Option<Fitted>, Diagnostics> {
-        let parts = limits(device);
-        let available = available(device, cycles);
+        let parts = self.parts;
+        let available = available(device, &parts, cycles);
         // What is kept for all but the stages and their converters: as much as any circuit so far wanted.
         let mut reserved = Amounts::default();
         for _ in 0..ROUNDS {
@@ -236,7 +250,8 @@ impl Search<'_> {
         let budget = |(name, limit): (&str, u64)| Budget { name: name.to_owned(), limit };
         let names = Part::ALL.iter().map(|part| part.plural()).chain(["bytes"]);
         let problem = Problem { stages, edges, budgets: names.zip(left).map(budget).collect() };
-        minimise_cycles(&problem, &SEARCH).expect("invariant: the problem is well formed")
+        minimise_cycles(&problem, &search(if self.loaded { BRAM } else { TRAFFIC }))
+            .expect("invariant: the problem is well formed")
     }
 
     /// What is between the stages of some choices (without what reads and writes the memory outside).
@@ -270,8 +285,9 @@ impl Search<'_> {
 /// Multipliers in logic beyond those that have to be there, at most.
 const MORE_IN_LOGIC: u64 = 8;
 
-/// Place of hardware multipliers among what is limited.
+/// Places of hardware multipliers and of block RAMs among what is limited.
 const DSP: usize = Part::Dsp as usize;
+const BRAM: usize = Part::Bram as usize;
 
 /// A choice of how many multipliers are in logic where there are too few in hardware: at least `excess`. With all that
 /// it may move there added to their limit, it takes as many as it does not move.
@@ -283,18 +299,6 @@ fn multipliers_in_logic(excess: u64) -> Stage {
         Alternative { cycles: 1, uses: uses.into(), input: 1, output: 1 }
     };
     Stage { name: "multipliers in logic".to_owned(), options: (0..=MORE_IN_LOGIC).map(option).collect() }
-}
-
-/// Drops the ways with constant weights in block RAM, if there are others.
-fn leave_block_ram(ways: &mut Vec<Way>) {
-    let stays = |way: &Way| {
-        way.choice.fold.folding.is_some_and(|folding| {
-            folding.source.is_constant() && folding.weight_memory == MemoryStyle::Block && way.choice.multipliers() > 0
-        })
-    };
-    if !ways.iter().all(stays) {
-        ways.retain(|way| !stays(way));
-    }
 }
 
 /// What is between stages.

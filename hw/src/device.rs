@@ -158,8 +158,8 @@ impl Device {
     /// How weights come from outside: from the memory on the board, or as a stream where there is a large RAM that has
     /// to be loaded.
     pub fn bus(&self) -> Option<Bus> {
-        /// Bytes of a beat of that stream: as a serial line brings them.
-        const BEAT: u32 = 1;
+        /// Bytes of a beat of that stream: the widest weight fits.
+        const BEAT: u32 = 2;
         let memory = self.memory.as_ref().map(ExternalMemory::bus);
         memory.or((self.uram > 0).then(|| Bus::stream(BEAT)))
     }

@@ -7,9 +7,9 @@ use lutweave_hw::device::{self, Device};
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::kernel::{Kernel, kernel_of};
 use lutweave_hw::plan::{Choice, all_implementations, assemble, divisors, fewest_multipliers, form_of, plan};
-use lutweave_hw::rtl::Design;
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::validate::validate;
+use lutweave_hw::rtl::{Design, MemoryStyle};
 use lutweave_hw::supply::{MemoryTiming, closed};
 use lutweave_ir::random::SplitMix64;
 use lutweave_ir::random::random_inputs;
@@ -57,7 +57,8 @@ pub fn random_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, St
     assembled(graph, &choices, &device)
 }
 
-/// [`random_circuit`] of stages some of whose weights come from a memory outside, together with that memory.
+/// [`random_circuit`] of stages some of whose weights come from a memory outside, or as a stream, together with what
+/// brings them.
 ///
 /// # Errors
 /// What the planner refuses, or what is wrong with the design.
@@ -65,6 +66,8 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
     let (mut choices, device) = random_choices(graph, seed, most)?;
     let mut random = SplitMix64::new(seed ^ 0x5EED);
     let bus = Bus::memory(random.pick(&[4, 4, 8, 16]), random.pick(&[1, 2, 4, 16]));
+    let is_stream = random.below(4) == 0;
+    let bus = if is_stream { Bus::stream(random.pick(&[2, 4])) } else { bus };
     for (&id, choice) in &mut choices {
         let kernel = kernel_of(graph, id).map_err(|fault| fault.to_string())?;
         let (Some(folding), Kernel::Convolution { extent, .. }) = (&mut choice.fold.folding, &kernel) else { continue };
@@ -79,10 +82,14 @@ pub fn supplied_circuit(graph: &Graph, seed: u64, most: u32) -> Result<Circuit, 
         if kernel.takes_weights(source, folding.pattern).is_ok() {
             folding.source = source;
         }
+        // A RAM whose one port writes or reads, on devices that have such.
+        if matches!(folding.source, WeightSource::Loaded(_)) && device.family.large_ram.is_some() && is_stream {
+            folding.weight_memory = MemoryStyle::Large;
+        }
         folding.pixel_by_pixel = kernel.is_pointwise(folding.source) && random.below(2) == 0;
     }
     let mut network = assemble(graph, &choices, &device).map_err(|error| error.to_string())?;
-    for edge in network.edges.iter_mut().filter(|edge| edge.element.bits == 8) {
+    for edge in network.edges.iter_mut().filter(|edge| edge.element.bits == 8 && !is_stream) {
         let likely = if edge.depth > SMALLEST_QUEUE { 2 } else { 4 };
         edge.outside = (random.below(likely) == 0).then_some(bus);
     }

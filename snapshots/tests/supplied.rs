@@ -3,6 +3,7 @@
 use lutweave_hw::block::window::WeightSource;
 use lutweave_hw::elaborate::elaborate;
 use lutweave_hw::kernel::Kernel;
+use lutweave_hw::rtl::MemoryStyle;
 use lutweave_hw::supply::MemoryTiming;
 use lutweave_ir::{Graph, text};
 use lutweave_snapshots::cases::{all_pass, seeds};
@@ -32,7 +33,7 @@ fn supplied_circuits_agree() {
 
 #[test]
 fn cases_reach_every_source() {
-    let (mut loaded, mut streamed, mut blocks, mut queues, mut pixels) = (0, 0, 0, 0, 0);
+    let (mut loaded, mut streamed, mut blocks, mut queues, mut pixels, mut large) = (0, 0, 0, 0, 0, 0);
     for seed in 0..140 {
         let Ok(circuit) = supplied_circuit(&random(seed), seed, 64) else { continue };
         queues += circuit.network.edges.iter().filter(|edge| edge.outside.is_some()).count();
@@ -40,7 +41,14 @@ fn cases_reach_every_source() {
         pixels += foldings.filter(|folding| folding.pixel_by_pixel).count();
         for kernel in &circuit.network.kernels {
             match (kernel.folding.map(|folding| folding.source), &kernel.kernel) {
-                (Some(WeightSource::Loaded(_)), _) => loaded += 1,
+                (Some(WeightSource::Loaded(_)), _) => {
+                    loaded += 1;
+                    let single_port = circuit.network.family.large_ram.as_ref().is_some_and(|large| large.single_port);
+                    large += u32::from(
+                        single_port
+                            && kernel.folding.is_some_and(|folding| folding.weight_memory == MemoryStyle::Large),
+                    );
+                }
                 (Some(WeightSource::Streamed { rows, .. }), Kernel::Convolution { extent, .. }) => {
                     streamed += 1;
                     blocks += u32::from(rows > 1 && rows < extent.output[0]);
@@ -50,8 +58,9 @@ fn cases_reach_every_source() {
         }
     }
     assert!(
-        loaded >= 20 && streamed >= 30 && blocks >= 5 && queues >= 100 && pixels >= 5,
-        "{loaded} loaded, {streamed} streamed, {blocks} of several blocks, {queues} queues, {pixels} pixel by pixel"
+        loaded >= 20 && streamed >= 30 && blocks >= 5 && queues >= 100 && pixels >= 5 && large >= 3,
+        "{loaded} loaded, {streamed} streamed, {blocks} of several blocks, {queues} queues, {pixels} pixel by pixel, \
+         {large} of one port"
     );
 }
 

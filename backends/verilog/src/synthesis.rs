@@ -82,7 +82,7 @@ fn count(stat: &str) -> Resources {
             "DP16KD" | "RAMB18E1" | "RAMB18E2" | "SB_RAM40_4K" | "PDPSC16K" => found.bram += number,
             "SP" | "SPX9" | "SDPB" | "SDPX9B" | "DPX9" | "DPX9B" => found.bram += number,
             "RAMB36E1" | "RAMB36E2" => found.bram += 2 * number,
-            "URAM288" => found.uram += number,
+            "URAM288" | "SB_SPRAM256KA" | "DPSC512K" => found.uram += number,
             // Flip-flops of iCE40, Nexus and Gowin come in many kinds.
             cell if ["SB_DFF", "FD1P3", "DFF"].iter().any(|kind| cell.starts_with(kind)) => found.ff += number,
             _ => {}

@@ -16,7 +16,12 @@ pub fn bank(width: u32, depth: u32, large_from: Option<u32>, files: &mut Files) 
 /// A bank of that name, in a kind of memory.
 pub fn bank_of(kind: &str, width: u32, depth: u32, style: MemoryStyle, files: &mut Files) -> String {
     let narrow = side_by_side(style, width, &files.family);
-    if files.family.large_ram.as_ref().is_some_and(|large| large.single_port && style == MemoryStyle::Large) {
+    if files
+        .family
+        .large_ram
+        .as_ref()
+        .is_some_and(|large| large.single_port && style == MemoryStyle::Large && depth > 1)
+    {
         return single_port(kind, width, depth, narrow.unwrap_or([1, width]), files);
     }
     let module_name = format!("{kind}_{depth}x{width}");

@@ -109,12 +109,8 @@ impl Bus {
     pub fn check(self) -> Result<(), String> {
         let Self { bytes, burst, port } = self;
         if port == Port::Stream {
-            let right = bytes.is_power_of_two() && bytes <= 128 && burst == 1;
-            return if right {
-                Ok(())
-            } else {
-                Err("a beat of a stream has a power of two bytes, up to 128".to_owned())
-            };
+            let right = bytes.is_power_of_two() && (2..=128).contains(&bytes) && burst == 1;
+            return if right { Ok(()) } else { Err("a beat of a stream has 2, 4, ... or 128 bytes".to_owned()) };
         }
         let powers = bytes.is_power_of_two() && burst.is_power_of_two();
         if powers && (4..=128).contains(&bytes) && burst <= 256 && self.burst_bytes() <= 4096 {

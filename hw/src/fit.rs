@@ -99,11 +99,12 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
 /// # Errors
 /// As [`fit`].
 pub fn fit_loaded(graph: &Graph, device: &Device) -> Result<Fitted, Diagnostics> {
-    let Some(loaded) = outside::fit(&Planner::of_all_styles(graph, device)?, graph, device, true)? else {
-        return fit(graph, device, None);
-    };
-    let resident = fit(graph, device, None)?;
-    Ok(if loaded.cycles <= resident.cycles { loaded } else { resident })
+    let loaded = outside::fit(&Planner::of_all_styles(graph, device)?, graph, device, true)?;
+    match (loaded, fit(graph, device, None)) {
+        (Some(loaded), Ok(resident)) if resident.cycles < loaded.cycles => Ok(resident),
+        (Some(loaded), _) => Ok(loaded),
+        (None, resident) => resident,
+    }
 }
 
 /// The circuit of the fewest multipliers, whether or not the device is full.

@@ -217,13 +217,7 @@ fn rows(value: Expr, bits: std::ops::Range<u32>, factor: &Expr) -> Expr {
     };
     let mut sums: Vec<Expr> = (first..last).map(row).collect();
     while sums.len() > 1 {
-        let mut pairs = std::mem::take(&mut sums).into_iter();
-        while let Some(one) = pairs.next() {
-            sums.push(match pairs.next() {
-                Some(other) => add(one, other),
-                None => one,
-            });
-        }
+        sums = sums.chunks(2).filter_map(|pair| pair.iter().cloned().reduce(add)).collect();
     }
     sub(sums.pop().unwrap_or(Expr::Const(0)), row(last))
 }

@@ -206,7 +206,7 @@ impl Search<'_> {
         matches!(self.decided(device, ways, left, cycles), Outcome::Infeasible { .. })
     }
 
-    fn decided(&self, device: &Device, ways: &[(NodeId, Vec<Way>)], left: Amounts, cycles: u64) -> Outcome {
+    fn decided(&self, device: &Device, ways: &[(NodeId, Vec<Way>)], mut left: Amounts, cycles: u64) -> Outcome {
         let uses = |resources: &Resources, traffic: u64| -> Vec<u64> {
             Part::ALL.map(|part| resources[part]).into_iter().chain([traffic]).collect()
         };
@@ -240,7 +240,6 @@ impl Search<'_> {
             }
         }
         // The order of the stages is that of the ways: what is added comes last.
-        let mut left = left;
         let least = |stage: &Stage| stage.options.iter().map(|option| option.uses[DSP]).min();
         let excess = stages.iter().filter_map(least).sum::<u64>().saturating_sub(left[DSP]);
         if excess > 0 {

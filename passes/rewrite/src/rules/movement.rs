@@ -54,8 +54,8 @@ pub const RULES: &[RuleSpec] = &[
         name: "concat-slices",
         class: RuleClass::Integer,
         lhs: "(concat ..)",
-        rhs: "?x",
-        why: "consecutive slices of one tensor, joined again",
+        rhs: "(concat (slice ?x) ..)",
+        why: "consecutive slices of one tensor, joined again, are one slice of it",
         apply: concat_slices,
         ..RuleSpec::PLAIN
     },
@@ -176,33 +176,71 @@ fn slice_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     None
 }
 
-/// A part of a join as a slice of another tensor.
-fn slices<'a>(egraph: &'a EGraph, part: Id) -> impl Iterator<Item = (Id, &'a [usize], &'a [usize])> + 'a {
-    egraph.terms(part, "slice").filter_map(|term: &Term| match egraph.op(term)? {
-        Op::Slice(Slice { starts, steps, .. }) => Some((egraph.find(term.children[0]), &starts[..], &steps[..])),
-        _ => None,
-    })
+/// A part of a join that is a box of another tensor, in consecutive elements along the joined axis.
+#[derive(Clone)]
+struct Run {
+    source: Id,
+    slice: Slice,
+}
+
+impl Run {
+    /// The ways to see a part of a join as such.
+    fn all(egraph: &EGraph, part: Id, axis: usize) -> Vec<Self> {
+        let run = |term: &Term| {
+            let Op::Slice(slice) = egraph.op(term)? else { return None };
+            let mut slice = slice.clone();
+            if slice.sizes[axis] == 1 {
+                slice.steps[axis] = 1;
+            }
+            (slice.steps[axis] == 1).then(|| Self { source: egraph.find(term.children[0]), slice })
+        };
+        egraph.terms(part, "slice").filter_map(run).collect()
+    }
+
+    /// Both as one, if the other begins where this one ends.
+    fn and(&self, other: &Self, axis: usize) -> Option<Self> {
+        let mut joined = self.clone();
+        joined.slice.sizes[axis] += other.slice.sizes[axis];
+        let mut expected = other.slice.clone();
+        expected.starts[axis] = self.slice.starts[axis];
+        expected.sizes[axis] = joined.slice.sizes[axis];
+        let follows = other.slice.starts[axis] == self.slice.starts[axis] + self.slice.sizes[axis];
+        (self.source == other.source && follows && joined.slice == expected).then_some(joined)
+    }
 }
 
 fn concat_slices(egraph: &mut EGraph, found: &Match) -> Option<Id> {
     let &Op::Concat(Concat { axis }) = op(egraph, found, 0)? else { return None };
-    let parts = &found.terms[0].children;
-    let shape = egraph.shape(found.root);
-    let candidates: Vec<Id> = slices(egraph, *parts.first()?).map(|(source, _, _)| source).collect();
-    candidates.into_iter().find(|&source| {
-        let mut begin = 0;
-        egraph.shape(source) == shape
-            && parts.iter().all(|&part| {
-                let extent = egraph.shape(part)[axis];
-                let fits = slices(egraph, part).any(|(other, starts, steps)| {
-                    let in_place =
-                        starts.iter().enumerate().all(|(i, &start)| start == if i == axis { begin } else { 0 });
-                    other == source && in_place && (steps[axis] == 1 || extent == 1)
-                });
-                begin += extent;
-                fits
-            })
-    })
+    let parts = found.terms[0].children.clone();
+    let mut joined = Vec::new();
+    let mut rest = &parts[..];
+    while let [part, others @ ..] = rest {
+        let longest = |run: Run| {
+            let mut taken = (0, run);
+            for &other in others {
+                let next = Run::all(egraph, other, axis).into_iter().find_map(|next| taken.1.and(&next, axis));
+                let Some(next) = next else { break };
+                taken = (taken.0 + 1, next);
+            }
+            taken
+        };
+        let runs = Run::all(egraph, *part, axis).into_iter().map(longest);
+        match runs.max_by_key(|(more, _)| *more).filter(|(more, _)| *more > 0) {
+            Some((more, run)) => {
+                joined.push(egraph.add_op(Op::Slice(run.slice), &[run.source])?);
+                rest = &others[more..];
+            }
+            None => {
+                joined.push(*part);
+                rest = others;
+            }
+        }
+    }
+    match joined[..] {
+        _ if joined.len() == parts.len() => None,
+        [whole] => Some(whole),
+        _ => egraph.add_op(Op::Concat(Concat { axis }), &joined),
+    }
 }
 
 fn flatten_concat(egraph: &mut EGraph, found: &Match) -> Option<Id> {

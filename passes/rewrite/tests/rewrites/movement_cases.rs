@@ -337,7 +337,13 @@ fn join_of_slices(seed: u64) -> Graph {
     };
     let (a, b) = (part(&mut m, 0, cut), part(&mut m, second.min(cut + 1).max(cut), 6));
     let (a, b) = if m.random.from(0, 3) == 0 { (b, a) } else { (a, b) };
-    let y = m.add(Op::Concat(Concat { axis: 1 }), &[a, b]);
+    let mut parts = vec![a, b];
+    if m.random.flip() {
+        let other = m.input(&[2, 3]);
+        let at = m.random.from(0, 2);
+        parts.insert(at, other);
+    }
+    let y = m.add(Op::Concat(Concat { axis: 1 }), &parts);
     m.finish(&[y])
 }
 

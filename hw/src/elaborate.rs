@@ -155,7 +155,7 @@ impl Elaboration<'_> {
         let (mut told, mut nodes, mut sinks) = (0, nodes.into_iter(), (0..).zip(sinks));
         for (port, client) in (u32::from(!supply.is_stream())..).zip(&supply.clients) {
             let stream = Stream { from: Endpoint::Port(reader, port), ty: supply.beat() };
-            let says = client.per_beat.map(|_| {
+            let says = client.asks.then(|| {
                 told += 1;
                 Endpoint::Port(reader, told)
             });

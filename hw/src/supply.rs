@@ -15,17 +15,16 @@
 
 mod loader;
 mod model;
+mod places;
 mod reader;
 mod turn;
 mod writer;
 
 pub use model::{MODEL, MemoryTiming, closed};
 
-use crate::block::outside_queue::{AHEAD, OutsideQueue};
+use crate::block::outside_queue::OutsideQueue;
 use crate::block::window::{Bus, Port, WeightSupply};
-use crate::rtl::build::add_modulo;
-use crate::rtl::expr::{Expr, add, lt, mux};
-use crate::rtl::{Module, SignalId, Ty};
+use crate::rtl::{Module, Ty};
 use std::sync::Arc;
 
 /// The memory outside, as a design sees it.
@@ -48,12 +47,14 @@ pub struct Client {
     pub first: u32,
     /// Bursts, after which the first comes again.
     pub bursts: u32,
-    /// Bursts for which there is room after a reset.
+    /// Bursts that it has room for together, or for none of them.
+    pub tile: u32,
+    /// Tiles for which there is room after a reset.
     pub at_start: u32,
-    /// Bursts for which there is room at most.
+    /// Tiles for which there is room at most.
     pub most: u32,
-    /// Bursts for which each beat of the client says that there is room; `None`: all come once.
-    pub per_beat: Option<u32>,
+    /// Each beat of the client says that there is room for one more tile; if not, all come once.
+    pub asks: bool,
     /// It is a queue, which writes them first.
     pub is_queue: bool,
 }
@@ -71,12 +72,21 @@ impl Supply {
         let bus = stages.first().map(|stage| stage.bus).or(queues.first().map(|queue| queue.bus))?;
         let mut supply = Self { bus, bursts: 0, image: Arc::default(), clients: Vec::new() };
         for &WeightSupply { bursts, per_tile, ahead, .. } in stages {
-            let room = ahead.map_or(bursts, |tiles| tiles * per_tile);
-            let per_beat = ahead.map(|_| per_tile);
-            supply.add(Client { first: 0, bursts, at_start: room, most: room, per_beat, is_queue: false });
+            let tile = if ahead.is_some() { per_tile } else { bursts };
+            let room = ahead.unwrap_or(1);
+            supply.add(Client {
+                first: 0,
+                bursts,
+                tile,
+                at_start: room,
+                most: room,
+                asks: ahead.is_some(),
+                is_queue: false,
+            });
         }
-        for &OutsideQueue { bursts, .. } in queues {
-            supply.add(Client { first: 0, bursts, at_start: 0, most: AHEAD, per_beat: Some(1), is_queue: true });
+        for queue in queues {
+            let bursts = queue.bursts;
+            supply.add(Client { first: 0, bursts, tile: 1, at_start: 0, most: queue.ahead(), asks: true, is_queue: true });
         }
         supply.image = stages.iter().flat_map(|stage| &stage.image).copied().collect();
         Some(supply)
@@ -140,16 +150,5 @@ impl Supply {
     /// `request`, `data`, and `written0` and so on.
     pub fn writer(&self, name: &str) -> Module {
         writer::writer(name, self)
-    }
-}
-
-impl Client {
-    /// The burst after one of its own.
-    fn after(&self, number: SignalId) -> Expr {
-        if self.first == 0 {
-            return add_modulo(number, 1, self.bursts);
-        }
-        let last = i64::from(self.first + self.bursts) - 1;
-        mux(lt(number, last), add(number, 1), i64::from(self.first))
     }
 }

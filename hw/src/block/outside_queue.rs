@@ -23,8 +23,12 @@ use crate::rtl::{Module, Ty};
 use gather::Gather;
 use spread::Spread;
 
-/// Bursts that may come back before the first of them is used.
-pub const AHEAD: u32 = 4;
+/// Cycles in which the words of the bursts that may come back before the first of them is used can be given on, at least,
+/// if there are no more than [`MOST_AHEAD`] bursts.
+const CYCLES_AHEAD: u32 = 256;
+
+/// Bursts that may come back before the first of them is used: at least two, at most so many.
+const MOST_AHEAD: u32 = 4;
 
 /// Depth of the queue behind it.
 const DEPTH: u32 = 4;
@@ -47,7 +51,13 @@ impl OutsideQueue {
         let word = element.by((1..=lanes.min(bus.bytes)).rev().find(divides).unwrap_or(1));
         let queue = Self { word, bus, bursts: 0 };
         // A place is free again only when its burst has come back and is used.
-        Self { bursts: elements.div_ceil(queue.elements_per_burst()) as u32 + AHEAD, ..queue }
+        Self { bursts: elements.div_ceil(queue.elements_per_burst()) as u32 + queue.ahead(), ..queue }
+    }
+
+    /// Bursts that may come back before the first of them is used.
+    pub fn ahead(&self) -> u32 {
+        let bursts = CYCLES_AHEAD.div_ceil(self.bus.burst * self.words_per_beat());
+        bursts.clamp(2, MOST_AHEAD).next_power_of_two()
     }
 
     /// Words of a beat.
@@ -85,15 +95,16 @@ impl OutsideQueue {
             b.ready(input, Expr::Const(1));
             input
         });
+        let ahead = self.ahead();
         let out = Fifo::new(&mut b, "out", word, DEPTH);
         let leaving = b.output("leaving", self.beat());
         let more = b.output("more", Ty::BIT);
         let waiting = Ring::new(&mut b, "waiting", self.beat(), 2 * burst);
-        let came = Ring::new(&mut b, "came", self.beat(), AHEAD * burst);
+        let came = Ring::new(&mut b, "came", self.beat(), ahead * burst);
         // Bursts that have left and are not used again; that may be asked for; for which there is room.
         let away = b.register("away", Ty::holding(bursts.into()), 0);
         let stored = b.register("stored", Ty::holding(bursts.into()), 0);
-        let room = b.register("room", Ty::holding(AHEAD.into()), AHEAD.into());
+        let room = b.register("room", Ty::holding(ahead.into()), ahead.into());
 
         let ready = b.ready(input, waiting.has_room());
         let take = b.wire("take", and(input.valid, ready));

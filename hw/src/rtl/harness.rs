@@ -99,7 +99,7 @@ fn outside(design: &Design, timing: &MemoryTiming) -> u64 {
     let engines = design.modules.iter().flat_map(|module| &module.engines);
     let rows =
         engines.filter(|engine| engine.is_loaded()).map(|engine| u64::from(engine.image_rows)).max().unwrap_or(1);
-    let bursts = |client: &Client| u64::from(client.bursts) * if client.per_beat.is_some() { rows } else { 1 };
+    let bursts = |client: &Client| u64::from(client.bursts) * if client.asks { rows } else { 1 };
     supply.clients.iter().map(bursts).sum::<u64>() * burst
 }
 

@@ -4,11 +4,11 @@
 //! Each turn goes to the next client that has room. What clients need of the memory may differ; as long as it is less
 //! than the memory gives in sum, each gets what it needs, because turns that one does not take go to the others.
 
-use super::turn::Turn;
+use super::places::Places;
 use super::{Client, Supply};
 use crate::block::ring::Ring;
-use crate::rtl::build::{Builder, Level, advance, branch, set, when};
-use crate::rtl::expr::{Expr, add, all, and, eq, not, or, sub};
+use crate::rtl::build::{Builder, Level, advance, branch, count, set, when};
+use crate::rtl::expr::{Expr, all, and, eq, not, or};
 use crate::rtl::{Module, SignalId, Statement, Ty};
 
 /// Bursts that are asked for and whose beats have not come, at most, as far as the reader can tell whose they are.
@@ -22,76 +22,53 @@ pub fn reader(name: &str, supply: &Supply) -> Module {
     let data = b.input("data", supply.beat());
     b.ready(data, Expr::Const(1));
     let request = b.output("request", supply.number());
-    let turn = Turn::new(&mut b, of);
-    let states: Vec<State> =
-        clients.iter().enumerate().map(|(index, client)| State::new(&mut b, index, client)).collect();
-    let wanted = b.wire("wanted", turn.has(states.iter().map(|state| not(eq(state.owed, 0)))));
-    let owners = turn.number.map(|number| Owners::new(&mut b, turn.ty(), number));
-    let room = owners.as_ref().map_or(Expr::Const(1), |owners| owners.asked.has_room());
-    let send = b.wire("send", all([wanted.into(), room, or(not(request.valid), request.ready)]));
-    let number = turn.choose(states.iter().map(|state| state.number.into()));
+    let places = Places::new(&mut b, supply.number(), clients);
+    let owed: Vec<SignalId> = (0..of).map(|index| owed(&mut b, index, &clients[index])).collect();
+    let more: Vec<Option<SignalId>> = (0..of).map(|index| more(&mut b, index, &clients[index])).collect();
+    let has_room = places.turn.has(owed.iter().map(|&owed| not(eq(owed, 0))));
+    let wanted = b.wire("wanted", and(places.is_ready(), has_room));
+    let owners = Owners::new(&mut b, places.turn.ty(), places.turn.number);
+    let send = all([wanted.into(), owners.asked.has_room(), or(not(request.valid), request.ready)]);
+    let send = b.wire("send", send);
     let mut statements = vec![branch(
         send,
-        vec![set(request.valid, 1), set(request.data, number)],
+        vec![set(request.valid, 1), set(request.data, places.number)],
         vec![when(request.ready, vec![set(request.valid, 0)])],
     )];
-    statements.extend(turn.serve(or(send, not(wanted))));
-    for (index, (state, client)) in states.iter().zip(clients).enumerate() {
-        let sent = b.wire(&format!("send{index}"), and(send, turn.is(index)));
-        statements.extend(state.serve(sent, client));
+    let tile_ends = b.wire("tile_ends", and(send, places.tile_ends()));
+    statements.extend(places.serve(&mut b, send, or(send, not(wanted))));
+    for (index, (&owed, more)) in owed.iter().zip(more).enumerate() {
+        let fewer = b.wire(&format!("fewer{index}"), and(tile_ends, places.turn.is(index)));
+        statements.push(match more {
+            None => when(fewer, vec![set(owed, 0)]),
+            Some(more) => count(owed, more, fewer),
+        });
     }
     let beat = Level::new(&mut b, "beat", supply.bus.burst);
     let last = b.wire("last", and(data.valid, beat.at_end()));
     statements.push(when(data.valid, advance(vec![beat])));
-    for index in 0..clients.len() {
+    for index in 0..of {
         let output = b.output(&format!("out{index}"), supply.beat());
-        let own = match &owners {
-            None => Expr::Signal(data.valid),
-            Some(owners) => and(data.valid, eq(owners.current, index as i64)),
-        };
-        let own = b.wire(&format!("take{index}"), own);
+        let own = b.wire(&format!("take{index}"), and(data.valid, eq(owners.current, index as i64)));
         statements.push(set(output.valid, own));
         statements.push(when(own, vec![set(output.data, data.data)]));
     }
-    if let Some(owners) = owners {
-        statements.extend(owners.serve(&mut b, send, last));
-    }
+    statements.extend(owners.serve(&mut b, send, last));
     b.finish(statements)
 }
 
-/// What is known of a client.
-struct State {
-    /// Bursts for which it has room.
-    owed: SignalId,
-    /// The burst that comes next.
-    number: SignalId,
-    /// Says that it has room for more.
-    more: Option<SignalId>,
+/// The register of the tiles for which a client has room.
+fn owed(b: &mut Builder, index: usize, client: &Client) -> SignalId {
+    b.register(&format!("owed{index}"), Ty::holding(client.most.into()), client.at_start.into())
 }
 
-impl State {
-    fn new(b: &mut Builder, index: usize, client: &Client) -> Self {
-        let owed = b.register(&format!("owed{index}"), Ty::holding(client.most.into()), client.at_start.into());
-        let end = u64::from(client.first + client.bursts) - 1;
-        let number = b.register(&format!("number{index}"), Ty::holding(end), client.first.into());
-        let more = client.per_beat.map(|_| {
-            let more = b.input(&format!("more{index}"), Ty::BIT);
-            b.ready(more, Expr::Const(1));
-            more.valid
-        });
-        Self { owed, number, more }
-    }
-
-    fn serve(&self, sent: SignalId, client: &Client) -> Vec<Statement> {
-        let &Self { owed, number, more } = self;
-        let mut statements = vec![when(sent, vec![set(number, client.after(number))])];
-        let fewer = when(sent, vec![set(owed, sub(owed, 1))]);
-        statements.push(match more.zip(client.per_beat) {
-            None => fewer,
-            Some((more, bursts)) => branch(more, vec![set(owed, sub(add(owed, i64::from(bursts)), sent))], vec![fewer]),
-        });
-        statements
-    }
+/// Says that a client has room for one more.
+fn more(b: &mut Builder, index: usize, client: &Client) -> Option<SignalId> {
+    client.asks.then(|| {
+        let more = b.input(&format!("more{index}"), Ty::BIT);
+        b.ready(more, Expr::Const(1));
+        more.valid
+    })
 }
 
 /// Whose bursts come, in order.

@@ -1,23 +1,23 @@
 //! Whose turn it is: one after the other.
 
 use crate::rtl::build::{Builder, add_modulo, set, when};
-use crate::rtl::expr::{Expr, and, eq, mux, or};
+use crate::rtl::expr::{Expr, and, eq, or};
 use crate::rtl::{SignalId, Statement, Ty};
 
-/// Whose turn it is; that of a single one always.
+/// Whose turn it is.
 #[derive(Clone, Copy)]
 pub struct Turn {
-    of: u32,
-    /// The number; none of a single one.
-    pub number: Option<SignalId>,
+    /// How many take turns, at least two: a single one does with none.
+    pub of: u32,
+    /// The number.
+    pub number: SignalId,
 }
 
 impl Turn {
-    /// Among so many.
-    pub fn new(b: &mut Builder, of: usize) -> Self {
-        let of = of as u32;
-        let turn = Self { of, number: None };
-        Self { number: (of > 1).then(|| b.register("turn", turn.ty(), 0)), ..turn }
+    /// Among so many, or with none.
+    pub fn new(b: &mut Builder, name: &str, of: usize) -> Self {
+        let of = of.max(2) as u32;
+        Self { of, number: b.register(name, Ty::holding(u64::from(of - 1)), 0) }
     }
 
     /// Type of a number.
@@ -27,14 +27,7 @@ impl Turn {
 
     /// 1 if it is the turn of that one.
     pub fn is(&self, index: usize) -> Expr {
-        self.number.map_or(Expr::Const(1), |turn| eq(turn, index as i64))
-    }
-
-    /// The value of the one whose turn it is, of at least one.
-    pub fn choose(&self, values: impl IntoIterator<Item = Expr>) -> Expr {
-        let values = values.into_iter().enumerate();
-        let chosen = values.reduce(|(_, others), (index, value)| (index, mux(self.is(index), value, others)));
-        chosen.map_or(Expr::Const(0), |(_, value)| value)
+        eq(self.number, index as i64)
     }
 
     /// 1 if the bit of the one whose turn it is is.
@@ -43,8 +36,8 @@ impl Turn {
         own.reduce(or).unwrap_or(Expr::Const(0))
     }
 
-    /// A statement that gives the turn to the next where `go` is 1.
-    pub fn serve(&self, go: Expr) -> Option<Statement> {
-        self.number.map(|turn| when(go, vec![set(turn, add_modulo(turn, 1, self.of))]))
+    /// Gives the turn to the next where `go` is 1.
+    pub fn serve(&self, go: Expr) -> Statement {
+        when(go, vec![set(self.number, add_modulo(self.number, 1, self.of))])
     }
 }

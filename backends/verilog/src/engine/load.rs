@@ -145,13 +145,22 @@ pub fn weights(engine: &Engine, owner: &str, files: &mut Files) -> WeightMemory 
             let low = side_by_side.trailing_zeros().min(address.width);
             let which = body.reg("which", low);
             body.clocked(vec![when(read, vec![assign(which.clone(), address.bits(0, low))])]);
-            let one = |at: u32| word.bits(at * width, width);
-            (1..1 << low)
-                .fold(one(0), |others, at| which.clone().equals(number(i64::from(at), low)).choose(one(at), others))
+            chosen(&word, width, &which, low, 0)
         }
         _ => word.bits(0, width),
     };
     body.clocked(vec![when(advance, vec![assign(output, selected)])]);
     files.push(body);
     WeightMemory { module, width }
+}
+
+/// The field of `width` bits of a word whose number is `base` and the lowest `bits` bits of `which`: as a tree, which takes
+/// a fourth of the look-up tables of a chain of comparisons.
+fn chosen(word: &Expr, width: u32, which: &Expr, bits: u32, base: u32) -> Expr {
+    match bits.checked_sub(1) {
+        None => word.bits(base * width, width),
+        Some(top) => which
+            .bits(top, 1)
+            .choose(chosen(word, width, which, top, base + (1 << top)), chosen(word, width, which, top, base)),
+    }
 }

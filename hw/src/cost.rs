@@ -14,7 +14,7 @@ pub use memory::{Held, MemoryShares, memory_shares, of_ram};
 use memory::{of_memory, ram, rom};
 
 use crate::device::Device;
-use crate::rtl::{Design, Module, SignalKind, Ty};
+use crate::rtl::{Design, Module, SignalId, SignalKind, Ty};
 use serde::{Deserialize, Serialize};
 use std::ops::{AddAssign, Index, IndexMut, SubAssign};
 
@@ -223,11 +223,22 @@ pub fn estimate_module(module: &Module, device: &Device) -> Resources {
 
 /// What one module takes before its logic is priced.
 pub fn count_module(module: &Module, device: &Device) -> Count {
+    let mut total = count_without_engines(module, device);
+    for engine in &module.engines {
+        total += of_engine(&engine.shape, device);
+    }
+    total
+}
+
+/// What one module takes besides its engines.
+pub fn count_without_engines(module: &Module, device: &Device) -> Count {
     let mut total = Count::default();
     total.logic[Term::Module] += 1;
-    for signal in &module.signals {
+    let untested = logic::untested_rows(module);
+    for (id, signal) in (0..).map(SignalId).zip(&module.signals) {
         let width = u64::from(signal.ty.width());
         match &signal.kind {
+            SignalKind::Register { .. } if untested.contains(&id) => {}
             SignalKind::Register { .. } => total.parts.ff += width,
             SignalKind::Wire(value) => logic::expression(module, value, device, &mut total),
             SignalKind::Stage { value, .. } => {
@@ -247,13 +258,10 @@ pub fn count_module(module: &Module, device: &Device) -> Count {
         total.parts.ff += u64::from(pipeline.stages);
         total.logic[Term::Stage] += u64::from(pipeline.stages);
     }
-    logic::statements(module, device, &mut total);
+    logic::statements(module, &untested, device, &mut total);
     let large_from = module.large_from(&device.family);
     for memory in &module.memories {
         total += of_memory(memory, large_from, device);
-    }
-    for engine in &module.engines {
-        total += of_engine(&engine.shape, device);
     }
     total
 }

@@ -240,6 +240,7 @@ fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
         image_rows,
         kernel,
         dilations,
+        leaves: [true; 2],
         pad_value: random.between(lo, hi),
         parallel,
         reduce,

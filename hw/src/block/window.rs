@@ -196,6 +196,7 @@ impl Window<'_> {
             image_rows: height,
             kernel,
             dilations,
+            leaves: self.extent.leaves(),
             pad_value: self.pad_value,
             parallel: self.folding.parallel,
             reduce,
@@ -255,8 +256,9 @@ impl Window<'_> {
     }
 
     /// For each output row, complete rows that its windows need beyond the first one, and rows
-    /// that are not needed after them; for the image rows where the windows begin.
-    fn rows_by_output(&self, top_of: impl Fn(u32) -> i64) -> [Vec<i64>; 2] {
+    /// that are not needed after them.
+    fn rows_by_output(&self) -> [Vec<i64>; 2] {
+        let top_of = |y: u32| self.extent.top(y);
         let WindowGeometry { input: [height, ..], output: [out_height, ..], strides, .. } = self.extent;
         let span = self.extent.span(0).1;
         let base_of = |y: u32| top_of(y).clamp(0, i64::from(height));
@@ -316,8 +318,14 @@ impl Window<'_> {
         let displacer =
             extent.displacement.map(|displacement| Displacer::new(&mut b, &extent, displacement, self.offsets));
 
+        let [needs, frees] = self.rows_by_output();
+        let least = match extent.displacement {
+            Some(_) => extent.least_ahead([[-1, 0]]),
+            None => extent.least_ahead(needs.iter().zip(&frees).map(|(&needed, &freed)| [needed, freed])),
+        };
+
         // Writer.
-        let writer = Writer::new(&mut b, &extent, word_count, rows);
+        let writer = Writer::new(&mut b, &extent, word_count, rows, least);
         let rows_ahead = writer.rows_ahead;
         // `rows_ahead` minus rows reserved for windows already issued.
         let rows_kept = if displacer.is_some() {
@@ -337,9 +345,10 @@ impl Window<'_> {
         let mut column = Level::new(&mut b, "column", out_width);
         let mut row = Level::new(&mut b, "row", out_height);
 
-        let top_of = |y: u32| i64::from(y * extent.strides[0]) - i64::from(extent.pads[0]);
-        let left_of = |x: u32| i64::from(x * extent.strides[1]) - i64::from(extent.pads[1]);
-        let top = b.register("top", Ty::range(top_of(0).min(0), top_of(out_height - 1).max(0)), top_of(0));
+        let left_of = |x: u32| extent.left(x);
+        let top_of = |y: u32| extent.top(y);
+        let top_ty = Ty::range(top_of(0).min(0), top_of(out_height - 1).max(0));
+        let top = b.register("top", top_ty, top_of(0));
         let left = b.register("left", Ty::range(left_of(0).min(0), left_of(out_width - 1).max(0)), left_of(0));
         let ring_ty = Ty::holding(u64::from(rows - 1));
         let row_at_end = row.at_end();
@@ -365,8 +374,7 @@ impl Window<'_> {
         } else {
             let start_ring = (i64::from(rows) - i64::from(extent.pads[0] % rows)) % i64::from(rows);
             let ring = b.register("ring", ring_ty, start_ring);
-            let [needs, freed] = self.rows_by_output(top_of);
-            (ring, ring, by_counter(&row.value(), &needs), by_counter(&row.value(), &freed))
+            (ring, ring, by_counter(&row.value(), &needs), by_counter(&row.value(), &frees))
         };
         let has_row = lt(rows_kept, i64::from(rows));
         let has_place = if extent.saves_row(rows) {
@@ -425,10 +433,7 @@ impl Window<'_> {
         let word_value = if nest.depthwise {
             result.value()
         } else if nest.groups > 1 {
-            let base = b.register("group_base", Ty::holding(u64::from(word_count - 1)), 0);
-            group.on_step.push(set(base, add(base, i64::from(nest.words))));
-            group.on_wrap.push(set(base, 0));
-            add(base, word.value())
+            add(group.times(&mut b, "group_base", nest.words), word.value())
         } else {
             word.value()
         };

@@ -24,7 +24,9 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Count {
 
     // Tap selection, padding included, registered.
     logic[Term::Select] += taps * (select(word, row_banks, device) + select(word, column_banks, device));
-    logic[Term::Padding] += taps * word;
+    if engine.leaves != [false; 2] {
+        logic[Term::Padding] += taps * word;
+    }
     parts.ff += taps * word;
 
     // Weights, gathered elements and products.

@@ -5,9 +5,10 @@
 
 use super::Count;
 use crate::device::Device;
-use crate::rtl::{Expr, Module, Statement, Ty};
+use crate::rtl::engine::Step;
+use crate::rtl::{Expr, Module, SignalId, Statement, Ty};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Index, IndexMut};
 
 macro_rules! terms {
@@ -233,11 +234,36 @@ pub fn ways(width: u64, words: u64) -> u64 {
     width * words.saturating_sub(1)
 }
 
+/// Registers of image rows that engines do not test, because their windows do not leave the image by rows.
+pub fn untested_rows(module: &Module) -> BTreeSet<SignalId> {
+    fn find(module: &Module, statements: &[Statement], found: &mut BTreeSet<SignalId>) {
+        for statement in statements {
+            match statement {
+                Statement::If { then, otherwise, .. } => {
+                    find(module, then, found);
+                    find(module, otherwise, found);
+                }
+                Statement::Issue { engine, step: Step { row: Expr::Signal(row), .. } }
+                    if !module.engine(*engine).shape.leaves[0] =>
+                {
+                    found.insert(*row);
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    find(module, &module.statements, &mut found);
+    found
+}
+
 /// Counts the logic of a module's statements; a register that is set to several values has a multiplexer.
-pub fn statements(module: &Module, device: &Device, count: &mut Count) {
+/// `untested`: registers that synthesis removes.
+pub fn statements(module: &Module, untested: &BTreeSet<SignalId>, device: &Device, count: &mut Count) {
     let mut set = vec![None; module.signals.len()];
+    let mut scope = Scope { module, untested, device, set: &mut set };
     for part in &module.statements {
-        statement(module, part, device, &mut set, count);
+        statement(&mut scope, part, count);
     }
     for (signal, values) in module.signals.iter().zip(&set) {
         let Some(values) = *values else { continue };
@@ -246,13 +272,23 @@ pub fn statements(module: &Module, device: &Device, count: &mut Count) {
     }
 }
 
-/// `set`: for each signal that is set, values that it is set to besides constants.
-fn statement(module: &Module, statement: &Statement, device: &Device, set: &mut [Option<u64>], count: &mut Count) {
+/// What statements are counted in.
+struct Scope<'a> {
+    module: &'a Module,
+    untested: &'a BTreeSet<SignalId>,
+    device: &'a Device,
+    /// For each signal that is set, values that it is set to besides constants.
+    set: &'a mut Vec<Option<u64>>,
+}
+
+fn statement(scope: &mut Scope, statement: &Statement, count: &mut Count) {
+    let &mut Scope { module, device, .. } = scope;
     let mut all = |parts: &[&Expr]| parts.iter().for_each(|part| expression(module, part, device, count));
     match statement {
+        Statement::Set(register, _) if scope.untested.contains(register) => {}
         Statement::Set(register, value) => {
             all(&[value]);
-            let values = set[register.0 as usize].get_or_insert(0);
+            let values = scope.set[register.0 as usize].get_or_insert(0);
             match value {
                 Expr::Const(0) => {}
                 Expr::Const(_) => count.logic[Term::SetConstant] += u64::from(module.signal(*register).ty.width()),
@@ -263,7 +299,7 @@ fn statement(module: &Module, statement: &Statement, device: &Device, set: &mut 
             all(&[condition]);
             count.logic[Term::Branch] += 1;
             for inner in then.iter().chain(otherwise) {
-                self::statement(module, inner, device, set, count);
+                self::statement(scope, inner, count);
             }
         }
         Statement::Read { address, .. } => all(&[address]),

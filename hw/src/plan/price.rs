@@ -10,7 +10,7 @@ use super::fold::{Fold, Styles, folds, gcd};
 use super::form::WeightForm;
 use crate::block::width_converter;
 use crate::block::window::{Folding, WeightSource};
-use crate::cost::{Count, Resources, count_module, estimate_module, of_engine, of_ram};
+use crate::cost::{Count, Resources, count_without_engines, estimate_module, of_engine, of_ram};
 use crate::device::Device;
 use crate::elaborate::{Assumption, WindowParts, module};
 use crate::kernel::Kernel;
@@ -92,8 +92,7 @@ impl<'a> Pricer<'a> {
                     let written = module.memories.extract_if(.., |memory| memory.contents.is_none());
                     let shape = |memory: Memory| (u64::from(memory.word.width()), u64::from(memory.depth));
                     let memories = written.map(shape).collect();
-                    module.engines.clear();
-                    Surroundings { fixed: count_module(&module, device), memories }
+                    Surroundings { fixed: count_without_engines(&module, device), memories }
                 });
                 let mut total = around.fixed;
                 total += of_engine(&engine, device);

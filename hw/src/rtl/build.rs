@@ -297,6 +297,21 @@ impl Level {
         self.counter.map_or(Expr::Const(0), Expr::Signal)
     }
 
+    /// Its value times a number: shifted, or, where that will not do, in a register of its own.
+    pub fn times(&mut self, builder: &mut Builder, name: &str, step: u32) -> Expr {
+        let (Some(counter), &Expr::Const(last)) = (self.counter, &self.last) else { return Expr::Const(0) };
+        match step.is_power_of_two().then(|| step.trailing_zeros()) {
+            Some(0) => counter.into(),
+            Some(bits) => Expr::Shl(Box::new(counter.into()), bits),
+            None => {
+                let multiple = builder.register(name, Ty::holding(last as u64 * u64::from(step)), 0);
+                self.on_step.push(set(multiple, add(multiple, i64::from(step))));
+                self.on_wrap.push(set(multiple, 0));
+                multiple.into()
+            }
+        }
+    }
+
     /// 1 if the counter is at its last value.
     pub fn at_end(&self) -> Expr {
         match self.counter {

@@ -174,6 +174,9 @@ pub struct EngineShape {
     pub kernel: [u32; 2],
     /// Distance of taps, vertical first. `(kernel[0] - 1) * dilations[0] < rows`.
     pub dilations: [u32; 2],
+    /// Whether taps may be outside the image, by their rows and by their columns; whether they are is not tested where
+    /// they may not.
+    pub leaves: [bool; 2],
     /// What taps outside the image read; in the range of the word's lanes.
     pub pad_value: i64,
     /// Taps read in one step.

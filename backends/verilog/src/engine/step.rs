@@ -101,8 +101,10 @@ pub fn address_stage(geometry: &Geometry<'_>, interface: &Interface, body: &mut 
             None => Offset::Fixed(column * right),
         })
         .collect();
-    let mut outside = |body: &mut syntax::Module, axis: &str, offsets: &[Offset], limit: u32| -> Vec<Option<Expr>> {
-        let base = port(axis);
+    let mut outside = |axis: usize, offsets: &[Offset], limit: u32| -> Vec<Option<Expr>> {
+        let may = engine.leaves[axis];
+        let axis = ["row", "column"][axis];
+        let base = port(axis).filter(|_| may);
         let tap = |(position, offset): (usize, &Offset)| {
             let (base, ty) = base.clone()?;
             let value = leaves(body, &format!("tap_{axis}_{position}"), &base, ty, offset, limit)?;
@@ -110,8 +112,8 @@ pub fn address_stage(geometry: &Geometry<'_>, interface: &Interface, body: &mut 
         };
         offsets.iter().enumerate().map(tap).collect()
     };
-    let rows_outside = outside(body, "row", &row_offsets, engine.image_rows);
-    let columns_outside = outside(body, "column", &column_offsets, engine.columns);
+    let rows_outside = outside(0, &row_offsets, engine.image_rows);
+    let columns_outside = outside(1, &column_offsets, engine.columns);
 
     let group = port("group").map(|(group, _)| group);
     let column = port("column");

@@ -94,6 +94,7 @@ impl Case {
             image_rows: rows,
             kernel,
             dilations,
+            leaves: [true; 2],
             pad_value: self.pad_value,
             parallel: self.parallel,
             reduce: self.reduce(groups * tap_steps),

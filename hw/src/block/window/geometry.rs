@@ -33,6 +33,33 @@ pub struct Displacement {
 }
 
 impl WindowGeometry {
+    /// The row of the image at which the windows of an output row begin; negative in the padding.
+    pub fn top(&self, y: u32) -> i64 {
+        i64::from(y * self.strides[0]) - i64::from(self.pads[0])
+    }
+
+    /// The column of the image at which the windows of an output column begin.
+    pub fn left(&self, x: u32) -> i64 {
+        i64::from(x * self.strides[1]) - i64::from(self.pads[1])
+    }
+
+    /// Whether windows leave the image, by rows and by columns.
+    pub fn leaves(&self) -> [bool; 2] {
+        let ends = [[self.top(0), self.top(self.output[0] - 1)], [self.left(0), self.left(self.output[1] - 1)]];
+        [0, 1].map(|axis| {
+            let ([first, last], extent) = (ends[axis], i64::from(self.input[axis]));
+            self.displacement.is_some() || first < 0 || last + self.span(axis).1 >= extent
+        })
+    }
+
+    /// The fewest complete rows from the first needed one on, if each of some runs of windows needs so many rows beyond
+    /// its first one to end, and gives back so many. Rows that are skipped before they come count as negative.
+    pub fn least_ahead(&self, runs: impl IntoIterator<Item = [i64; 2]>) -> i64 {
+        let unbounded = -i64::from(self.input[0].max(self.strides[0]));
+        let least = |[needed, freed]: [i64; 2]| if needed < 0 { unbounded } else { needed - freed };
+        runs.into_iter().map(least).fold(0, i64::min).max(unbounded)
+    }
+
     /// First and last coordinate along an axis for which the memory holds pixels while a window
     /// is read, from the window's start: those of unmoved taps are among them.
     pub(super) fn span(&self, axis: usize) -> (i64, i64) {

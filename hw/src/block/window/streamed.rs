@@ -45,7 +45,10 @@ impl Window<'_> {
         let output = b.output("out", ty);
 
         // Rows are given back block by block.
-        let writer = Writer::new(&mut b, &extent, channels / folding.lanes, rows);
+        let (needs, frees) = self.rows_by_block(&blocks);
+        let ends = needs.chunks_exact(blocks.rows as usize).map(|needs| needs[needs.len() - 1]);
+        let least = extent.least_ahead(ends.zip(&frees).map(|(needed, &freed)| [needed, freed]));
+        let writer = Writer::new(&mut b, &extent, channels / folding.lanes, rows, least);
         let has_place = lt(writer.rows_ahead, i64::from(rows));
         let filling = writer.connect(&mut b, input, has_place);
 
@@ -58,20 +61,21 @@ impl Window<'_> {
         let result = Level::new(&mut b, "result", nest.results);
         let mut group = Level::new(&mut b, "group", nest.groups);
 
-        let top_of = |y: u32| i64::from(y * extent.strides[0]) - i64::from(extent.pads[0]);
-        let left_of = |x: u32| i64::from(x * extent.strides[1]) - i64::from(extent.pads[1]);
+        let left_of = |x: u32| extent.left(x);
         let left = b.register("left", Ty::range(left_of(0).min(0), left_of(out_width - 1).max(0)), left_of(0));
         let start_ring = (-i64::from(extent.pads[0])).rem_euclid(i64::from(rows));
-        let walk = [
-            Walk::new(&mut b, "y", Ty::holding(u64::from(out_height - 1)), 0),
-            Walk::new(&mut b, "top", Ty::range(top_of(0).min(0), top_of(out_height - 1).max(0)), top_of(0)),
-            Walk::new(&mut b, "ring", Ty::holding(u64::from(rows - 1)), start_ring),
-        ];
-        let [y, top, ring] = [walk[0].now, walk[1].now, walk[2].now];
+        let mut walk = |name: &str, ty: Ty, reset: i64| Walk::new(&mut b, name, ty, reset, &blocks);
+        let ring = walk("ring", Ty::holding(u64::from(rows - 1)), start_ring);
+        let top_of = |y: u32| extent.top(y);
+        let top_ty = Ty::range(top_of(0).min(0), top_of(out_height - 1).max(0));
+        let top = walk("top", top_ty, top_of(0));
+        let varies = blocks.rows > 1 && needs.iter().any(|&needed| needed != needs[0]);
+        let y = varies.then(|| walk("y", Ty::holding(u64::from(out_height - 1)), 0));
 
-        let (needs, freed) = self.rows_by_block(&blocks, top_of);
-        let freed = b.wire("freed", by_counter(&block.value(), &freed));
-        let available = filling.available(&mut b, &extent, left, by_counter(&y.into(), &needs));
+        let freed = b.wire("freed", by_counter(&block.value(), &frees));
+        let row_number = y.as_ref().map_or_else(|| block.value(), |y| y.now.into());
+        let rows_needed = if blocks.rows > 1 && y.is_none() { needs[0].into() } else { by_counter(&row_number, &needs) };
+        let available = filling.available(&mut b, &extent, left, rows_needed);
 
         let (engine, engine_valid, engine_result) = b.engine("engine", self.engine_shape(), Vec::new());
         let steps = nest.steps();
@@ -111,16 +115,13 @@ impl Window<'_> {
         );
 
         let word_value = if nest.groups > 1 {
-            let base = b.register("group_base", Ty::holding(u64::from(channels / folding.lanes - 1)), 0);
-            group.on_step.push(set(base, add(base, i64::from(nest.words))));
-            group.on_wrap.push(set(base, 0));
-            add(base, word.value())
+            add(group.times(&mut b, "group_base", nest.words), word.value())
         } else {
             word.value()
         };
         let step = Step {
-            ring: ring.into(),
-            row: top.into(),
+            ring: ring.now.into(),
+            row: top.now.into(),
             column: left.into(),
             group: word_value,
             tap: tap.value(),
@@ -133,17 +134,20 @@ impl Window<'_> {
         let frame_end = block.at_end();
         let next_frame = i64::from(height) - i64::from((out_height - 1) * extent.strides[0]);
         let next_frame = next_frame.rem_euclid(i64::from(rows)) as u32;
-        let further = [
-            (add(y, 1), Expr::Const(0)),
-            (add(top, i64::from(extent.strides[0])), Expr::Const(top_of(0))),
-            (add_modulo(ring, extent.strides[0], rows), add_modulo(ring, next_frame, rows)),
+        let mut further = vec![
+            (&ring, add_modulo(ring.now, extent.strides[0], rows), add_modulo(ring.now, next_frame, rows)),
+            (&top, add(top.now, i64::from(extent.strides[0])), top_of(0).into()),
         ];
+        further.extend(y.iter().map(|y| (y, add(y.now, 1), 0.into())));
         let (mut to_block, mut again) = (Vec::new(), Vec::new());
-        for (walk, (on, over)) in walk.iter().zip(further) {
+        for (walk, on, over) in further {
             row.on_step.push(set(walk.now, on.clone()));
-            let next = mux(frame_end.clone(), over, on);
-            to_block.extend([set(walk.now, next.clone()), set(walk.first, next)]);
-            again.push(set(walk.now, walk.first));
+            let next = if on == over { on } else { mux(frame_end.clone(), over, on) };
+            to_block.push(set(walk.now, next.clone()));
+            if let Some(first) = walk.first {
+                to_block.push(set(first, next));
+                again.push(set(walk.now, first));
+            }
         }
         row.on_wrap.push(branch(block_end, to_block, again));
 
@@ -182,9 +186,10 @@ impl Window<'_> {
 
     /// For each output row the complete rows that its windows need beyond the first one of their block; for each block
     /// the rows that it gives back.
-    fn rows_by_block(&self, blocks: &Blocks, top_of: impl Fn(u32) -> i64) -> (Vec<i64>, Vec<i64>) {
+    fn rows_by_block(&self, blocks: &Blocks) -> (Vec<i64>, Vec<i64>) {
         let WindowGeometry { input: [height, ..], output: [out_height, ..], strides, .. } = self.extent;
         let span = self.extent.span(0).1;
+        let top_of = |y: u32| self.extent.top(y);
         let base_of = |y: u32| top_of(y).clamp(0, i64::from(height));
         let needs = (0..out_height).map(|y| {
             let base = base_of(y / blocks.rows * blocks.rows);
@@ -214,9 +219,7 @@ impl Window<'_> {
         if requantizer.is_addressed() {
             let pixel = Level::new(b, "channel_pixel", pixels);
             let mut tile = Level::new(b, "channel_tile", tiles);
-            let base = b.register("channel_base", Ty::holding(u64::from(tiles * beats - 1)), 0);
-            tile.on_step.push(set(base, add(base, i64::from(beats))));
-            tile.on_wrap.push(set(base, 0));
+            let base = tile.times(b, "channel_base", beats);
             nest = Some((base, vec![pixel, tile]));
         }
         let each = |beat: &mut Level| {
@@ -232,11 +235,14 @@ impl Window<'_> {
 /// A number that goes on from row to row, and goes back to the block's first row for each tile.
 struct Walk {
     now: SignalId,
-    first: SignalId,
+    /// None in blocks of one row.
+    first: Option<SignalId>,
 }
 
 impl Walk {
-    fn new(b: &mut Builder, name: &str, ty: Ty, reset: i64) -> Self {
-        Self { now: b.register(name, ty, reset), first: b.register(&format!("block_{name}"), ty, reset) }
+    fn new(b: &mut Builder, name: &str, ty: Ty, reset: i64, blocks: &Blocks) -> Self {
+        let now = b.register(name, ty, reset);
+        let first = (blocks.rows > 1).then(|| b.register(&format!("block_{name}"), ty, reset));
+        Self { now, first }
     }
 }

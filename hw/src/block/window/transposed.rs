@@ -44,27 +44,27 @@ impl Transposed {
         let of = |part: &str| format!("{name}_{part}");
         let mut beat = Level::new(b, &of("beat"), beats);
         let mut number = Level::new(b, &of("number"), tiles * pixels);
-        let last = i64::from((tiles * pixels - 1) * beats);
-        let ty = Ty::holding(last as u64);
-        let base = b.register(&of("base"), ty, 0);
-        let next: Expr = match number.counter {
+        let base = match number.counter {
             Some(counted) if tiles > 1 && pixels > 1 => {
+                let last = i64::from((tiles * pixels - 1) * beats);
+                let ty = Ty::holding(last as u64);
+                let base = b.register(&of("base"), ty, 0);
                 let step = b.register(&of("step"), ty, i64::from(if leaving { pixels * beats } else { beats }));
                 let next_step = b.register(&of("next_step"), ty, 0);
                 let sum = b.wire(&of("sum"), add(base, step));
                 let next = b.wire(&of("next"), wrapped(sum, last));
                 number.on_step.push(when(eq(counted, i64::from(pixels) - 1), vec![set(next_step, next)]));
                 number.on_wrap.push(set(step, next_step));
-                next.into()
+                number.on_step.push(set(base, next));
+                number.on_wrap.push(set(base, 0));
+                base.into()
             }
             // Nothing changes places.
-            _ => add(base, i64::from(beats)),
+            _ => number.times(b, &of("base"), beats),
         };
-        number.on_step.push(set(base, next));
-        number.on_wrap.push(set(base, 0));
         let result_end = beat.at_end();
         let end = and(beat.at_end(), number.at_end());
-        let place = if beats > 1 { add(base, beat.value()) } else { base.into() };
+        let place = if beats > 1 { add(base, beat.value()) } else { base };
         beat.on_wrap.extend(advance(vec![number]));
         Walk { place, result_end, end, statements: advance(vec![beat]) }
     }

@@ -26,13 +26,12 @@ pub struct Filling {
 }
 
 impl Writer {
-    /// For a ring of so many rows, and pixels of so many words.
-    pub fn new(b: &mut Builder, extent: &WindowGeometry, words: u32, rows: u32) -> Self {
-        let [height, width, _] = extent.input;
+    /// For a ring of so many rows, and pixels of so many words. `least`: the fewest rows ahead.
+    pub fn new(b: &mut Builder, extent: &WindowGeometry, words: u32, rows: u32, least: i64) -> Self {
+        let width = extent.input[1];
         let word = Level::new(b, "write_word", words);
         let column = Level::new(b, "write_column", width);
         let ring = b.register("write_ring", Ty::holding(u64::from(rows - 1)), 0);
-        let least = -i64::from(height.max(extent.strides[0]));
         let rows_ahead = b.register("rows_ahead", Ty::range(least, i64::from(rows)), 0);
         Self { word, column, ring, rows, rows_ahead }
     }

@@ -22,7 +22,7 @@ mod writer;
 
 use super::fifo::CreditFifo;
 use super::requantize::{Parameters, Requantizer};
-use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, when};
+use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, side_by_side, when};
 use crate::rtl::engine::{EngineShape, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{Module, SignalId, Statement, Ty};
@@ -427,8 +427,17 @@ impl Window<'_> {
             b.wire("row_end", all([issue.into(), last.into(), result.at_end(), group.at_end(), column.at_end()]));
 
         let addresses = b.engine_addresses(engine).max(1);
-        let address = Level::new(&mut b, "address", addresses);
-        let address_value = address.value();
+        let numbered = match &taps {
+            Taps::Fixed(tap) if addresses > 1 => side_by_side(&[
+                (word.value(), if nest.depthwise { 1 } else { nest.words }),
+                (tap.value(), nest.taps),
+                (result.value(), nest.results),
+                (group.value(), nest.groups),
+            ]),
+            _ => None,
+        };
+        let address = if numbered.is_some() { Level::single() } else { Level::new(&mut b, "address", addresses) };
+        let address_value = numbered.unwrap_or_else(|| address.value());
 
         let word_value = if nest.depthwise {
             result.value()

@@ -154,6 +154,12 @@ fn is_constant(value: &Expr) -> bool {
     matches!(value, Expr::Const(_))
 }
 
+/// Whether a sum is of bits side by side.
+fn is_side_by_side(module: &Module, a: &Expr, b: &Expr) -> bool {
+    let low = b.ty(module);
+    matches!(a, Expr::Shl(_, bits) if !low.signed && low.bits <= *bits)
+}
+
 /// Counts an expression with all its parts.
 pub fn expression(module: &Module, value: &Expr, device: &Device, count: &mut Count) {
     let logic = &mut count.logic;
@@ -171,6 +177,7 @@ pub fn expression(module: &Module, value: &Expr, device: &Device, count: &mut Co
             let ty = module.signal(*signal).ty;
             logic[Term::Select] += select((ty.bits * lanes).into(), (ty.lanes / lanes).into(), device);
         }
+        Expr::Add(a, b) if is_side_by_side(module, a, b) => {}
         Expr::Add(a, b) | Expr::Sub(a, b) => {
             logic[either(a, b, Term::Add, Term::AddConstant)] += u64::from(value.ty(module).bits);
         }

@@ -321,6 +321,24 @@ impl Level {
     }
 }
 
+/// The number of a step of nested counters, innermost first, each with how many values it has; `None` where it is not
+/// just their bits side by side.
+pub fn side_by_side(levels: &[(Expr, u32)]) -> Option<Expr> {
+    let mut number: Option<Expr> = None;
+    let mut below = 1u32;
+    for (value, count) in levels.iter().filter(|(_, count)| *count > 1) {
+        if !below.is_power_of_two() {
+            return None;
+        }
+        number = Some(match number {
+            None => value.clone(),
+            Some(inner) => add(Expr::Shl(Box::new(value.clone()), below.trailing_zeros()), inner),
+        });
+        below *= count;
+    }
+    Some(number.unwrap_or(Expr::Const(0)))
+}
+
 /// Statements that advance a nest of counters, innermost level first.
 pub fn advance(levels: Vec<Level>) -> Vec<Statement> {
     let mut outer = Vec::new();

@@ -10,7 +10,7 @@ use super::transposed::Transposed;
 use super::writer::Writer;
 use super::{Computation, Window, WindowGeometry};
 use crate::block::requantize::Requantizer;
-use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, count, set, when};
+use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, count, set, side_by_side, when};
 use crate::rtl::engine::Step;
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or};
 use crate::rtl::{Module, SignalId, Statement, Ty};
@@ -102,17 +102,18 @@ impl Window<'_> {
 
         // The tile's half of the weight memory, and the step in it.
         let half = b.register("half", Ty::BIT, 0);
-        let address = b.register("address", Ty::holding(u64::from(2 * tile_addresses - 1)), 0);
-        let start_of = |half: Expr| mux(half, i64::from(tile_addresses), 0);
-        let advance_address = branch(
-            last,
-            vec![branch(
-                tile_end,
-                vec![set(half, not(half)), set(address, start_of(not(half)))],
-                vec![set(address, start_of(half.into()))],
-            )],
-            vec![set(address, add(address, 1))],
-        );
+        let levels = [(word.value(), nest.words), (tap.value(), nest.taps), (half.into(), 2)];
+        let mut changed_half = vec![set(half, not(half))];
+        let (address, advance_address) = match side_by_side(&levels) {
+            Some(address) => (address, when(and(last, tile_end), changed_half)),
+            None => {
+                let address = b.register("address", Ty::holding(u64::from(2 * tile_addresses - 1)), 0);
+                let start_of = |half: Expr| mux(half, i64::from(tile_addresses), 0);
+                changed_half.push(set(address, start_of(not(half))));
+                let to_start = branch(tile_end, changed_half, vec![set(address, start_of(half.into()))]);
+                (address.into(), branch(last, vec![to_start], vec![set(address, add(address, 1))]))
+            }
+        };
 
         let word_value = if nest.groups > 1 {
             add(group.times(&mut b, "group_base", nest.words), word.value())
@@ -125,7 +126,7 @@ impl Window<'_> {
             column: left.into(),
             group: word_value,
             tap: tap.value(),
-            address: address.into(),
+            address,
             last: last.into(),
         };
         column.on_step.push(set(left, add(left, i64::from(extent.strides[1]))));

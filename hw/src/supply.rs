@@ -86,7 +86,15 @@ impl Supply {
         }
         for queue in queues {
             let bursts = queue.bursts;
-            supply.add(Client { first: 0, bursts, tile: 1, at_start: 0, most: queue.ahead(), asks: true, is_queue: true });
+            supply.add(Client {
+                first: 0,
+                bursts,
+                tile: 1,
+                at_start: 0,
+                most: queue.ahead(),
+                asks: true,
+                is_queue: true,
+            });
         }
         supply.image = stages.iter().flat_map(|stage| &stage.image).copied().collect();
         Some(supply)

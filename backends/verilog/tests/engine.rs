@@ -3,7 +3,7 @@
 mod support;
 
 use lutweave_hw::rtl::build::{Builder, Level, advance, branch, by_counter, set, when};
-use lutweave_hw::rtl::engine::Step;
+use lutweave_hw::rtl::engine::{Pairing, Step};
 use lutweave_hw::rtl::expr::{and, not};
 use lutweave_hw::rtl::harness::{Stimulus, Trace};
 use lutweave_hw::rtl::{
@@ -221,6 +221,7 @@ fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
         weight_bits,
         addresses: 1,
         multiplier: formed.multiplier,
+        pairing: Pairing::separate(word, weight_bits),
         memory: MemoryStyle::Distributed,
         loaded: None,
     };
@@ -253,14 +254,22 @@ fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
         products.addresses = depth;
         products.memory = random.one_of(&[MemoryStyle::Distributed, MemoryStyle::Block]);
     }
-    let weights = weights(&shape, &mut random);
+    let symmetric = random.next().is_multiple_of(2);
+    let terms = shape.terms();
+    if let Reduce::Dense { products, .. } = &mut shape.reduce {
+        let multiplier = random.one_of(&[18, 22, 27, 60]);
+        products.pairing = products.pairing.widened(word, weight_bits, symmetric, terms, multiplier);
+    }
+    let weights = weights(&shape, symmetric, &mut random);
     Case { shape, weights, stride: random.one_of(&[[1, 1], [2, 2], [1, 2]]), pad }
 }
 
-/// Random weights, often extreme, that keep to the shape's pattern and fill it as a rule.
-fn weights(shape: &EngineShape, random: &mut Random) -> Vec<i16> {
+/// Random weights, often extreme, that keep to the shape's pattern and fill it as a rule; none is the least of its width,
+/// if they are to be symmetric.
+fn weights(shape: &EngineShape, symmetric: bool, random: &mut Random) -> Vec<i16> {
     let Some(products) = shape.products() else { return Vec::new() };
     let (lo, hi) = Ty::signed(products.weight_bits).bounds();
+    let lo = lo + i64::from(symmetric);
     let count = products.addresses * shape.weights_per_address();
     let mut weights: Vec<i16> =
         (0..count).map(|_| if random.next().is_multiple_of(4) { lo } else { random.between(lo, hi) } as i16).collect();

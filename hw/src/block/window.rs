@@ -23,7 +23,7 @@ mod writer;
 use super::fifo::CreditFifo;
 use super::requantize::{Parameters, Requantizer};
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, side_by_side, when};
-use crate::rtl::engine::{EngineShape, ParallelTaps, Products, Reduce, Step};
+use crate::rtl::engine::{EngineShape, Pairing, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
 use crate::rtl::{Module, SignalId, Statement, Ty};
 use displaced::{Decision, Displacer, Placement, wrapped};
@@ -46,6 +46,8 @@ pub enum Computation<'a> {
         weights: Option<&'a [i32]>,
         /// Width of a weight.
         weight_bits: u32,
+        /// No weight is the least of its width.
+        symmetric: bool,
         /// Bias and requantization.
         parameters: Parameters<'a>,
     },
@@ -166,13 +168,20 @@ impl Window<'_> {
 
     /// The reduction with a weight memory of so many addresses.
     fn reduce_with(&self, addresses: u32) -> Reduce {
-        let depthwise = self.nest().depthwise;
+        let nest = self.nest();
         match self.computation {
-            Computation::Convolution { weight_bits, .. } => {
+            Computation::Convolution { weight_bits, symmetric, .. } => {
                 let Folding { outputs, pattern, multiplier, weight_memory, source, .. } = self.folding;
                 let loaded = source.bus().map(|bus| bus.bytes);
-                let products = Products { weight_bits, addresses, multiplier, memory: weight_memory, loaded };
-                if depthwise { Reduce::Depthwise { products } } else { Reduce::Dense { outputs, pattern, products } }
+                let pairing = Pairing::separate(self.input, weight_bits);
+                let products = Products { weight_bits, addresses, multiplier, pairing, memory: weight_memory, loaded };
+                if nest.depthwise {
+                    return Reduce::Depthwise { products };
+                }
+                let elements = self.extent.kernel[0] * self.extent.kernel[1] / nest.taps * self.folding.lanes;
+                let terms = pattern.map_or(elements, |pattern| pattern.kept_of(elements));
+                let pairing = pairing.widened(self.input, weight_bits, symmetric, terms, self.multiplier_width);
+                Reduce::Dense { outputs, pattern, products: Products { pairing, ..products } }
             }
             Computation::Sum(_) => Reduce::Sum,
             Computation::Max => Reduce::Max,

@@ -36,15 +36,35 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Count {
     // Trees of registered three-input adders, then accumulators.
     let mut remaining = terms;
     let mut bits = product_bits;
-    while remaining > 1 {
+    let mut level = |sums: u64, bits: u64, remaining: &mut u64| {
         let next = remaining.div_ceil(3);
+        parts.ff += sums * next * bits;
+        logic[Term::Tree] += sums * (*remaining - next) * bits;
+        *remaining = next;
+    };
+    let pairing = engine.products().filter(|_| engine.outputs_per_element() == 2).map(|products| products.pairing);
+    if let Some(pairing) = pairing {
+        // Both at once, then each.
+        let gap = u64::from(pairing.gap);
+        for added in 1..=u64::from(pairing.levels) {
+            level(outputs / 2, (gap + product_bits + 2 * added).min(2 * gap), &mut remaining);
+        }
+        bits = gap;
+    }
+    let apart = remaining;
+    while remaining > 1 {
         bits += 2;
-        parts.ff += outputs * next * bits;
-        logic[Term::Tree] += outputs * (remaining - next) * bits;
-        remaining = next;
+        level(outputs, bits, &mut remaining);
     }
     let accumulator = u64::from(engine.accumulator.bits);
-    parts.ff += outputs * (terms * product_bits * u64::from(engine.product_stages()) + accumulator);
+    parts.ff += outputs * accumulator;
+    parts.ff += match pairing {
+        None => outputs * terms * product_bits * u64::from(engine.product_stages()),
+        Some(pairing) => {
+            let gap = u64::from(pairing.gap);
+            outputs / 2 * terms * (gap + product_bits) + outputs * apart * gap
+        }
+    };
     parts.ff += u64::from(engine.latency()) * 2;
     if engine.steps > 1 {
         parts.ff += outputs * accumulator;
@@ -80,7 +100,7 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Count {
         Multiplier::Paired => {
             parts.dsp += multipliers * dsps(narrow, wide, device);
             // The upper product takes back what the lower one's sign took from it.
-            logic[Term::Paired] += multipliers * product_bits;
+            logic[Term::Paired] += outputs / 2 * apart * u64::from(products.pairing.gap);
         }
         Multiplier::Logic => {
             // Shifts and adders whose rows are summed in two halves.

@@ -34,6 +34,7 @@ pub struct WindowParts<'a> {
     groups: u32,
     biases: Vec<i64>,
     weight_bits: u32,
+    symmetric: bool,
     accumulator: Ty,
     assumed: bool,
     multiplier_width: u32,
@@ -78,11 +79,13 @@ impl<'a> WindowParts<'a> {
             }
             _ => (Vec::new(), lane_type(node.ty.element)),
         };
-        let weight_bits = match node.op {
-            Op::QConv(_) | Op::QDeformConv(_) => {
-                graph.constant_of(node.operands[1]).map_or(2, |weights| weight_bits(weights.ints()))
-            }
-            _ => 0,
+        let (weight_bits, symmetric) = match node.op {
+            Op::QConv(_) | Op::QDeformConv(_) => graph.constant_of(node.operands[1]).map_or((2, true), |weights| {
+                let bits = weight_bits(weights.ints());
+                let least = Ty::signed(bits).bounds().0;
+                (bits, weights.ints().iter().all(|&weight| i64::from(weight) > least))
+            }),
+            _ => (0, true),
         };
         Some(Self {
             graph,
@@ -91,6 +94,7 @@ impl<'a> WindowParts<'a> {
             groups,
             biases,
             weight_bits,
+            symmetric,
             accumulator,
             assumed: false,
             multiplier_width,
@@ -109,6 +113,8 @@ impl<'a> WindowParts<'a> {
 
     /// The same without the values of the weights: a module that only serves to be counted.
     pub fn assuming(mut self, assumption: Assumption) -> Self {
+        // Weights to come are symmetric.
+        self.symmetric |= assumption.weight_bits != self.weight_bits;
         self.weight_bits = assumption.weight_bits;
         self.accumulator = assumption.accumulator;
         self.assumed = true;
@@ -133,6 +139,7 @@ impl<'a> WindowParts<'a> {
                     groups: self.groups,
                     weights: if self.assumed { None } else { weights },
                     weight_bits: self.weight_bits,
+                    symmetric: self.symmetric,
                     parameters: parameters(requantize, self.biases.len()),
                 };
                 (computation, i64::from(*pad_value))

@@ -107,11 +107,51 @@ pub struct Products {
     pub addresses: u32,
     /// What multiplies.
     pub multiplier: Multiplier,
+    /// How the two products of a shared multiplier are told apart.
+    pub pairing: Pairing,
     /// Where the weights live.
     pub memory: MemoryStyle,
     /// Bytes that one [`Statement::Load`](super::Statement::Load) brings: the weight memory is written. `None`:
     /// weights are constants.
     pub loaded: Option<u32>,
+}
+
+/// The two products of a shared multiplier: `p1 * 2^gap + p0`, and sums of such ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pairing {
+    /// Bits that hold every `p0`, signed.
+    pub gap: u32,
+    /// Levels of the tree that add both at once, before they are taken apart.
+    pub levels: u32,
+}
+
+impl Pairing {
+    /// Each is taken apart.
+    pub fn separate(element: Ty, weight_bits: u32) -> Self {
+        Self { gap: element.bits + weight_bits, levels: 0 }
+    }
+
+    /// So many levels of the tree of some terms add them as leave sums that a multiplier of a width has the gap for.
+    /// `symmetric`: no weight is the least of its width.
+    #[must_use]
+    pub fn widened(self, element: Ty, weight_bits: u32, symmetric: bool, terms: u32, multiplier: u32) -> Self {
+        let (lo, hi) = element.lane().bounds();
+        let weight = (1i64 << (weight_bits - 1)) - i64::from(symmetric);
+        let largest = hi.max(-lo) * weight;
+        let widest = multiplier.saturating_sub(weight_bits + 1);
+        let mut pairing = self;
+        let mut added = 1;
+        while added < terms {
+            added = terms.min(3 * added);
+            let sum = i64::from(added) * largest;
+            let gap = pairing.gap.max(Ty::range(-sum, sum).bits);
+            if gap > widest {
+                break;
+            }
+            pairing = Self { gap, levels: pairing.levels + 1 };
+        }
+        pairing
+    }
 }
 
 /// How the words of a step become accumulators. Weights are in [`Engine::weights`].
@@ -464,7 +504,7 @@ impl EngineShape {
         let weight_bits = self.products().map_or(0, |products| products.weight_bits);
         match self.outputs_per_element() {
             1 => [weight_bits, element],
-            _ => [self.product_bits() + weight_bits + 1, element],
+            _ => [self.products().map_or(0, |products| products.pairing.gap) + weight_bits + 1, element],
         }
     }
 

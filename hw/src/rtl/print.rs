@@ -130,7 +130,7 @@ fn memory_text(memory: &Memory) -> String {
 
 fn engine_text(module: &Module, engine: &Engine) -> String {
     let products = |products: &Products| {
-        let Products { weight_bits, addresses, multiplier, memory, loaded } = products;
+        let Products { weight_bits, addresses, multiplier, memory, loaded, .. } = products;
         if let Some(bytes) = loaded {
             return format!(
                 "weights i{weight_bits} of {addresses} addresses in {memory:?}, loaded by {bytes} bytes, multiplier \

@@ -311,7 +311,7 @@ fn geometry(module: &Module, engine: &Engine, errors: &mut Vec<String>) {
 }
 
 fn products(engine: &Engine, formed: Products, result: Ty, errors: &mut Vec<String>) {
-    let Products { weight_bits, addresses, multiplier, .. } = formed;
+    let Products { weight_bits, addresses, multiplier, pairing, .. } = formed;
     let weights = &engine.weights;
     let word = engine.weights_per_address();
     let constant = if engine.is_loaded() { 0 } else { u64::from(word) * u64::from(addresses) };
@@ -331,6 +331,21 @@ fn products(engine: &Engine, formed: Products, result: Ty, errors: &mut Vec<Stri
     if multiplier == Multiplier::Paired && !(dense && engine.outputs().is_multiple_of(2)) {
         errors.push("its outputs cannot share multipliers in pairs".to_owned());
         return;
+    }
+    if multiplier == Multiplier::Paired {
+        let (lo, hi) = engine.word.lane().bounds();
+        // What is loaded is not known here; where several are added, the least weight does not come.
+        let weight = if engine.is_loaded() {
+            (1 << (weight_bits - 1)) - i64::from(pairing.levels > 0)
+        } else {
+            weights.iter().map(|&weight| i64::from(weight).abs()).max().unwrap_or(0)
+        };
+        let added = i64::from(engine.terms()).min(3i64.pow(pairing.levels));
+        let (least, most) = Ty::signed(pairing.gap).bounds();
+        let sum = added * hi.max(-lo) * weight;
+        if pairing.levels > engine.tree_levels() || -sum < least || sum > most {
+            errors.push(format!("{added} products that are added in pairs do not keep to {} bits", pairing.gap));
+        }
     }
     if engine.is_loaded() && (engine.weights_per_load() == 0 || engine.pattern().is_some() || !result.signed) {
         errors.push("its weights cannot be loaded: too wide, in a pattern, or for sums without a sign".to_owned());

@@ -2,8 +2,8 @@
 //!
 //! A queue offers the first beat of a burst only when it has all of them, so a burst that has begun does not wait.
 
-use super::{Client, Supply};
 use super::places::Places;
+use super::{Client, Supply};
 use crate::block::fifo::Fifo;
 use crate::block::ring::Ring;
 use crate::rtl::build::{Builder, Level, advance, branch, set, when};

@@ -6,6 +6,7 @@
 use super::repeated;
 use crate::Files;
 use crate::syntax::{self, Declaration, Direction, Expr, Kind, assign, concat, integer, number, when};
+use lutweave_hw::rtl::engine::Pairing;
 use lutweave_hw::rtl::{Engine, Multiplier, NofM, Products, Reduce, Ty};
 
 /// Emits the processing element of an engine; elements of one shape share a module, whose name
@@ -55,10 +56,13 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
             vec![values]
         }
     };
+    let pairing = products.filter(|_| shared == 2).map(|products| products.pairing);
+    let (ty, added) = pairing.map_or((ty, 0), |pairing| (Ty::signed(pairing.gap), pairing.levels));
     for (output, values) in values.into_iter().enumerate() {
         let name = if shared == 1 { String::new() } else { format!("_{output}") };
-        let tree = Tree { name: &name, ty, terms, maximum, result };
-        let (value, ty) = tree.emit(values, &enables[stages as usize..], &mut body);
+        let terms = (0..added).fold(terms, |terms, _| terms.div_ceil(3));
+        let tree = Tree { name: &name, ty, terms, maximum, widest: result.bits, level: added };
+        let (value, ty) = tree.emit(values, u32::MAX, &enables[(stages + added) as usize..], &mut body);
         let total = total.bits(output as u32 * result.bits, result.bits);
         let value = extended(value, ty, result.bits);
         let enable = enables[(stages + levels) as usize].clone();
@@ -92,11 +96,14 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
 fn described(engine: &Engine, result: Ty) -> (String, String) {
     let (terms, term) = (engine.terms(), engine.word.lane());
     let (kind, what) = match (engine.products(), &engine.reduce) {
-        (Some(Products { weight_bits, multiplier, .. }), _) => {
+        (Some(Products { weight_bits, multiplier, pairing, .. }), _) => {
             let (suffix, how) = match multiplier {
-                Multiplier::Single => ("", ""),
-                Multiplier::Paired => ("_pair", ", two outputs that share multipliers"),
-                Multiplier::Logic => ("_logic", ", multiplied in logic"),
+                Multiplier::Single => (String::new(), ""),
+                Multiplier::Paired if pairing.levels > 0 => {
+                    (format!("_pair{}", pairing.gap), ", two outputs that share multipliers and adders")
+                }
+                Multiplier::Paired => ("_pair".to_owned(), ", two outputs that share multipliers"),
+                Multiplier::Logic => ("_logic".to_owned(), ", multiplied in logic"),
             };
             let (pattern, picked) = match engine.pattern() {
                 Some(NofM { kept, of }) => (format!("_{kept}of{of}"), format!(" picked {kept} of {of}")),
@@ -207,31 +214,37 @@ impl Multiply {
     }
 
     fn paired(&self, enables: &[Expr], body: &mut syntax::Module) -> Vec<Expr> {
-        let Self { terms, ty, products: Products { weight_bits, .. }, .. } = self;
-        let (bits, field) = (ty.bits, 2 * weight_bits + 1);
-        body.comment(format!("Two products at once: the element times w1 * 2^{bits} + w0."));
-        let products = body.reg("products", terms * 2 * bits);
+        let Self { terms, ty, products: Products { weight_bits, pairing, .. }, .. } = self;
+        let &Pairing { gap, levels } = pairing;
+        let (bits, field) = (gap + ty.bits, 2 * weight_bits + 1);
+        body.comment(format!("Two products at once: the element times w1 * 2^{gap} + w0."));
+        let products = body.reg("products", terms * bits);
         let statements = repeated(body, "i", *terms, |i| {
             let at = |low: u32, width: u32| member(&self.weights, i, *terms, field, low, width);
-            let sign = at(weight_bits - 1, 1).repeat(bits - weight_bits);
+            let sign = at(weight_bits - 1, 1).repeat(gap - weight_bits);
             let factor = concat(vec![at(*weight_bits, weight_bits + 1), sign, at(0, *weight_bits)]);
-            assign(lane(&products, i, 2 * bits), self.factor(i).times(factor.into_signed(), 2 * bits))
+            assign(lane(&products, i, bits), self.factor(i).times(factor.into_signed(), bits))
         });
         body.clocked(vec![when(enables[0].clone(), statements)]);
-        body.comment("Apart again: the upper product lacks 1 where the lower one is negative.");
-        let apart = [body.reg("products_0", terms * bits), body.reg("products_1", terms * bits)];
+        let tree =
+            Tree { name: "", ty: Ty::signed(bits), terms: *terms, maximum: false, widest: bits.max(2 * gap), level: 0 };
+        let (products, Ty { bits, .. }) = tree.emit(products, levels, &enables[1..], body);
+        let terms = &(0..levels).fold(*terms, |terms, _| terms.div_ceil(3));
+        body.comment("Apart again: the upper one lacks 1 where the lower one is negative.");
+        let apart = [body.reg("products_0", terms * gap), body.reg("products_1", terms * gap)];
         let mut statements = Vec::new();
         for (half, target) in apart.iter().enumerate() {
             statements.extend(repeated(body, &format!("i_{half}"), *terms, |i| {
-                let at = |low: u32, width: u32| member(&products, i, *terms, 2 * bits, low, width);
+                let at = |low: u32, width: u32| member(&products, i, *terms, bits, low, width);
                 let value = match half {
-                    0 => at(0, bits),
-                    _ => at(bits, bits).plus(at(bits - 1, 1).zero_extended(bits)),
+                    0 => at(0, gap),
+                    _ => extended(at(gap, bits - gap), Ty::signed(bits - gap), gap)
+                        .plus(at(gap - 1, 1).zero_extended(gap)),
                 };
-                assign(lane(target, i, bits), value)
+                assign(lane(target, i, gap), value)
             }));
         }
-        body.clocked(vec![when(enables[1].clone(), statements)]);
+        body.clocked(vec![when(enables[1 + levels as usize].clone(), statements)]);
         apart.into()
     }
 
@@ -293,15 +306,18 @@ struct Tree<'a> {
     ty: Ty,
     terms: u32,
     maximum: bool,
-    result: Ty,
+    /// Bits that hold what is asked of sums.
+    widest: u32,
+    /// Levels before it.
+    level: u32,
 }
 
 impl Tree<'_> {
-    /// The root and its type.
-    fn emit(&self, mut values: Expr, enables: &[Expr], body: &mut syntax::Module) -> (Expr, Ty) {
-        let Self { name, mut ty, terms: mut count, maximum, result } = *self;
-        let mut level = 0;
-        while count > 1 {
+    /// The root and its type, or what so many levels leave.
+    fn emit(&self, mut values: Expr, levels: u32, enables: &[Expr], body: &mut syntax::Module) -> (Expr, Ty) {
+        let Self { name, mut ty, terms: mut count, maximum, widest, level: before } = *self;
+        let mut level = before;
+        while count > 1 && level - before < levels {
             level += 1;
             body.comment(format!("Level {level}: {count} to {}.", count.div_ceil(3)));
             let grown = match (maximum, count) {
@@ -309,7 +325,7 @@ impl Tree<'_> {
                 (false, 2) => ty.bits + 1,
                 (false, _) => ty.bits + 2,
             };
-            let next = Ty { bits: if maximum { ty.bits } else { grown.min(result.bits) }, ..ty };
+            let next = Ty { bits: if maximum { ty.bits } else { grown.min(widest) }, ..ty };
             let outputs = body.reg(&format!("level_{level}{name}"), count.div_ceil(3) * next.bits);
             let join = |inputs: Vec<Expr>| {
                 if maximum {
@@ -329,7 +345,7 @@ impl Tree<'_> {
                     .map(|k| Input { bus: values.clone(), variable: None, at: k * ty.bits, bits: ty.bits }.expr());
                 statements.push(assign(outputs.bits(at * next.bits, next.bits), join(inputs.collect())));
             }
-            body.clocked(vec![when(enables[level as usize - 1].clone(), statements)]);
+            body.clocked(vec![when(enables[(level - before) as usize - 1].clone(), statements)]);
             (values, ty, count) = (outputs, next, count.div_ceil(3));
         }
         (values, ty)

@@ -2,7 +2,7 @@
 
 use crate::support::{chain, compare};
 use lutweave_hw::rtl::build::{Builder, Level, advance, branch, set, when};
-use lutweave_hw::rtl::engine::Step;
+use lutweave_hw::rtl::engine::{Pairing, Step};
 use lutweave_hw::rtl::expr::{Expr, add, all, and, lt, mux, not, or, sub};
 use lutweave_hw::rtl::{
     EngineId, EngineShape, MemoryStyle, Module, Multiplier, NofM, ParallelTaps, Products, Reduce, Statement, Ty,
@@ -36,7 +36,8 @@ struct Case {
 impl Case {
     fn reduce(&self, addresses: u32) -> Reduce {
         let Self { weight_bits, multiplier, outputs, pattern, loaded, .. } = *self;
-        let products = Products { weight_bits, addresses, multiplier, memory: MemoryStyle::Block, loaded };
+        let pairing = Pairing::separate(self.word, weight_bits);
+        let products = Products { weight_bits, addresses, multiplier, pairing, memory: MemoryStyle::Block, loaded };
         match self.kind {
             0 => Reduce::Dense { outputs, pattern, products },
             1 => Reduce::Depthwise { products },

@@ -74,7 +74,8 @@ impl Window<'_> {
 
         let freed = b.wire("freed", by_counter(&block.value(), &frees));
         let row_number = y.as_ref().map_or_else(|| block.value(), |y| y.now.into());
-        let rows_needed = if blocks.rows > 1 && y.is_none() { needs[0].into() } else { by_counter(&row_number, &needs) };
+        let rows_needed =
+            if blocks.rows > 1 && y.is_none() { needs[0].into() } else { by_counter(&row_number, &needs) };
         let available = filling.available(&mut b, &extent, left, rows_needed);
 
         let (engine, engine_valid, engine_result) = b.engine("engine", self.engine_shape(), Vec::new());
@@ -104,7 +105,8 @@ impl Window<'_> {
         let half = b.register("half", Ty::BIT, 0);
         let levels = [(word.value(), nest.words), (tap.value(), nest.taps), (half.into(), 2)];
         let mut changed_half = vec![set(half, not(half))];
-        let (address, advance_address) = match side_by_side(&levels) {
+        let numbered = side_by_side(&levels).filter(|_| nest.steps() == tile_addresses);
+        let (address, advance_address) = match numbered {
             Some(address) => (address, when(and(last, tile_end), changed_half)),
             None => {
                 let address = b.register("address", Ty::holding(u64::from(2 * tile_addresses - 1)), 0);

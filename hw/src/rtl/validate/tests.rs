@@ -2,7 +2,7 @@
 
 use super::validate;
 use crate::rtl::build::{Builder, branch, set, when};
-use crate::rtl::engine::Step;
+use crate::rtl::engine::{Pairing, Step};
 use crate::rtl::expr::{add, and, not};
 use crate::rtl::{
     Channel, Design, Endpoint, EngineShape, Expr, MemoryStyle, ModuleId, Multiplier, NofM, ParallelTaps, Products,
@@ -214,6 +214,7 @@ fn dense(outputs: u32, weight_bits: u32) -> Reduce {
         weight_bits,
         addresses: 1,
         multiplier: Multiplier::Single,
+        pairing: Pairing::separate(Ty::signed(8), weight_bits),
         memory: MemoryStyle::Distributed,
         loaded: None,
     };
@@ -224,8 +225,14 @@ fn dense(outputs: u32, weight_bits: u32) -> Reduce {
 fn weights_keep_to_their_pattern() {
     // Two outputs of a run of four: each alone keeps to 1:4, together they need 2:4.
     let engine = |multiplier: Multiplier, kept: u8| {
-        let products =
-            Products { weight_bits: 4, addresses: 1, multiplier, memory: MemoryStyle::Distributed, loaded: None };
+        let products = Products {
+            weight_bits: 4,
+            addresses: 1,
+            multiplier,
+            pairing: Pairing::separate(Ty::signed(8), 4),
+            memory: MemoryStyle::Distributed,
+            loaded: None,
+        };
         let pattern = Some(NofM { kept, of: 4 });
         let reduce = Reduce::Dense { outputs: 2, pattern, products };
         let shape = EngineShape {

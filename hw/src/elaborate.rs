@@ -76,7 +76,7 @@ fn supplied<'a>(
 ) -> impl Iterator<Item = (NodeId, WindowParts<'a>, Folding)> + use<'a> {
     network.kernels.iter().filter_map(move |kernel| {
         let folding = kernel.folding.filter(|folding| !folding.source.is_constant())?;
-        let parts = WindowParts::new(graph, kernel.node, &kernel.kernel, network.family.multiplier[0])?;
+        let parts = WindowParts::new(graph, kernel.node, &kernel.kernel, network.family.hard_multiplier())?;
         Some((kernel.node, parts, folding))
     })
 }
@@ -261,9 +261,9 @@ impl Elaboration<'_> {
             Kernel::Reshape => return streams[0],
             _ => self.unique(&identifier(&node.name)),
         };
-        let wide = self.network.family.multiplier[0];
+        let hard = self.network.family.hard_multiplier();
         let KernelNode { node, kernel, lanes, folding, .. } = kernel;
-        let module = module(self.graph, *node, kernel, *folding, *lanes, &name, wide);
+        let module = module(self.graph, *node, kernel, *folding, *lanes, &name, hard);
         let output = self.single(module, *node, streams);
         if let (Some((weights, says)), Endpoint::Port(id, _)) = (self.outside.remove(node), output.from) {
             self.channel(&format!("{name}_weights"), weights, Endpoint::Port(id, streams.len() as u32));

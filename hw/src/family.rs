@@ -26,6 +26,9 @@ pub struct Family {
     pub lone_flip_flops: u64,
     /// Signed operand widths of a multiplier in bits, the wider first.
     pub multiplier: [u32; 2],
+    /// The cell whose multiplier adds its product to the sum of the one before, if there is one.
+    #[serde(default)]
+    pub chain: Option<ChainCell>,
     /// Multipliers take unsigned operands of the same widths.
     #[serde(default)]
     pub unsigned: bool,
@@ -51,6 +54,39 @@ pub struct Family {
     /// How memories are asked for.
     #[serde(default)]
     pub attributes: Attributes,
+}
+
+/// A cell with a multiplier and an adder, in a column of its like: sums go from one to the next without logic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ChainCell {
+    /// Of the 7 series.
+    Dsp48e1,
+    /// Of UltraScale and UltraScale+.
+    Dsp48e2,
+}
+
+impl ChainCell {
+    /// Products of a chain, at most: a cell delays its factors by two cycles.
+    pub const LONGEST: u32 = 3;
+}
+
+impl std::fmt::Display for ChainCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Dsp48e1 => "DSP48E1",
+            Self::Dsp48e2 => "DSP48E2",
+        })
+    }
+}
+
+/// Hardware multipliers, as far as products of a window are arranged by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HardMultiplier {
+    /// Signed operand widths in bits, the wider first.
+    pub widths: [u32; 2],
+    /// Products that they add in a chain, at most.
+    pub chain: u32,
 }
 
 /// A large RAM: one port writes and one reads, at one clock, or one does both; without contents at the start.
@@ -124,6 +160,11 @@ fn one() -> u64 {
 const REGISTER_BITS: u64 = 96;
 
 impl Family {
+    /// Its multipliers.
+    pub fn hard_multiplier(&self) -> HardMultiplier {
+        HardMultiplier { widths: self.multiplier, chain: self.chain.map_or(1, |_| ChainCell::LONGEST) }
+    }
+
     /// Where a RAM of so many bits per word and so many words lives: in the large RAM from so many thousandths of a
     /// block RAM on that it frees per large RAM, if that can be written and read at once.
     pub fn ram_style(&self, width: u64, depth: u64, large_from: Option<u32>) -> MemoryStyle {

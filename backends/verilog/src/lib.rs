@@ -113,6 +113,15 @@ impl Files {
         name
     }
 
+    /// Adds the text of a module unless it is there.
+    fn text(&mut self, name: &str, text: impl FnOnce() -> String) {
+        let file = format!("{name}.v");
+        if !self.texts.iter().any(|(other, _)| *other == file) {
+            self.modules.unique(name);
+            self.texts.push((file, text()));
+        }
+    }
+
     /// Adds a memory file; its name.
     fn hex(&mut self, base: &str, text: String) -> String {
         let name = format!("{}.hex", self.memories.unique(base));

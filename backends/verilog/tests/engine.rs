@@ -2,6 +2,7 @@
 
 mod support;
 
+use lutweave_hw::family::{self, HardMultiplier};
 use lutweave_hw::rtl::build::{Builder, Level, advance, branch, by_counter, set, when};
 use lutweave_hw::rtl::engine::{Pairing, Step};
 use lutweave_hw::rtl::expr::{and, not};
@@ -144,7 +145,8 @@ impl Case {
             when(and(full, not(waiting)), go),
         ];
         let beats = [u64::from(shape.image_rows * shape.columns * shape.groups), u64::from(rows * columns)];
-        support::alone(b.finish(statements), &beats)
+        let family = family::find(if shape.chain() > 1 { "xc7" } else { "ecp5" }).expect("a family");
+        Design { family, ..support::alone(b.finish(statements), &beats) }
     }
 
     fn stimulus(&self, seed: u32, frames: usize) -> (Stimulus, Vec<Vec<Vec<i32>>>) {
@@ -222,6 +224,7 @@ fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
         addresses: 1,
         multiplier: formed.multiplier,
         pairing: Pairing::separate(word, weight_bits),
+        chain: 1,
         memory: MemoryStyle::Distributed,
         loaded: None,
     };
@@ -256,9 +259,10 @@ fn case(kind: u32, parallel: ParallelTaps, formed: Formed, seed: u32) -> Case {
     }
     let symmetric = random.next().is_multiple_of(2);
     let terms = shape.terms();
-    if let Reduce::Dense { products, .. } = &mut shape.reduce {
-        let multiplier = random.one_of(&[18, 22, 27, 60]);
-        products.pairing = products.pairing.widened(word, weight_bits, symmetric, terms, multiplier);
+    if let Reduce::Dense { products, .. } | Reduce::Depthwise { products } = &mut shape.reduce {
+        let widths = random.one_of(&[[18, 18], [22, 18], [27, 18]]);
+        let hard = HardMultiplier { widths, chain: random.one_of(&[1, 2, 3]) };
+        *products = products.arranged(word, symmetric, terms, hard);
     }
     let weights = weights(&shape, symmetric, &mut random);
     Case { shape, weights, stride: random.one_of(&[[1, 1], [2, 2], [1, 2]]), pad }

@@ -22,6 +22,7 @@ mod writer;
 
 use super::fifo::CreditFifo;
 use super::requantize::{Parameters, Requantizer};
+use crate::family::HardMultiplier;
 use crate::rtl::build::{Builder, Level, add_modulo, advance, branch, by_counter, set, side_by_side, when};
 use crate::rtl::engine::{EngineShape, Pairing, ParallelTaps, Products, Reduce, Step};
 use crate::rtl::expr::{Expr, add, all, and, eq, lt, mux, not, or, sub};
@@ -80,8 +81,8 @@ pub struct Window<'a> {
     pub output: Ty,
     /// Lane type of the accumulators; holds every partial sum.
     pub accumulator: Ty,
-    /// Width of the wider operand of a hardware multiplier.
-    pub multiplier_width: u32,
+    /// Hardware multipliers.
+    pub hard: HardMultiplier,
 }
 
 /// The taps of a window.
@@ -173,15 +174,24 @@ impl Window<'_> {
             Computation::Convolution { weight_bits, symmetric, .. } => {
                 let Folding { outputs, pattern, multiplier, weight_memory, source, .. } = self.folding;
                 let loaded = source.bus().map(|bus| bus.bytes);
-                let pairing = Pairing::separate(self.input, weight_bits);
-                let products = Products { weight_bits, addresses, multiplier, pairing, memory: weight_memory, loaded };
-                if nest.depthwise {
-                    return Reduce::Depthwise { products };
-                }
-                let elements = self.extent.kernel[0] * self.extent.kernel[1] / nest.taps * self.folding.lanes;
+                let products = Products {
+                    weight_bits,
+                    addresses,
+                    multiplier,
+                    pairing: Pairing::separate(self.input, weight_bits),
+                    chain: 1,
+                    memory: weight_memory,
+                    loaded,
+                };
+                let taps = self.extent.kernel[0] * self.extent.kernel[1] / nest.taps;
+                let elements = if nest.depthwise { taps } else { taps * self.folding.lanes };
                 let terms = pattern.map_or(elements, |pattern| pattern.kept_of(elements));
-                let pairing = pairing.widened(self.input, weight_bits, symmetric, terms, self.multiplier_width);
-                Reduce::Dense { outputs, pattern, products: Products { pairing, ..products } }
+                let products = products.arranged(self.input, symmetric, terms, self.hard);
+                if nest.depthwise {
+                    Reduce::Depthwise { products }
+                } else {
+                    Reduce::Dense { outputs, pattern, products }
+                }
             }
             Computation::Sum(_) => Reduce::Sum,
             Computation::Max => Reduce::Max,
@@ -406,7 +416,7 @@ impl Window<'_> {
         let requantizer = match &self.computation {
             Computation::Convolution { parameters, .. } | Computation::Sum(parameters) => {
                 let accumulator = self.accumulator.by(folding.stream);
-                Some(Requantizer::new(&mut b, parameters, accumulator, self.output, self.multiplier_width))
+                Some(Requantizer::new(&mut b, parameters, accumulator, self.output, self.hard.widths[0]))
             }
             Computation::Max => None,
         };

@@ -34,8 +34,10 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Count {
     let terms = u64::from(engine.terms());
     let product_bits = u64::from(engine.product_bits());
     // Trees of registered three-input adders, then accumulators.
-    let mut remaining = terms;
-    let mut bits = product_bits;
+    let chain = u64::from(engine.chain());
+    let mut remaining = u64::from(engine.sums());
+    let carried = u64::from(chain.next_power_of_two().ilog2());
+    let mut bits = product_bits + carried;
     let mut level = |sums: u64, bits: u64, remaining: &mut u64| {
         let next = remaining.div_ceil(3);
         parts.ff += sums * next * bits;
@@ -47,7 +49,7 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Count {
         // Both at once, then each.
         let gap = u64::from(pairing.gap);
         for added in 1..=u64::from(pairing.levels) {
-            level(outputs / 2, (gap + product_bits + 2 * added).min(2 * gap), &mut remaining);
+            level(outputs / 2, (gap + product_bits + carried + 2 * added).min(2 * gap), &mut remaining);
         }
         bits = gap;
     }
@@ -58,11 +60,14 @@ pub fn of_engine(engine: &EngineShape, device: &Device) -> Count {
     }
     let accumulator = u64::from(engine.accumulator.bits);
     parts.ff += outputs * accumulator;
+    // Registers of products, but for those inside of multipliers, and of what is taken apart.
     parts.ff += match pairing {
+        None if chain > 1 => 0,
         None => outputs * terms * product_bits * u64::from(engine.product_stages()),
         Some(pairing) => {
             let gap = u64::from(pairing.gap);
-            outputs / 2 * terms * (gap + product_bits) + outputs * apart * gap
+            let products = if chain > 1 { 0 } else { outputs / 2 * terms * (gap + product_bits) };
+            products + outputs * apart * gap
         }
     };
     parts.ff += u64::from(engine.latency()) * 2;

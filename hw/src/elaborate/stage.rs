@@ -10,6 +10,7 @@ use crate::block::select::Select;
 use crate::block::top_peaks::TopPeaks;
 use crate::block::upsample::Upsample;
 use crate::block::window::{Computation, Folding, Window, WindowGeometry};
+use crate::family::HardMultiplier;
 use crate::kernel::Kernel;
 use crate::rtl::{Module, Ty};
 use lutweave_ir::op::{Pad, QConv, QDeformConv};
@@ -37,12 +38,12 @@ pub struct WindowParts<'a> {
     symmetric: bool,
     accumulator: Ty,
     assumed: bool,
-    multiplier_width: u32,
+    hard: HardMultiplier,
 }
 
 impl<'a> WindowParts<'a> {
     /// The parts of a convolution or pool; `None` for other kernels.
-    pub fn new(graph: &'a Graph, id: NodeId, kernel: &Kernel, multiplier_width: u32) -> Option<Self> {
+    pub fn new(graph: &'a Graph, id: NodeId, kernel: &Kernel, hard: HardMultiplier) -> Option<Self> {
         let node = graph.node(id);
         let input = lane_type(graph.node(*node.operands.first()?).ty.element);
         let (extent, groups) = match kernel {
@@ -97,7 +98,7 @@ impl<'a> WindowParts<'a> {
             symmetric,
             accumulator,
             assumed: false,
-            multiplier_width,
+            hard,
         })
     }
 
@@ -171,7 +172,7 @@ impl<'a> WindowParts<'a> {
                 Ty { signed: false, bits, .. } if !folding.source.is_constant() => Ty::signed(bits + 1),
                 accumulator => accumulator,
             },
-            multiplier_width: self.multiplier_width,
+            hard: self.hard,
         }
     }
 }
@@ -185,14 +186,14 @@ pub fn module(
     folding: Option<Folding>,
     [input_lanes, lanes]: [u32; 2],
     name: &str,
-    multiplier_width: u32,
+    hard: HardMultiplier,
 ) -> Module {
     let node = graph.node(id);
     let element = lane_type(node.ty.element);
     let operand = |position: usize| lane_type(graph.node(node.operands[position]).ty.element);
     match (kernel, &node.op) {
         (Kernel::Convolution { .. } | Kernel::Pool { .. }, _) => {
-            let parts = WindowParts::new(graph, id, kernel, multiplier_width).expect("invariant: a window kernel");
+            let parts = WindowParts::new(graph, id, kernel, hard).expect("invariant: a window kernel");
             parts.window(name, folding.expect("invariant: window kernels are folded")).generate()
         }
         (Kernel::GlobalAveragePool { pixels, channels }, Op::QAveragePool(pool)) => {
@@ -211,7 +212,7 @@ pub fn module(
                 lanes,
                 words: channels / lanes,
                 pixels: *pixels,
-                multiplier_width,
+                multiplier_width: hard.widths[0],
             };
             global.generate(name, &parameters)
         }
@@ -225,7 +226,7 @@ pub fn module(
                 lanes,
                 beats,
                 broadcast: broadcast.then_some(words),
-                multiplier_width,
+                multiplier_width: hard.widths[0],
             };
             match op {
                 Op::QMul(mul) => pointwise::product(name, &operands, mul),

@@ -45,7 +45,7 @@ struct Surroundings {
 impl<'a> Pricer<'a> {
     /// For a kernel whose weights, if it has some, have that form.
     pub fn new(graph: &'a Graph, node: NodeId, kernel: &'a Kernel, form: &WeightForm, device: &'a Device) -> Self {
-        let parts = WindowParts::new(graph, node, kernel, device.family.multiplier[0]).map(|parts| {
+        let parts = WindowParts::new(graph, node, kernel, device.family.hard_multiplier()).map(|parts| {
             let accumulator = parts.accumulator();
             // Sums of wider or narrower weights grow or shrink with them.
             let bits = (accumulator.bits + form.bits).saturating_sub(parts.weight_bits()).clamp(2, 32);
@@ -104,7 +104,7 @@ impl<'a> Pricer<'a> {
             }
             (_, _, _) => {
                 let lanes = [fold.input_lanes, fold.output_lanes];
-                let module = module(graph, *node, kernel, None, lanes, "", device.family.multiplier[0]);
+                let module = module(graph, *node, kernel, None, lanes, "", device.family.hard_multiplier());
                 estimate_module(&module, device)
             }
         }

@@ -11,6 +11,7 @@
 //! weights that are loaded.
 
 use super::{Expr, MemoryStyle, SignalId, Ty};
+use crate::family::HardMultiplier;
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
 
@@ -109,6 +110,8 @@ pub struct Products {
     pub multiplier: Multiplier,
     /// How the two products of a shared multiplier are told apart.
     pub pairing: Pairing,
+    /// Products that hardware multipliers add in a chain.
+    pub chain: u32,
     /// Where the weights live.
     pub memory: MemoryStyle,
     /// Bytes that one [`Statement::Load`](super::Statement::Load) brings: the weight memory is written. `None`:
@@ -130,27 +133,44 @@ impl Pairing {
     pub fn separate(element: Ty, weight_bits: u32) -> Self {
         Self { gap: element.bits + weight_bits, levels: 0 }
     }
+}
 
-    /// So many levels of the tree of some terms add them as leave sums that a multiplier of a width has the gap for.
-    /// `symmetric`: no weight is the least of its width.
+impl Products {
+    /// With as many products of some terms added by the multipliers themselves as they can, and, where two share one, by
+    /// so many levels of the tree as there is room for sums beside each other. `symmetric`: no weight is the least of its
+    /// width.
     #[must_use]
-    pub fn widened(self, element: Ty, weight_bits: u32, symmetric: bool, terms: u32, multiplier: u32) -> Self {
+    pub fn arranged(self, element: Ty, symmetric: bool, terms: u32, hard: HardMultiplier) -> Self {
+        let Self { weight_bits, mut pairing, .. } = self;
         let (lo, hi) = element.lane().bounds();
         let weight = (1i64 << (weight_bits - 1)) - i64::from(symmetric);
-        let largest = hi.max(-lo) * weight;
-        let widest = multiplier.saturating_sub(weight_bits + 1);
-        let mut pairing = self;
-        let mut added = 1;
-        while added < terms {
-            added = terms.min(3 * added);
-            let sum = i64::from(added) * largest;
-            let gap = pairing.gap.max(Ty::range(-sum, sum).bits);
-            if gap > widest {
-                break;
+        let widest = hard.widths[0].saturating_sub(weight_bits + 1);
+        // The gap that sums of so many have to have, if it fits.
+        let separate = pairing.gap;
+        let gap = |added: u32| {
+            let sum = i64::from(added) * hi.max(-lo) * weight;
+            Some(separate.max(Ty::range(-sum, sum).bits)).filter(|&gap| gap <= widest)
+        };
+        let longest = hard.chain.min(terms);
+        let chain = match self.multiplier {
+            Multiplier::Logic => 1,
+            Multiplier::Single => {
+                let factors = [weight_bits, element.bits + u32::from(!element.signed)];
+                let fits = |[a, b]: [u32; 2]| a <= hard.widths[0] && b <= hard.widths[1];
+                if fits(factors) || fits([factors[1], factors[0]]) { longest } else { 1 }
             }
-            pairing = Self { gap, levels: pairing.levels + 1 };
+            Multiplier::Paired => (1..=longest).rev().find(|&chain| gap(chain).is_some()).unwrap_or(1),
+        };
+        if self.multiplier == Multiplier::Paired {
+            let mut added = chain;
+            pairing.gap = gap(added).unwrap_or(separate);
+            while added < terms {
+                added = terms.min(3 * added);
+                let Some(gap) = gap(added) else { break };
+                pairing = Pairing { gap, levels: pairing.levels + 1 };
+            }
         }
-        pairing
+        Self { pairing, chain, ..self }
     }
 }
 
@@ -367,6 +387,16 @@ impl EngineShape {
         self.pattern().map_or(self.elements(), |pattern| pattern.kept_of(self.elements()))
     }
 
+    /// Products that hardware multipliers add in a chain.
+    pub fn chain(&self) -> u32 {
+        self.products().map_or(1, |products| products.chain)
+    }
+
+    /// Values that the tree of an accumulator adds (or compares) in one step: terms, or sums of a chain of them.
+    pub fn sums(&self) -> u32 {
+        self.terms().div_ceil(self.chain())
+    }
+
     /// Products formed in one cycle.
     pub fn products_per_cycle(&self) -> u32 {
         match self.reduce {
@@ -534,7 +564,7 @@ impl EngineShape {
     /// Registered levels of the adder (or comparator) tree; each level reduces up to three
     /// terms to one.
     pub fn tree_levels(&self) -> u32 {
-        let mut terms = self.terms();
+        let mut terms = self.sums();
         let mut levels = 0;
         while terms > 1 {
             terms = terms.div_ceil(3);
@@ -552,9 +582,10 @@ impl EngineShape {
     /// Registers between the factors and the tree: products are registered twice, once beside
     /// the multiplier (or between the adders of one in logic) and once on the way to the tree.
     pub fn product_stages(&self) -> u32 {
-        match self.reduce {
-            Reduce::Dense { .. } | Reduce::Depthwise { .. } => 2,
-            Reduce::Max | Reduce::Sum => 1,
+        match (self.products(), self.chain()) {
+            (None, _) => 1,
+            (Some(_), 1) => 2,
+            (Some(_), chain) => chain + self.outputs_per_element(),
         }
     }
 

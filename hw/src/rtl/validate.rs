@@ -334,13 +334,13 @@ fn products(engine: &Engine, formed: Products, result: Ty, errors: &mut Vec<Stri
     }
     if multiplier == Multiplier::Paired {
         let (lo, hi) = engine.word.lane().bounds();
+        let added = i64::from(engine.terms()).min(i64::from(engine.chain()) * 3i64.pow(pairing.levels));
         // What is loaded is not known here; where several are added, the least weight does not come.
         let weight = if engine.is_loaded() {
-            (1 << (weight_bits - 1)) - i64::from(pairing.levels > 0)
+            (1 << (weight_bits - 1)) - i64::from(added > 1)
         } else {
             weights.iter().map(|&weight| i64::from(weight).abs()).max().unwrap_or(0)
         };
-        let added = i64::from(engine.terms()).min(3i64.pow(pairing.levels));
         let (least, most) = Ty::signed(pairing.gap).bounds();
         let sum = added * hi.max(-lo) * weight;
         if pairing.levels > engine.tree_levels() || -sum < least || sum > most {

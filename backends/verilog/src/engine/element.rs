@@ -3,9 +3,12 @@
 //! What is accumulated is cleared with the last step of a result, not chosen against zero by the first one of the next:
 //! a register's own reset takes no look-up tables.
 
+use super::chain::Chain;
 use super::repeated;
 use crate::Files;
-use crate::syntax::{self, Declaration, Direction, Expr, Kind, assign, concat, integer, number, when};
+use crate::syntax::{
+    self, Declaration, Direction, Expr, Item, Kind, assign, concat, driven, drives, integer, number, variable, when,
+};
 use lutweave_hw::rtl::engine::Pairing;
 use lutweave_hw::rtl::{Engine, Multiplier, NofM, Products, Reduce, Ty};
 
@@ -47,7 +50,7 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
     let values = match (products, factors.weights) {
         (Some(products), Some(weights)) => {
             let multiply = Multiply { elements: factors.elements, weights, term, terms, products, ty };
-            multiply.emit(&enables, &mut body)
+            multiply.emit(&enables, &mut body, files)
         }
         (_, _) => {
             body.comment("Elements.");
@@ -57,10 +60,13 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
         }
     };
     let pairing = products.filter(|_| shared == 2).map(|products| products.pairing);
-    let (ty, added) = pairing.map_or((ty, 0), |pairing| (Ty::signed(pairing.gap), pairing.levels));
+    let (ty, added) = match pairing {
+        Some(pairing) => (Ty::signed(pairing.gap), pairing.levels),
+        None => (Ty { bits: ty.bits + carried(engine.chain()), ..ty }, 0),
+    };
     for (output, values) in values.into_iter().enumerate() {
         let name = if shared == 1 { String::new() } else { format!("_{output}") };
-        let terms = (0..added).fold(terms, |terms, _| terms.div_ceil(3));
+        let terms = (0..added).fold(engine.sums(), |terms, _| terms.div_ceil(3));
         let tree = Tree { name: &name, ty, terms, maximum, widest: result.bits, level: added };
         let (value, ty) = tree.emit(values, u32::MAX, &enables[(stages + added) as usize..], &mut body);
         let total = total.bits(output as u32 * result.bits, result.bits);
@@ -90,6 +96,11 @@ pub fn emit(engine: &Engine, result: Ty, files: &mut Files) -> String {
         ]);
     }
     files.share(body)
+}
+
+/// Bits by which the sum of a chain of products is wider than one.
+fn carried(chain: u32) -> u32 {
+    chain.next_power_of_two().ilog2()
 }
 
 /// Name and description of the element's module.
@@ -181,10 +192,13 @@ struct Multiply {
 
 impl Multiply {
     /// The products of each output.
-    fn emit(&self, enables: &[Expr], body: &mut syntax::Module) -> Vec<Expr> {
+    fn emit(&self, enables: &[Expr], body: &mut syntax::Module, files: &mut Files) -> Vec<Expr> {
         match self.products.multiplier {
+            Multiplier::Single if self.products.chain > 1 => {
+                vec![self.chained(self.ty.bits + carried(self.products.chain), body, files)]
+            }
             Multiplier::Single => vec![self.single(enables, body)],
-            Multiplier::Paired => self.paired(enables, body),
+            Multiplier::Paired => self.paired(enables, body, files),
             Multiplier::Logic => vec![self.logic(enables, body)],
         }
     }
@@ -213,23 +227,27 @@ impl Multiply {
         again
     }
 
-    fn paired(&self, enables: &[Expr], body: &mut syntax::Module) -> Vec<Expr> {
-        let Self { terms, ty, products: Products { weight_bits, pairing, .. }, .. } = self;
+    fn paired(&self, enables: &[Expr], body: &mut syntax::Module, files: &mut Files) -> Vec<Expr> {
+        let Self { terms, ty, products: Products { weight_bits, pairing, chain, .. }, .. } = self;
         let &Pairing { gap, levels } = pairing;
-        let (bits, field) = (gap + ty.bits, 2 * weight_bits + 1);
+        let bits = (gap + ty.bits + carried(*chain)).min(2 * gap);
         body.comment(format!("Two products at once: the element times w1 * 2^{gap} + w0."));
-        let products = body.reg("products", terms * bits);
-        let statements = repeated(body, "i", *terms, |i| {
-            let at = |low: u32, width: u32| member(&self.weights, i, *terms, field, low, width);
-            let sign = at(weight_bits - 1, 1).repeat(gap - weight_bits);
-            let factor = concat(vec![at(*weight_bits, weight_bits + 1), sign, at(0, *weight_bits)]);
-            assign(lane(&products, i, bits), self.factor(i).times(factor.into_signed(), bits))
-        });
-        body.clocked(vec![when(enables[0].clone(), statements)]);
-        let tree =
-            Tree { name: "", ty: Ty::signed(bits), terms: *terms, maximum: false, widest: bits.max(2 * gap), level: 0 };
-        let (products, Ty { bits, .. }) = tree.emit(products, levels, &enables[1..], body);
-        let terms = &(0..levels).fold(*terms, |terms, _| terms.div_ceil(3));
+        let (products, terms, stages) = if *chain > 1 {
+            (self.chained(bits, body, files), terms.div_ceil(*chain), chain + 1)
+        } else {
+            let products = body.reg("products", terms * bits);
+            let statements = repeated(body, "i", *terms, |i| {
+                let at = |low: u32, width: u32| member(&self.weights, i, *terms, 2 * weight_bits + 1, low, width);
+                assign(lane(&products, i, bits), self.factor(i).times(self.pair(at).into_signed(), bits))
+            });
+            body.clocked(vec![when(enables[0].clone(), statements)]);
+            (products, *terms, 1)
+        };
+        let enables = &enables[stages as usize..];
+        let widest = 2 * gap;
+        let tree = Tree { name: "", ty: Ty::signed(bits), terms, maximum: false, widest, level: 0 };
+        let (products, Ty { bits, .. }) = tree.emit(products, levels, enables, body);
+        let terms = &(0..levels).fold(terms, |terms, _| terms.div_ceil(3));
         body.comment("Apart again: the upper one lacks 1 where the lower one is negative.");
         let apart = [body.reg("products_0", terms * gap), body.reg("products_1", terms * gap)];
         let mut statements = Vec::new();
@@ -244,8 +262,83 @@ impl Multiply {
                 assign(lane(target, i, gap), value)
             }));
         }
-        body.clocked(vec![when(enables[1 + levels as usize].clone(), statements)]);
+        body.clocked(vec![when(enables[levels as usize].clone(), statements)]);
         apart.into()
+    }
+
+    /// The factor `w1 * 2^gap + w0` of a pair of weights, of which `at` takes bits.
+    fn pair(&self, at: impl Fn(u32, u32) -> Expr) -> Expr {
+        let Products { weight_bits, pairing: Pairing { gap, .. }, .. } = self.products;
+        let sign = at(weight_bits - 1, 1).repeat(gap - weight_bits);
+        concat(vec![at(weight_bits, weight_bits + 1), sign, at(0, weight_bits)])
+    }
+
+    /// Sums of chains of products, of so many bits each.
+    fn chained(&self, bits: u32, body: &mut syntax::Module, files: &mut Files) -> Expr {
+        let Self { terms, term, products: Products { weight_bits, multiplier, pairing, chain, .. }, .. } = *self;
+        let cell = files.family.chain.expect("invariant: the family of a chain has the cell");
+        let narrow = term.bits + u32::from(!term.signed);
+        let (wide, field) = match multiplier {
+            Multiplier::Paired => (pairing.gap + weight_bits + 1, 2 * weight_bits + 1),
+            Multiplier::Single | Multiplier::Logic => (weight_bits, weight_bits),
+        };
+        body.comment("Sums of products, added by multipliers in chains.");
+        let sums = body.declare(Declaration::wire("chain_sums", terms.div_ceil(chain) * bits), None);
+        let number = variable("c");
+        // The factors of a chain of so many products; those before it are whole.
+        let connections = |length: u32, place: Option<u32>| {
+            let bits_at = |bus: &Expr, width: u32, product: u32, low: u32, taken: u32| match place {
+                None => bus.element(&number, chain * width, product * width + low, taken),
+                Some(first) => bus.bits((first + product) * width + low, taken),
+            };
+            let pair = |product: u32| {
+                let at = |low: u32, taken: u32| bits_at(&self.weights, field, product, low, taken);
+                if multiplier == Multiplier::Paired { self.pair(at) } else { at(0, weight_bits) }
+            };
+            let element = |product: u32| {
+                let element = bits_at(&self.elements, term.bits, product, 0, term.bits);
+                if term.signed { element } else { concat(vec![syntax::number(0, 1), element]) }
+            };
+            let sum = match place {
+                None => sums.element(&number, bits, 0, bits),
+                Some(first) => sums.bits(first / chain * bits, bits),
+            };
+            vec![
+                drives("clk", syntax::name("clk", 1)),
+                drives("wide", concat((0..length).rev().map(pair).collect())),
+                drives("narrow", concat((0..length).rev().map(element).collect())),
+                driven("sum", sum),
+            ]
+        };
+        // The wider factor goes to the wider port.
+        let swapped = wide < narrow;
+        let mut instance = |length: u32, place: Option<u32>, name: &str| {
+            let factors = if swapped { [narrow, wide] } else { [wide, narrow] };
+            let module = Chain { length, longest: chain, factors, sum: bits }.emit(cell, files);
+            let mut connections = connections(length, place);
+            if swapped {
+                connections[1].port = "narrow".to_owned();
+                connections[2].port = "wide".to_owned();
+            }
+            Item::Instance { module, name: name.to_owned(), connections }
+        };
+        let (whole, rest) = (terms / chain, terms % chain);
+        match whole {
+            0 => {}
+            1 => {
+                let item = instance(chain, Some(0), "products");
+                body.items.push(item);
+            }
+            count => {
+                let items = vec![instance(chain, None, "products")];
+                body.items.push(Item::Generate { variable: "c".into(), count, label: "chains_c".into(), items });
+            }
+        }
+        if rest > 0 {
+            let item = instance(rest, Some(whole * chain), "last_products");
+            body.items.push(item);
+        }
+        sums
     }
 
     fn logic(&self, enables: &[Expr], body: &mut syntax::Module) -> Expr {

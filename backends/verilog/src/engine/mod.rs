@@ -6,6 +6,7 @@
 //! and the accumulator a cycle later. Where weights keep to a pattern, one more cycle before the
 //! products gathers the elements that kept weights meet.
 
+mod chain;
 mod element;
 mod load;
 pub mod memory;

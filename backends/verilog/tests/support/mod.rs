@@ -62,7 +62,7 @@ pub fn lint(design: &Design, stimulus: &Stimulus, trace: &Trace) {
     }
     if tools::yosys() {
         let script = format!(
-            "read_verilog {}; hierarchy -check -top {}; proc; check -assert; select -assert-none t:$dlatch t:$sr",
+            "read_verilog -nosynthesis {}; hierarchy -check -top {}; proc; check -assert; select -assert-none t:$dlatch t:$sr",
             rtl.join(" "),
             artefacts.top
         );

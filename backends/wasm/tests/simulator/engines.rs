@@ -37,7 +37,8 @@ impl Case {
     fn reduce(&self, addresses: u32) -> Reduce {
         let Self { weight_bits, multiplier, outputs, pattern, loaded, .. } = *self;
         let pairing = Pairing::separate(self.word, weight_bits);
-        let products = Products { weight_bits, addresses, multiplier, pairing, memory: MemoryStyle::Block, loaded };
+        let products =
+            Products { weight_bits, addresses, multiplier, pairing, chain: 1, memory: MemoryStyle::Block, loaded };
         match self.kind {
             0 => Reduce::Dense { outputs, pattern, products },
             1 => Reduce::Depthwise { products },

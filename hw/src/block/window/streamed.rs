@@ -216,7 +216,7 @@ impl Window<'_> {
             unreachable!("only convolutions have weights that are streamed")
         };
         let accumulator = self.accumulator.by(folding.stream);
-        let requantizer = Requantizer::new(b, parameters, accumulator, self.output, self.multiplier_width);
+        let requantizer = Requantizer::new(b, parameters, accumulator, self.output, self.hard.widths[0]);
         let Transposed { tiles, pixels, beats } = *results;
         let mut nest = None;
         if requantizer.is_addressed() {

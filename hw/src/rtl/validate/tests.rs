@@ -215,6 +215,7 @@ fn dense(outputs: u32, weight_bits: u32) -> Reduce {
         addresses: 1,
         multiplier: Multiplier::Single,
         pairing: Pairing::separate(Ty::signed(8), weight_bits),
+        chain: 1,
         memory: MemoryStyle::Distributed,
         loaded: None,
     };
@@ -230,6 +231,7 @@ fn weights_keep_to_their_pattern() {
             addresses: 1,
             multiplier,
             pairing: Pairing::separate(Ty::signed(8), 4),
+            chain: 1,
             memory: MemoryStyle::Distributed,
             loaded: None,
         };

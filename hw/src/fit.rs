@@ -32,6 +32,11 @@ pub fn limits(device: &Device) -> Resources {
     })
 }
 
+/// What a design with a memory outside may take: all multipliers, which are counted exactly.
+fn limits_outside(device: &Device) -> Resources {
+    Resources { dsp: device.dsp, ..limits(device) }
+}
+
 /// LUTs of an 8-bit multiplier in logic.
 const LUTS_PER_MULTIPLIER: u64 = 72;
 

@@ -1,6 +1,6 @@
 //! What limits a circuit: how few cycles are refuted on its device, and on one that had more of something.
 
-use super::limits;
+use super::limits_outside;
 use super::outside::{Search, available, counts};
 use crate::cost::Part;
 use crate::device::Device;
@@ -50,7 +50,7 @@ impl Bound {
 pub fn bound(graph: &Graph, device: &Device) -> Result<Bound, Diagnostics> {
     let planner = Planner::of_all_styles(graph, device)?;
     let kernels: Vec<(NodeId, Kernel)> = planner.stages().map(|(node, kernel, _)| (node, kernel.clone())).collect();
-    let search = Search { graph, kernels: &kernels, planner: &planner, parts: limits(device), loaded: false };
+    let search = Search { graph, kernels: &kernels, planner: &planner, parts: limits_outside(device), loaded: false };
     let counts = counts(&planner, device);
     let mut ways =
         Ways { search: &search, stages: Stages::new(&planner, graph, device), device, known: BTreeMap::new() };

@@ -5,7 +5,7 @@
 //! Whether one way for each fits within all that is limited, bytes per frame among it, is a question for
 //! [`lutweave_solve`]; the fewest cycles are found by halving.
 
-use super::{Fitted, LUTS_PER_MULTIPLIER, elaborated, limits, spilled};
+use super::{Fitted, LUTS_PER_MULTIPLIER, elaborated, limits_outside, spilled};
 use crate::block::fork;
 use crate::cost::{Part, Resources, estimate_module};
 use crate::dataflow::{Network, SMALLEST_QUEUE};
@@ -63,7 +63,7 @@ pub(super) fn fit(
     device: &Device,
     loaded: bool,
 ) -> Result<Option<Fitted>, Diagnostics> {
-    Ok(match fit_within(limits(device), planner, graph, device, loaded)? {
+    Ok(match fit_within(limits_outside(device), planner, graph, device, loaded)? {
         None => fit_within(device.parts(), planner, graph, device, loaded)?,
         found => found,
     })

@@ -46,7 +46,7 @@ impl Chain {
             "// {name}: the sum of {length} product(s) of {wide} by {narrow} bits, {} cycles after the factors.\n\
              // Synthesis takes it for {cell}s, which add in a chain; what simulation runs instead is equal.\n\
              module {name} (\n    input  wire clk,\n    input  wire [{}:0] wide,\n    input  wire [{}:0] narrow,\n    \
-             output wire [{}:0] sum\n);\n`ifdef SYNTHESIS\n{}    assign sum = total[{}:0];\n`else\n{}    \
+             output wire [{}:0] sum\n);\n`ifdef SYNTHESIS\n{}    assign sum = total_{last}[{}:0];\n`else\n{}    \
              assign sum = total_{last}[{}:0];\n\n    // Bits that nothing reads.\n    \
              wire unused = &{{1'b0, total_{last}[{}:{sum}]}};\n`endif\nendmodule\n",
             longest + 1,
@@ -85,12 +85,10 @@ impl Chain {
         let (wide, narrow) = (port(0, WIDE_PORT), port(1, NARROW_PORT));
         let (adds, before) =
             if index == 0 { ("000", format!("{ADDER}'d0")) } else { ("001", format!("cascade_{}", index - 1)) };
-        let is_last = index + 1 == self.length;
-        let (declared, output) = if is_last {
-            (format!("    wire [{}:0] total;\n", ADDER - 1), ".P(total)".to_owned())
-        } else {
-            (format!("    wire [{}:0] cascade_{index};\n", ADDER - 1), format!(".PCOUT(cascade_{index})"))
-        };
+        // Yosys looks for all outputs of the older cell.
+        let top = ADDER - 1;
+        let declared = format!("    wire [{top}:0] total_{index};\n    wire [{top}:0] cascade_{index};\n");
+        let output = format!(".P(total_{index}), .PCOUT(cascade_{index})");
         let (d_bits, mode) = match cell {
             ChainCell::Dsp48e1 => (25, format!("7'b{adds}0101")),
             ChainCell::Dsp48e2 => (27, format!("9'b00{adds}0101")),

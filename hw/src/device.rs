@@ -1,10 +1,13 @@
 //! What devices hold, from `devices/*.toml`.
 
 use crate::block::window::Bus;
-use crate::cost::Resources;
+use crate::cost::{Part, Resources};
 use crate::family::{self, Family};
 use serde::Deserialize;
 use std::sync::Arc;
+
+/// Share of the LUTs, flip-flops and multipliers that a fitted design may take.
+const HEADROOM: f64 = 0.9;
 
 /// A device (on a board) and what its parts can do.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -167,6 +170,18 @@ impl Device {
     /// What there is of each kind of part.
     pub fn parts(&self) -> Resources {
         Resources { lut: self.lut, ff: self.ff, dsp: self.dsp, bram: self.bram, uram: self.uram }
+    }
+
+    /// What a fitted design may take of each: the rest of the LUTs, flip-flops and multipliers is for routing and for the
+    /// error of the estimate. Block RAMs are counted, and may all be taken; of multipliers, which are counted too, a
+    /// begun one is taken.
+    pub fn limits(&self) -> Resources {
+        let parts = self.parts();
+        Resources::of_each(|part| match part {
+            Part::Lut | Part::Ff => (parts[part] as f64 * HEADROOM) as u64,
+            Part::Dsp => (parts[part] as f64 * HEADROOM).ceil() as u64,
+            Part::Bram | Part::Uram => parts[part],
+        })
     }
 
     /// The same device for a circuit whose memories live in the large RAM from so many thousandths of a block RAM on

@@ -7,7 +7,7 @@ mod refusal;
 pub use bound::{Bound, Limit, MORE, bound};
 pub use refusal::by_node;
 
-use crate::cost::{self, Part, Resources};
+use crate::cost::{self, Resources};
 use crate::dataflow::Network;
 use crate::device::Device;
 use crate::elaborate::{elaborate, traffic};
@@ -17,24 +17,9 @@ use lutweave_ir::{Diagnostic, Diagnostics, Graph, NodeId};
 use refusal::{overflow, remedy};
 use std::collections::BTreeMap;
 
-/// Share of the LUTs, flip-flops and multipliers that a fitted design may take; the rest is for
-/// routing and for the error of the estimate. Block RAMs are counted, and may all be taken; of multipliers, which are
-/// counted too, a begun one is taken.
-pub const HEADROOM: f64 = 0.9;
-
-/// What a fitted design may take of a device.
-pub fn limits(device: &Device) -> Resources {
-    let parts = device.parts();
-    Resources::of_each(|part| match part {
-        Part::Lut | Part::Ff => (parts[part] as f64 * HEADROOM) as u64,
-        Part::Dsp => (parts[part] as f64 * HEADROOM).ceil() as u64,
-        Part::Bram | Part::Uram => parts[part],
-    })
-}
-
 /// What a design with a memory outside may take: all multipliers, which are counted exactly.
 fn limits_outside(device: &Device) -> Resources {
-    Resources { dsp: device.dsp, ..limits(device) }
+    Resources { dsp: device.dsp, ..device.limits() }
 }
 
 /// LUTs of an 8-bit multiplier in logic.
@@ -88,7 +73,7 @@ pub fn fit(graph: &Graph, device: &Device, multipliers: Option<u32>) -> Result<F
     while low < high {
         let middle = low + (high - low).div_ceil(2);
         let candidate = build(middle)?;
-        if candidate.resources.fits(&limits(device)) {
+        if candidate.resources.fits(&device.limits()) {
             low = middle;
             best = candidate;
         } else {

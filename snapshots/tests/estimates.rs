@@ -25,7 +25,7 @@ const LUT_ERROR: f64 = 0.25;
 const LUT6_ERROR: f64 = 0.35;
 const FF_ERROR: f64 = 0.15;
 /// The same for LUTs of single engines, each of one kind of products and memory: errors of prices do not even out there.
-const ENGINE_LUT_ERROR: f64 = 0.3;
+const ENGINE_LUT_ERROR: f64 = 0.32;
 /// The same for LUTs of a detector's head, whose cells pack worse than most logic.
 const HEAD_LUT_ERROR: f64 = 0.4;
 

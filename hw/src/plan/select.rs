@@ -163,17 +163,20 @@ impl<'a> Planner<'a> {
         Part::ALL.into_iter().map(|part| resources[part] * 1_000_000 / parts[part].max(1)).sum()
     }
 
-    /// Moves the processing elements of some stages into logic until the rest fits the device's
-    /// multipliers: those first that free most of them for their look-up tables. A stage keeps its
-    /// hardware multipliers if logic would take it over the limit of both kinds.
+    /// Moves the processing elements of some stages into logic, if the device has too few multipliers, until
+    /// the rest is what a fitted design may take: those first that free most of them for their look-up tables, or one alone, if it
+    /// frees enough and takes fewer. A stage keeps its hardware multipliers if logic would take it over
+    /// the limit of both kinds.
     fn spill(&self, chosen: &mut BTreeMap<NodeId, Choice>, target: u64, multipliers: u32) {
         let dsps = |chosen: &BTreeMap<NodeId, Choice>| chosen.values().map(|choice| choice.resources.dsp).sum::<u64>();
         let used = |chosen: &BTreeMap<NodeId, Choice>| chosen.values().map(|choice| choice.multipliers()).sum::<u32>();
         if dsps(chosen) <= self.device.dsp {
             return;
         }
-        // Millionths of a look-up table for each freed multiplier, node, and what replaces it.
-        let mut moves: Vec<(u64, NodeId, Choice)> = Vec::new();
+        let most = self.device.limits().dsp;
+        let excess = dsps(chosen) - most;
+        // Millionths of a look-up table for each freed multiplier, freed ones, node, and what replaces it.
+        let mut moves: Vec<(u64, u64, NodeId, Choice)> = Vec::new();
         for stage in &self.stages {
             let Some(now) = chosen.get(&stage.node).filter(|choice| choice.multipliers() > 0) else { continue };
             let logic = priced(self.graph, stage.node, &stage.kernel, &stage.form, self.device, Styles::All)
@@ -185,12 +188,25 @@ impl<'a> Planner<'a> {
             let freed = now.resources.dsp.saturating_sub(logic.resources.dsp);
             let more = logic.resources.lut.saturating_sub(now.resources.lut);
             if let Some(price) = (more * 1_000_000).checked_div(freed) {
-                moves.push((price, stage.node, logic));
+                moves.push((price, freed, stage.node, logic));
             }
         }
-        moves.sort_by_key(|(price, node, _)| (*price, *node));
-        for (_, node, logic) in moves {
-            if dsps(chosen) <= self.device.dsp {
+        moves.sort_by_key(|(price, _, node, _)| (*price, *node));
+        let cost = |(price, freed, ..): &(u64, u64, NodeId, Choice)| price * freed;
+        let (mut freed, mut several) = (0, 0);
+        for one in moves.iter() {
+            if freed >= excess {
+                break;
+            }
+            (freed, several) = (freed + one.1, several + cost(one));
+        }
+        let enough = |(_, freed, ..): &&(u64, u64, NodeId, Choice)| *freed >= excess;
+        if let Some(&alone) = moves.iter().filter(enough).min_by_key(|one| cost(one)).filter(|one| cost(one) < several)
+        {
+            moves.insert(0, alone);
+        }
+        for (_, _, node, logic) in moves {
+            if dsps(chosen) <= most {
                 return;
             }
             let before = chosen.insert(node, logic);

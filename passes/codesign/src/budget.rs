@@ -2,7 +2,6 @@
 
 use lutweave_hw::cost::{Part, Resources};
 use lutweave_hw::device::Device;
-use lutweave_hw::fit::limits;
 use lutweave_solve::Budget;
 
 /// What a choice uses up, and what a budget limits.
@@ -68,7 +67,7 @@ pub struct Budgets {
 impl Budgets {
     /// Those of a device, with room for what the choice does not price.
     pub fn of(device: &Device, distortion: u64, multipliers: Option<u32>) -> Self {
-        let parts = limits(device);
+        let parts = device.limits();
         Self { distortion, multipliers, parts, weight_bytes: None }
     }
 
